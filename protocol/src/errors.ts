@@ -1,0 +1,46 @@
+/**
+ * Every error that the HTTP API answers with: its code is stable, its status and title belong to it.
+ * docs/errors.md says for each what to do.
+ */
+export const PROBLEMS = {
+  invalid_json: { status: 400, title: 'The body is not valid JSON.' },
+  invalid_request: { status: 400, title: 'The request does not fit what the route takes.' },
+  unknown_field: { status: 400, title: 'The request has a field that the route does not know.' },
+  invalid_id: { status: 400, title: 'An id must have 1 to 256 bytes of valid UTF-8.' },
+  token_missing: { status: 401, title: 'The request carries no bearer token.' },
+  token_invalid: { status: 401, title: 'The bearer token is not valid here.' },
+  token_expired: { status: 401, title: 'The bearer token has expired.' },
+  forbidden_host: { status: 403, title: 'This address answers requests from this machine only.' },
+  not_found: { status: 404, title: 'There is nothing at this address.' },
+  user_unknown: { status: 404, title: 'No such user is provisioned.' },
+  method_not_allowed: { status: 405, title: 'This address does not know the method.' },
+  session_replaced: { status: 409, title: 'A newer session has taken the device over.' },
+  payload_too_large: { status: 413, title: 'The body is over 256 KiB.' },
+  unsupported_media_type: { status: 415, title: 'The body must be application/json.' },
+  upgrade_required: { status: 426, title: 'This client is too old for the server.' },
+  internal: { status: 500, title: 'Something went wrong in the server.' },
+  keys_unavailable: {
+    status: 503,
+    title: 'The keys that user tokens are checked with cannot be fetched.',
+  },
+  broker_unavailable: { status: 503, title: 'The broker cannot be reached; nothing was sent.' },
+  outcome_unknown: {
+    status: 503,
+    title: 'The message may still arrive; send it again with the same id.',
+  },
+} as const satisfies Record<string, { status: number; title: string }>;
+
+export type ProblemCode = keyof typeof PROBLEMS;
+
+/** A body of type `application/problem+json` (RFC 9457). */
+export interface Problem {
+  /** `urn:warren:problem:<code>` */
+  type: string;
+  title: string;
+  status: number;
+  code: ProblemCode;
+  /** What was wrong this time, and what to do. Never holds a token or a payload. */
+  detail?: string;
+  /** Which fields were wrong. */
+  errors?: { path: string; message: string }[];
+}

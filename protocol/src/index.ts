@@ -1,0 +1,36 @@
+export { PROBLEMS, type Problem, type ProblemCode } from './errors.js';
+export { PROTOCOL_VERSION, sessionGrantSchema, type SessionGrant } from './grant.js';
+export {
+  DEFAULT_PREFIXES,
+  deviceKeys,
+  deviceQueues,
+  encodeId,
+  isValidId,
+  MAX_ID_BYTES,
+  userKeys,
+  type NamePrefixes,
+  type RecipientKeys,
+} from './names.js';
+export {
+  DEFAULT_TYPE,
+  deliverySchema,
+  devTokenBodySchema,
+  idSchema,
+  MAX_BODY_BYTES,
+  MAX_TTL_MS,
+  outcomeSchema,
+  provisionBodySchema,
+  recipientSchema,
+  sendBodySchema,
+  sendReplySchema,
+  sessionBodySchema,
+  userStateSchema,
+  type Delivery,
+  type Outcome,
+  type ProvisionBody,
+  type Recipient,
+  type SendBody,
+  type SendReply,
+  type SessionBody,
+  type UserState,
+} from './rest.js';

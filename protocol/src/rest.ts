@@ -1,0 +1,118 @@
+import { z } from 'zod';
+import { isValidId } from './names.js';
+
+/** Bodies of requests end here: 256 KiB. */
+export const MAX_BODY_BYTES = 256 * 1024;
+/** As long as a mailbox keeps a message when nothing else is said: 7 days. */
+export const MAX_TTL_MS = 7 * 24 * 60 * 60 * 1000;
+
+/** A message of a back end that says nothing about itself has this type. */
+export const DEFAULT_TYPE = 'message';
+
+/** An id of a user, group or device. */
+export const idSchema = z
+  .string()
+  .refine(isValidId, { error: 'must have 1 to 256 bytes of valid UTF-8', params: { code: 'invalid_id' } });
+
+// AMQP's short strings end at 255 bytes, and a control character could not travel in a STOMP header.
+const typeSchema = z.string().regex(/^[^\p{Cc}\p{Cs}]{1,63}$/u, {
+  error: 'must have 1 to 63 characters, none of them a control character',
+});
+
+const messageIdSchema = z.string().regex(/^[\x21-\x7e]{1,128}$/, {
+  error: 'must have 1 to 128 printable ASCII characters without spaces; a UUID fits best',
+});
+
+/** Where a message goes: all devices of a user, or one device. */
+export type Recipient = { user: string } | { device: { user: string; device: string } };
+
+// Written as one object rather than a union, whose errors would speak of every branch at once.
+export const recipientSchema = z
+  .strictObject({
+    user: idSchema.optional(),
+    device: z.strictObject({ user: idSchema, device: idSchema }).optional(),
+  })
+  .transform((to, context): Recipient => {
+    if (to.user !== undefined && to.device === undefined) return { user: to.user };
+    if (to.device !== undefined && to.user === undefined) return { device: to.device };
+    context.addIssue({ code: 'custom', message: 'must have exactly one of: user, device' });
+    return z.NEVER;
+  });
+
+/**
+ * - `live`: only who is connected now gets it.
+ * - `queued`: waits in the device's queue until it is handled or its time is over.
+ */
+export const deliverySchema = z.enum(['live', 'queued']);
+export type Delivery = z.infer<typeof deliverySchema>;
+
+/** The body of `POST /v1/messages`. */
+export const sendBodySchema = z.strictObject({
+  to: recipientSchema,
+  type: typeSchema,
+  /** Any JSON, handed to the application as it is. */
+  // Not z.json(), which recurses: a deeply nested body would overflow the stack.
+  data: z.unknown().refine((data) => data !== undefined, { error: 'is required' }),
+  /** The idempotency key; made by the server when missing. */
+  id: messageIdSchema.optional(),
+  delivery: deliverySchema.default('queued'),
+  /** How long it may wait, in milliseconds. Default: the queue's policy, 7 days. */
+  ttlMs: z.int().positive().max(MAX_TTL_MS).optional(),
+});
+export type SendBody = z.infer<typeof sendBodySchema>;
+
+/**
+ * What became of a message when the broker confirmed it.
+ * - `queued`: at least one queue of the recipient has it.
+ * - `unprovisioned`: the recipient has no queue, so nobody has it.
+ * - `offline`: it was `live`, and nobody is connected.
+ */
+export const outcomeSchema = z.enum(['queued', 'unprovisioned', 'offline']);
+export type Outcome = z.infer<typeof outcomeSchema>;
+
+export const sendReplySchema = z.object({
+  id: z.string(),
+  recipients: z.array(z.object({ user: z.string(), outcome: outcomeSchema })),
+});
+export type SendReply = z.infer<typeof sendReplySchema>;
+
+/** The body of `POST /v1/sessions`. Unknown fields are ignored, for clients newer than the server. */
+export const sessionBodySchema = z.object({
+  /** Default: one that the server makes. */
+  deviceId: idSchema.optional(),
+  /** The current session's id renews it; without, the device is taken over. */
+  sessionId: z.string().min(1).max(64).optional(),
+});
+export type SessionBody = z.infer<typeof sessionBodySchema>;
+
+/** The body of `PUT /v1/users/:id`. */
+export const provisionBodySchema = z.strictObject({
+  /**
+   * Devices that get their queues now. Without any, a user that has no device yet gets one mailbox,
+   * and the first device that opens a session takes it as its own.
+   */
+  devices: z.array(idSchema).max(20).default([]),
+});
+export type ProvisionBody = z.infer<typeof provisionBodySchema>;
+
+/** What `PUT` and `GET /v1/users/:id` answer. */
+export const userStateSchema = z.object({
+  userId: z.string(),
+  online: z.boolean(),
+  devices: z.array(
+    z.object({
+      /** Null for a mailbox that waits for the user's first device. */
+      deviceId: z.string().nullable(),
+      queue: z.string(),
+      online: z.boolean(),
+      /** Messages that wait or are being handled; null when the queue is gone. */
+      depth: z.int().nullable(),
+      /** ISO 8601; when a session was last opened or renewed. */
+      lastSeenAt: z.string().nullable(),
+    }),
+  ),
+});
+export type UserState = z.infer<typeof userStateSchema>;
+
+/** The body of `POST /dev/token`, which exists only where `npm start` runs. */
+export const devTokenBodySchema = z.strictObject({ userId: idSchema });

@@ -1,0 +1,362 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { access, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  backendAccount,
+  DEFAULT_NAMES,
+  definitionsFile,
+  serverAccount,
+  type TopologyNames,
+} from './definitions.js';
+import { BrokerError } from './errors.js';
+import { ensureSigningKey, type SigningKey } from './keys.js';
+import { isPortFree } from './ports.js';
+import { delay, exited, hasArgument, isAlive, signalGroup, waitUntil } from './processes.js';
+import {
+  ensureWritable,
+  newState,
+  readState,
+  writeState,
+  type BrokerPorts,
+  type BrokerState,
+} from './state.js';
+
+const HOST = '127.0.0.1';
+/** Debian's, Homebrew's (both kinds of Mac) and the generic package's places. */
+const SERVER_SCRIPTS = [
+  '/usr/lib/rabbitmq/bin/rabbitmq-server',
+  '/opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server',
+  '/usr/local/opt/rabbitmq/sbin/rabbitmq-server',
+  '/opt/rabbitmq/sbin/rabbitmq-server',
+];
+const packageFile = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url));
+
+export interface BrokerOptions {
+  /** Where the node keeps its data, log, cookie, keys and passwords. Made when missing. */
+  dataDir: string;
+  /** Ports on loopback. Those left out are free ones, and stay the same between starts. */
+  ports?: Partial<BrokerPorts>;
+  names?: TopologyNames;
+  /** The `rabbitmq-server` script. Default: the first one found in the usual places. */
+  serverScript?: string;
+  /**
+   * Runs the node in this root directory, with `chroot`: for another version of RabbitMQ than the
+   * machine's. `dataDir` must lie inside it. Asks for root.
+   */
+  chroot?: string;
+  /** How long a start may take until it is called failed, in milliseconds. Default 60,000. */
+  startTimeoutMs?: number;
+}
+
+/** Addresses and secrets of a running broker. */
+export interface BrokerEndpoints {
+  /** The server's account, vhost included. */
+  amqpUrl: string;
+  /** The account of a back end that publishes, vhost included. */
+  backendAmqpUrl: string;
+  /** Without credentials: what clients are told. */
+  clientAmqpUrl: string;
+  stompUrl: string;
+  /** The server's account. */
+  managementUrl: string;
+}
+
+/** Where `rabbitmq-server` is, or undefined when this machine has none. */
+export async function findServerScript(root = '/'): Promise<string | undefined> {
+  const fromEnvironment = process.env['RABBITMQ_SERVER_SCRIPT'];
+  const candidates = fromEnvironment === undefined ? SERVER_SCRIPTS : [fromEnvironment];
+  for (const candidate of candidates) {
+    try {
+      await access(join(root, candidate));
+      return candidate;
+    } catch {
+      // The next one, then.
+    }
+  }
+  return undefined;
+}
+
+/**
+ * A RabbitMQ node of one's own, beside whatever else runs on the machine: own name, data, cookie,
+ * ports, epmd and configuration. Any number run side by side, as root or as anybody else.
+ */
+export class Broker {
+  readonly dataDir: string;
+  readonly #options: BrokerOptions;
+  readonly #names: TopologyNames;
+  #state: BrokerState | undefined;
+  #signingKey: SigningKey | undefined;
+  #node: ChildProcess | undefined;
+  #epmd: ChildProcess | undefined;
+
+  constructor(options: BrokerOptions) {
+    this.#options = options;
+    this.#names = options.names ?? DEFAULT_NAMES;
+    this.dataDir = resolve(options.dataDir);
+  }
+
+  get ports(): BrokerPorts {
+    return this.#started().ports;
+  }
+
+  /** The key that the node accepts clients' tokens of. */
+  get signingKey(): SigningKey {
+    if (this.#signingKey === undefined) throw new Error('The broker was not started yet.');
+    return this.#signingKey;
+  }
+
+  get logFile(): string {
+    return join(this.dataDir, 'log', 'rabbit.log');
+  }
+
+  get endpoints(): BrokerEndpoints {
+    const { ports, passwords } = this.#started();
+    const vhost = encodeURIComponent(this.#names.vhost);
+    const amqp = (credentials: string) =>
+      `amqp://${credentials}${HOST}:${String(ports.amqp)}/${vhost}`;
+    return {
+      amqpUrl: amqp(`warren-server:${passwords.server}@`),
+      backendAmqpUrl: amqp(`warren-backend:${passwords.backend}@`),
+      clientAmqpUrl: amqp(''),
+      stompUrl: `ws://${HOST}:${String(ports.stomp)}/ws`,
+      managementUrl: `http://warren-server:${passwords.server}@${HOST}:${String(ports.management)}`,
+    };
+  }
+
+  /**
+   * Resolves when the node takes connections on all its ports. A node that an earlier launcher left
+   * behind on the same directory is stopped first.
+   * @throws {BrokerError} with a stable `code` and a `remedy`.
+   */
+  async start(): Promise<void> {
+    if (this.#node !== undefined) throw new Error('The broker is already running.');
+    await ensureWritable(this.dataDir);
+    const script = await this.#script();
+    const state = (await readState(this.dataDir)) ?? (await newState(this.#options.ports ?? {}));
+    Object.assign(state.ports, this.#options.ports);
+    await stopLeftover(state);
+    await this.#assertPortsFree(state.ports);
+    await mkdir(join(this.dataDir, 'log'), { recursive: true });
+    this.#signingKey = await ensureSigningKey(join(this.dataDir, 'keys'));
+    await this.#writeConfiguration(state);
+    this.#state = state;
+
+    this.#epmd = this.#spawn('epmd', ['-address', HOST, '-port', String(state.ports.epmd)], {});
+    this.#node = this.#spawn(script, [], this.#environment(state));
+    state.running = { broker: this.#node.pid ?? 0, epmd: this.#epmd.pid ?? 0 };
+    await writeState(this.dataDir, state);
+    try {
+      await this.#untilReady(this.#node);
+    } catch (error) {
+      await this.kill();
+      throw error;
+    }
+  }
+
+  /** Lets the node close its queues in order, then ends it. Nothing to stop is no error. */
+  async stop(): Promise<void> {
+    const node = this.#node;
+    if (node?.pid !== undefined && node.exitCode === null && node.signalCode === null) {
+      // To the script alone: it passes the signal on and waits for the node.
+      node.kill('SIGTERM');
+      const ended = await Promise.race([exited(node).then(() => true), delay(30_000)]);
+      if (ended !== true) signalGroup(node.pid, 'SIGKILL');
+    }
+    await this.kill();
+  }
+
+  /** Ends the node at once, as a power cut would. */
+  async kill(): Promise<void> {
+    for (const child of [this.#node, this.#epmd]) {
+      if (child?.pid === undefined) continue;
+      signalGroup(child.pid, 'SIGKILL');
+      await exited(child);
+    }
+    this.#node = undefined;
+    this.#epmd = undefined;
+    if (this.#state?.running !== undefined) {
+      delete this.#state.running;
+      await writeState(this.dataDir, this.#state);
+    }
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.start();
+  }
+
+  /** The last lines of the node's own log, for an error message. */
+  async logTail(lines = 15): Promise<string> {
+    const read = (file: string) => readFile(file, 'utf8').catch(() => '');
+    // A node that cannot boot says why on its console; later on the log file has it all.
+    const console = await read(join(this.dataDir, 'log', 'console.log'));
+    const log = console.includes('BOOT FAILED') ? console : (await read(this.logFile)) || console;
+    return log.trimEnd().split('\n').slice(-lines).join('\n');
+  }
+
+  #started(): BrokerState {
+    if (this.#state === undefined) throw new Error('The broker was not started yet.');
+    return this.#state;
+  }
+
+  async #script(): Promise<string> {
+    const script =
+      this.#options.serverScript ?? (await findServerScript(this.#options.chroot ?? '/'));
+    if (script !== undefined) return script;
+    throw new BrokerError(
+      'broker_not_installed',
+      'RabbitMQ is not installed on this machine.',
+      'Install it (Debian, Ubuntu: "apt-get install rabbitmq-server"; macOS: "brew install rabbitmq"), ' +
+        'or use a broker of your own, in Docker for example, with WARREN_AMQP_URL.',
+    );
+  }
+
+  async #assertPortsFree(ports: BrokerPorts): Promise<void> {
+    for (const [name, port] of Object.entries(ports) as [string, number][]) {
+      if (await isPortFree(port)) continue;
+      throw new BrokerError(
+        'port_taken',
+        `Port ${String(port)}, which the broker's ${name} listener uses, is taken by another program.`,
+        `End that program, or remove ${join(this.dataDir, 'state.json')} to have new ports chosen.`,
+      );
+    }
+  }
+
+  /** A path as the node sees it, which may live in a root directory of its own. */
+  #inside(path: string): string {
+    const { chroot } = this.#options;
+    return chroot === undefined ? path : `/${relative(resolve(chroot), path)}`;
+  }
+
+  async #writeConfiguration({ ports, passwords }: BrokerState): Promise<void> {
+    const at = (name: string) => join(this.dataDir, name);
+    const { kid, publicKeyPath } = this.signingKey;
+    const own = [
+      '',
+      '# This private node.',
+      `listeners.tcp.1 = ${HOST}:${String(ports.amqp)}`,
+      `web_stomp.tcp.ip = ${HOST}`,
+      `web_stomp.tcp.port = ${String(ports.stomp)}`,
+      `management.tcp.ip = ${HOST}`,
+      `management.tcp.port = ${String(ports.management)}`,
+      `auth_oauth2.default_key = ${kid}`,
+      `auth_oauth2.signing_keys.${kid} = ${this.#inside(publicKeyPath)}`,
+      'definitions.import_backend = local_filesystem',
+      `definitions.local.path = ${this.#inside(at('definitions.json'))}`,
+      // An operator's change to a policy outlives the next start.
+      'definitions.skip_if_unchanged = true',
+      `log.dir = ${this.#inside(at('log'))}`,
+      'log.file = rabbit.log',
+      'log.file.level = info',
+      'log.file.rotation.size = 10485760',
+      'log.file.rotation.count = 3',
+      'log.console = false',
+      '',
+    ];
+    const common = await readFile(packageFile('rabbitmq.conf'), 'utf8');
+    await writeFile(at('rabbitmq.conf'), common + own.join('\n'));
+    await copyFile(packageFile('enabled_plugins'), at('enabled_plugins'));
+    const accounts = [
+      serverAccount(passwords.server, this.#names),
+      backendAccount(passwords.backend, this.#names),
+    ];
+    await writeFile(at('definitions.json'), definitionsFile(accounts, this.#names), { mode: 0o600 });
+  }
+
+  #environment({ nodeName, ports }: BrokerState): Record<string, string> {
+    const at = (name: string) => this.#inside(join(this.dataDir, name));
+    return {
+      RABBITMQ_NODENAME: nodeName,
+      RABBITMQ_CONFIG_FILE: at('rabbitmq'),
+      RABBITMQ_ENABLED_PLUGINS_FILE: at('enabled_plugins'),
+      RABBITMQ_MNESIA_BASE: at('mnesia'),
+      RABBITMQ_LOG_BASE: at('log'),
+      RABBITMQ_PID_FILE: at('node.pid'),
+      RABBITMQ_DIST_PORT: String(ports.distribution),
+      ERL_EPMD_PORT: String(ports.epmd),
+      ERL_EPMD_ADDRESS: HOST,
+      // epmd is ours, so that it ends with the node: one that the node starts would stay for ever.
+      RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: [
+        '-start_epmd false',
+        '-kernel inet_dist_use_interface {127,0,0,1}',
+        // Schedulers that spin while they wait would take the cores of a small machine.
+        '+sbwt none +sbwtdcpu none +sbwtdio none',
+      ].join(' '),
+    };
+  }
+
+  #spawn(command: string, args: string[], environment: Record<string, string>): ChildProcess {
+    const { chroot } = this.#options;
+    const [program, ...rest] =
+      chroot === undefined ? [command, ...args] : ['chroot', chroot, command, ...args];
+    const output = openSync(join(this.dataDir, 'log', `${command === 'epmd' ? 'epmd' : 'console'}.log`), 'w');
+    const child = spawn(program, rest, {
+      // A group of its own: Ctrl-C in the terminal must reach the launcher, not the node.
+      detached: true,
+      stdio: ['ignore', output, output],
+      env: {
+        PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
+        LANG: 'C.UTF-8',
+        HOME: this.#inside(this.dataDir),
+        ...environment,
+      },
+    });
+    closeSync(output);
+    // Without a listener a failed spawn would end the process; `exited` sees it through the exit.
+    child.on('error', () => undefined);
+    return child;
+  }
+
+  async #untilReady(node: ChildProcess): Promise<void> {
+    const { ports, passwords } = this.#started();
+    const credentials = Buffer.from(`warren-server:${passwords.server}`).toString('base64');
+    const listens = async (port: number): Promise<boolean> => {
+      const url = `http://${HOST}:${String(ports.management)}/api/health/checks/port-listener/${String(port)}`;
+      const response = await fetch(url, {
+        // A connection kept alive would hold up the node's stop for five seconds.
+        headers: { authorization: `Basic ${credentials}`, connection: 'close' },
+      });
+      await response.arrayBuffer();
+      return response.ok;
+    };
+    const ended = () => node.exitCode !== null || node.signalCode !== null;
+    const ready = await waitUntil(
+      async () => {
+        if (ended()) return true;
+        try {
+          return (await listens(ports.amqp)) && (await listens(ports.stomp));
+        } catch {
+          return false;
+        }
+      },
+      this.#options.startTimeoutMs ?? 60_000,
+      100,
+    );
+    if (ready && !ended()) return;
+    throw new BrokerError(
+      'broker_start_failed',
+      `RabbitMQ ${ended() ? 'ended' : 'was not ready in time'}. Its log ends with:\n${await this.logTail()}`,
+      `Look at ${this.logFile}. If the data is damaged, remove ${this.dataDir} to start over.`,
+    );
+  }
+}
+
+/** Ends what a launcher that was killed has left running on this directory. */
+async function stopLeftover(state: BrokerState): Promise<void> {
+  if (state.running === undefined) return;
+  const { broker, epmd } = state.running;
+  // The script's children carry the node's name; epmd carries its port.
+  const leftovers: [number, string][] = [
+    [broker, 'rabbitmq-server'],
+    [epmd, String(state.ports.epmd)],
+  ];
+  for (const [pid, marker] of leftovers) {
+    if (!isAlive(pid) || !(await hasArgument(pid, marker))) continue;
+    process.kill(pid, 'SIGTERM');
+    const ended = await waitUntil(() => !isAlive(pid), 15_000);
+    if (!ended) signalGroup(pid, 'SIGKILL');
+  }
+  delete state.running;
+}

@@ -1,0 +1,17 @@
+export { Broker, findServerScript, type BrokerEndpoints, type BrokerOptions } from './broker.js';
+export {
+  backendAccount,
+  DEAD_LETTERS,
+  DEFAULT_NAMES,
+  serverAccount,
+  topology,
+  type Account,
+  type Definitions,
+  type Policy,
+  type TopologyNames,
+} from './definitions.js';
+export { BrokerError, type BrokerErrorCode } from './errors.js';
+export { ensureSigningKey, keyId, type SigningKey } from './keys.js';
+export { freePorts, isPortFree } from './ports.js';
+export { waitUntil } from './processes.js';
+export type { BrokerPorts } from './state.js';

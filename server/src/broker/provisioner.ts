@@ -1,0 +1,174 @@
+import { AMQPChannelError, AMQPConnectionError, Connection, type Channel } from 'rabbitmq-client';
+import { topology, type TopologyNames } from '@warren/rabbitmq';
+import { HttpProblem } from '../problem.js';
+
+export interface ProvisionerOptions {
+  amqpUrl: string;
+  names: TopologyNames;
+  onError: (error: Error) => void;
+}
+
+/** A queue and the keys that lead to it. */
+export interface QueueSpec {
+  queue: string;
+  keys: string[];
+}
+
+/** The only argument that a user's queue has; limits stand in policies, which can be changed. */
+const QUEUE_ARGUMENTS = { 'x-single-active-consumer': true };
+/** Declares and binds of several sessions overlap; more channels than this gain nothing. */
+const CHANNELS = 4;
+const TIMEOUT_MS = 4000;
+
+/**
+ * Declares, binds and deletes the queues of users, on a connection of its own: a broker with a memory
+ * alarm blocks the connections that publish. Heals by itself; each call ends within 4 s.
+ */
+export class Provisioner {
+  readonly #connection: Connection;
+  readonly #names: TopologyNames;
+  readonly #onError: (error: Error) => void;
+  readonly #channels: (Promise<Channel> | undefined)[] = [];
+  #turn = 0;
+  #topologyReady: Promise<void> | undefined;
+
+  constructor({ amqpUrl, names, onError }: ProvisionerOptions) {
+    this.#names = names;
+    this.#onError = onError;
+    this.#connection = new Connection({
+      url: amqpUrl,
+      connectionName: 'warren provisioner',
+      heartbeat: 10,
+      frameMax: 131_072,
+      retryLow: 100,
+      retryHigh: 3000,
+      connectionTimeout: 5000,
+      acquireTimeout: TIMEOUT_MS,
+      noDelay: true,
+    });
+    this.#connection.on('error', onError);
+    this.#connection.on('connection', () => {
+      // The broker may be another one than before, or may have lost its data.
+      this.#topologyReady = undefined;
+      this.#ensureTopology().catch(this.#onError);
+    });
+  }
+
+  /** Whether the broker can be reached now. */
+  get isConnected(): boolean {
+    return this.#connection.ready;
+  }
+
+  /** Makes sure that both queues are there and bound. `created` says that the mailbox is a new one. */
+  async ensureQueues(mail: QueueSpec, live: QueueSpec): Promise<{ created: boolean }> {
+    return this.#guard(async () => {
+      await this.#ensureTopology();
+      const created = !(await this.#exists(mail.queue));
+      const specs = created ? [mail, live] : [live];
+      await Promise.all(specs.map((spec) => this.#declare(spec)));
+      return { created };
+    });
+  }
+
+  /** Makes sure that a queue is there and bound; asks the same of an existing one again and again. */
+  async ensureQueue(spec: QueueSpec): Promise<void> {
+    await this.#guard(async () => {
+      await this.#ensureTopology();
+      await this.#declare(spec);
+    });
+  }
+
+  /** Deletes queues with all that waits in them, and cancels their consumers. */
+  async deleteQueues(queues: string[]): Promise<void> {
+    await this.#guard(async () => {
+      await Promise.all(
+        queues.map(async (queue) => (await this.#channel()).queueDelete({ queue })),
+      );
+    });
+  }
+
+  async close(): Promise<void> {
+    for (const channel of this.#channels) void channel?.then((open) => open.close()).catch(() => undefined);
+    const timer = setTimeout(() => {
+      this.#connection.unsafeDestroy();
+    }, 2000);
+    await this.#connection.close();
+    clearTimeout(timer);
+  }
+
+  async #declare({ queue, keys }: QueueSpec): Promise<void> {
+    const channel = await this.#channel();
+    await channel.queueDeclare({ queue, durable: true, arguments: QUEUE_ARGUMENTS });
+    for (const routingKey of keys) {
+      await channel.queueBind({ queue, exchange: this.#names.exchange, routingKey });
+    }
+  }
+
+  /** A passive declare that fails closes its channel, so it has one of its own. */
+  async #exists(queue: string): Promise<boolean> {
+    const channel = await this.#connection.acquire();
+    try {
+      await channel.queueDeclare({ queue, passive: true });
+      return true;
+    } catch (error) {
+      if (error instanceof AMQPChannelError && error.code === 'NOT_FOUND') return false;
+      throw error;
+    } finally {
+      await channel.close();
+    }
+  }
+
+  async #channel(): Promise<Channel> {
+    this.#turn = (this.#turn + 1) % CHANNELS;
+    const index = this.#turn;
+    const known = await this.#channels[index]?.catch(() => undefined);
+    if (known?.active === true) return known;
+    const opening = this.#connection.acquire();
+    this.#channels[index] = opening;
+    return opening;
+  }
+
+  #ensureTopology(): Promise<void> {
+    this.#topologyReady ??= this.#declareTopology().catch((error: unknown) => {
+      this.#topologyReady = undefined;
+      throw error;
+    });
+    return this.#topologyReady;
+  }
+
+  async #declareTopology(): Promise<void> {
+    const { exchanges, queues, bindings } = topology(this.#names);
+    const channel = await this.#channel();
+    for (const { name, type } of exchanges) {
+      await channel.exchangeDeclare({ exchange: name, type, durable: true });
+    }
+    for (const { name } of queues) await channel.queueDeclare({ queue: name, durable: true });
+    for (const { source, destination, routing_key: routingKey } of bindings) {
+      await channel.queueBind({ queue: destination, exchange: source, routingKey });
+    }
+  }
+
+  /** Ends in time, and turns what the broker does into one error that a caller can act on. */
+  async #guard<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (!this.#connection.ready) throw new HttpProblem('broker_unavailable');
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        reject(new HttpProblem('broker_unavailable', 'The broker did not answer in time.'));
+      }, TIMEOUT_MS);
+    });
+    try {
+      return await Promise.race([work(), late]);
+    } catch (error) {
+      if (error instanceof AMQPConnectionError || isClosedChannel(error)) {
+        throw new HttpProblem('broker_unavailable', undefined, { cause: error });
+      }
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+const isClosedChannel = (error: unknown): boolean =>
+  error instanceof AMQPChannelError && error.code === 'CH_CLOSE';

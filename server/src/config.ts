@@ -1,0 +1,225 @@
+import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import type { LogLevel } from './logger.js';
+import type { UserTokenOptions } from './sessions/user-tokens.js';
+
+/** All that the server takes from its environment, checked and typed. */
+export interface Config {
+  amqpUrl: string;
+  managementUrl: string;
+  endpoints: { stomp: string[]; amqp: string[] };
+  signingKey: string;
+  serviceKeys: string[];
+  /** Undefined when the application authenticates by itself (`createWarren`). */
+  userTokens: UserTokenOptions | undefined;
+  host: string;
+  port: number;
+  dataDir: string;
+  corsOrigins: string[];
+  names: { exchange?: string; userPrefix?: string; livePrefix?: string };
+  sessionTtlSeconds: number;
+  logLevel: LogLevel;
+}
+
+export interface ConfigProblem {
+  variable: string;
+  message: string;
+}
+
+/** Lists everything that is wrong with the environment at once. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly code = 'invalid_config';
+  constructor(readonly problems: ConfigProblem[]) {
+    const lines = problems.map(({ variable, message }) => `  ${variable}: ${message}`);
+    super(`The configuration is not complete or not valid:\n${lines.join('\n')}`);
+  }
+}
+
+type Environment = Record<string, string | undefined>;
+
+const url = (...protocols: string[]) =>
+  z.string().refine(
+    (text) => {
+      if (!URL.canParse(text)) return false;
+      return protocols.includes(new URL(text).protocol);
+    },
+    { error: `must be a URL that begins with ${protocols.map((name) => `${name}//`).join(' or ')}` },
+  );
+const list = (text: string): string[] =>
+  text
+    .split(',')
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== '');
+const urls = (...protocols: string[]) =>
+  z.string().transform(list).pipe(z.array(url(...protocols)).min(1));
+const word = z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, {
+  error: 'must have 1 to 40 characters of A-Z a-z 0-9 _ -',
+});
+
+function isKey(make: (text: string) => unknown): (text: string) => boolean {
+  return (text) => {
+    try {
+      make(text);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+}
+
+const VARIABLES = {
+  WARREN_AMQP_URL: url('amqp:', 'amqps:'),
+  WARREN_MANAGEMENT_URL: url('http:', 'https:'),
+  WARREN_PUBLIC_STOMP_URL: urls('ws:', 'wss:').optional(),
+  WARREN_PUBLIC_AMQP_URL: urls('amqp:', 'amqps:').optional(),
+  WARREN_SIGNING_KEY: z.string().refine(isKey(createPrivateKey), {
+    error: 'must be an RSA private key in PEM',
+  }),
+  WARREN_SERVICE_KEYS: z
+    .string()
+    .transform(list)
+    .pipe(z.array(z.string().min(16, { error: 'each key must have 16 characters or more' })).min(1)),
+  WARREN_USER_JWT_SECRET: z
+    .string()
+    .min(32, { error: 'must have 32 characters or more' })
+    .optional(),
+  WARREN_USER_JWT_PUBLIC_KEY: z
+    .string()
+    .refine(isKey(createPublicKey), { error: 'must be a public key in PEM' })
+    .optional(),
+  WARREN_USER_JWT_JWKS_URL: url('http:', 'https:').optional(),
+  WARREN_USER_JWT_ISSUER: z.string().optional(),
+  WARREN_USER_JWT_AUDIENCE: z.string().optional(),
+  WARREN_USER_JWT_CLAIM: z.string().optional(),
+  WARREN_HOST: z.string().default('0.0.0.0'),
+  WARREN_PORT: z.coerce.number({ error: 'must be a port number' }).int().min(0).max(65535).default(8080),
+  WARREN_DATA_DIR: z.string().default('.warren'),
+  WARREN_CORS_ORIGINS: z
+    .string()
+    .transform(list)
+    .pipe(z.array(z.union([z.literal('*'), url('http:', 'https:')])))
+    .optional(),
+  WARREN_EXCHANGE: z.string().min(1).max(127).optional(),
+  WARREN_USER_PREFIX: word.optional(),
+  WARREN_LIVE_PREFIX: word.optional(),
+  WARREN_SESSION_TTL_SECONDS: z.coerce
+    .number({ error: 'must be a number of seconds' })
+    .int()
+    .min(10)
+    .max(86_400)
+    .default(3600),
+  WARREN_LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
+};
+const schema = z.object(VARIABLES);
+
+/**
+ * Reads the environment; each variable may stand in a file instead, named by the variable with
+ * `_FILE` (as Docker and Kubernetes mount secrets).
+ * @param authenticates whether the application tells by itself who a user is, so that no key for
+ *   user JWTs is asked for.
+ * @throws {ConfigError} with everything that is wrong. No value is repeated in it.
+ */
+export function readConfig(environment: Environment, { authenticates = false } = {}): Config {
+  const problems: ConfigProblem[] = [];
+  const values = gather(environment, problems);
+  const result = schema.safeParse(values);
+  if (!result.success) {
+    for (const { path, message } of result.error.issues) {
+      const variable = String(path[0]);
+      const missing = values[variable] === undefined;
+      if (problems.some((known) => known.variable === variable)) continue;
+      problems.push({ variable, message: missing ? 'is required' : message });
+    }
+  }
+  problems.push(...contradictions(values, authenticates));
+  if (!result.success || problems.length > 0) throw new ConfigError(problems);
+  return toConfig(result.data);
+}
+
+function gather(environment: Environment, problems: ConfigProblem[]): Environment {
+  const values: Environment = {};
+  for (const variable of Object.keys(VARIABLES)) {
+    const direct = environment[variable];
+    const file = environment[`${variable}_FILE`];
+    if (direct !== undefined && file !== undefined && file !== '') {
+      problems.push({ variable, message: `is set twice, here and in ${variable}_FILE` });
+    }
+    if (direct !== undefined && direct !== '') values[variable] = direct;
+    else if (file !== undefined && file !== '') {
+      try {
+        values[variable] = readFileSync(file, 'utf8').trim();
+      } catch {
+        problems.push({ variable, message: `the file that ${variable}_FILE names cannot be read` });
+      }
+    }
+  }
+  return values;
+}
+
+const USER_KEYS = ['SECRET', 'PUBLIC_KEY', 'JWKS_URL'].map((name) => `WARREN_USER_JWT_${name}`);
+
+function contradictions(values: Environment, authenticates: boolean): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const given = USER_KEYS.filter((variable) => values[variable] !== undefined);
+  if (given.length > 1 || (given.length === 0 && !authenticates)) {
+    problems.push({ variable: 'WARREN_USER_JWT_…', message: `set exactly one of ${USER_KEYS.join(', ')}` });
+  }
+  if (values['WARREN_PUBLIC_STOMP_URL'] === undefined && values['WARREN_PUBLIC_AMQP_URL'] === undefined) {
+    const message = 'set this or WARREN_PUBLIC_AMQP_URL, so that clients know where the broker is';
+    problems.push({ variable: 'WARREN_PUBLIC_STOMP_URL', message });
+  }
+  return problems;
+}
+
+function toConfig(values: z.output<typeof schema>): Config {
+  return {
+    amqpUrl: values.WARREN_AMQP_URL,
+    managementUrl: values.WARREN_MANAGEMENT_URL,
+    endpoints: {
+      stomp: values.WARREN_PUBLIC_STOMP_URL ?? [],
+      amqp: values.WARREN_PUBLIC_AMQP_URL ?? [],
+    },
+    signingKey: values.WARREN_SIGNING_KEY,
+    serviceKeys: values.WARREN_SERVICE_KEYS,
+    userTokens: userTokens(values),
+    host: values.WARREN_HOST,
+    port: values.WARREN_PORT,
+    dataDir: values.WARREN_DATA_DIR,
+    corsOrigins: values.WARREN_CORS_ORIGINS ?? [],
+    names: {
+      ...(values.WARREN_EXCHANGE !== undefined && { exchange: values.WARREN_EXCHANGE }),
+      ...(values.WARREN_USER_PREFIX !== undefined && { userPrefix: values.WARREN_USER_PREFIX }),
+      ...(values.WARREN_LIVE_PREFIX !== undefined && { livePrefix: values.WARREN_LIVE_PREFIX }),
+    },
+    sessionTtlSeconds: values.WARREN_SESSION_TTL_SECONDS,
+    logLevel: values.WARREN_LOG_LEVEL,
+  };
+}
+
+function userTokens(values: z.output<typeof schema>): UserTokenOptions | undefined {
+  const {
+    WARREN_USER_JWT_SECRET: secret,
+    WARREN_USER_JWT_PUBLIC_KEY: publicKey,
+    WARREN_USER_JWT_JWKS_URL: jwksUrl,
+    WARREN_USER_JWT_ISSUER: issuer,
+    WARREN_USER_JWT_AUDIENCE: audience,
+    WARREN_USER_JWT_CLAIM: claim,
+  } = values;
+  const key =
+    secret !== undefined
+      ? { secret }
+      : publicKey !== undefined
+        ? { publicKey }
+        : jwksUrl !== undefined
+          ? { jwksUrl }
+          : undefined;
+  if (key === undefined) return undefined;
+  return {
+    key,
+    ...(issuer !== undefined && { issuer }),
+    ...(audience !== undefined && { audience }),
+    ...(claim !== undefined && { claim }),
+  };
+}

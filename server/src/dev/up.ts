@@ -1,0 +1,167 @@
+import { rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { Express } from 'express';
+import jwt from 'jsonwebtoken';
+import { Broker, DEFAULT_NAMES, isPortFree } from '@warren/rabbitmq';
+import { readConfig, type Config } from '../config.js';
+import { devTokenRoute } from '../http/routes.js';
+import { createLogger } from '../logger.js';
+import type { Warren } from '../warren.js';
+import { PortTakenError, startServer, type RunningServer } from '../server.js';
+import { loadState, lockDirectory, type DevInfo, type DevState } from './state.js';
+
+export interface UpOptions {
+  /** Default: the port of the last start; on the first one 8080, or a free one if that is taken. */
+  port?: number;
+  /** Where all state lives. Default `.warren`. */
+  dataDir?: string;
+  /** Pages and routes besides the API. */
+  mount?: (app: Express, context: { info: DevInfo; warren: Warren }) => void;
+  /** Told of each step, for a person to read. */
+  onProgress?: (text: string) => void;
+}
+
+export interface Running {
+  info: DevInfo;
+  /** Stops all that was started. Idempotent. */
+  stop: () => Promise<void>;
+}
+
+/**
+ * Starts a private broker, or takes the one of `WARREN_AMQP_URL`, and a server on loopback with
+ * `POST /dev/token`; writes `dev.json` into the data directory once all is ready.
+ * @throws errors with a `code` and a `remedy`; whatever was started by then is stopped again.
+ */
+export async function up(options: UpOptions = {}): Promise<Running> {
+  const dataDir = resolve(options.dataDir ?? process.env['WARREN_DATA_DIR'] ?? '.warren');
+  const progress = options.onProgress ?? (() => undefined);
+  const undo: (() => Promise<void>)[] = [];
+  const stop = once(async () => {
+    for (const step of undo.splice(0).reverse()) await step();
+  });
+  try {
+    undo.push(await lockDirectory(dataDir));
+    const state = await loadState(dataDir, options.port ?? portFromEnvironment());
+    // Asked first: a broker takes seconds to start.
+    if (!(await isPortFree(state.port))) throw new PortTakenError(state.port);
+
+    const own = await startBroker(dataDir, state, progress);
+    undo.push(own.stop);
+    progress('Starting the server');
+    const server = await startOn(own, state, options);
+    undo.push(server.running.close);
+    if (!(await server.running.warren.ready(20_000))) {
+      progress('The broker cannot be reached yet; the server goes on trying');
+    }
+    const file = join(dataDir, 'dev.json');
+    await writeFile(file, `${JSON.stringify(server.info, null, 2)}\n`, { mode: 0o600 });
+    undo.push(() => rm(file, { force: true }));
+    return { info: server.info, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+interface OwnBroker {
+  config: Config;
+  /** What a back end publishes with. */
+  backendAmqpUrl: string;
+  stop: () => Promise<void>;
+}
+
+async function startBroker(
+  dataDir: string,
+  state: DevState,
+  progress: (text: string) => void,
+): Promise<OwnBroker> {
+  const common = {
+    WARREN_SERVICE_KEYS: state.serviceKey,
+    WARREN_HOST: '127.0.0.1',
+    WARREN_LOG_LEVEL: 'warn',
+    ...(process.env['WARREN_USER_JWT_PUBLIC_KEY'] === undefined &&
+      process.env['WARREN_USER_JWT_JWKS_URL'] === undefined && {
+        WARREN_USER_JWT_SECRET: state.userJwtSecret,
+      }),
+    ...process.env,
+    WARREN_DATA_DIR: dataDir,
+    WARREN_PORT: String(state.port),
+  };
+  if (process.env['WARREN_AMQP_URL'] ?? process.env['WARREN_AMQP_URL_FILE']) {
+    progress('Using the broker of WARREN_AMQP_URL');
+    const config = readConfig(common);
+    return { config, backendAmqpUrl: config.amqpUrl, stop: () => Promise.resolve() };
+  }
+  progress('Starting RabbitMQ (about 5 seconds)');
+  const broker = new Broker({ dataDir: join(dataDir, 'broker') });
+  await broker.start();
+  try {
+    const { amqpUrl, backendAmqpUrl, clientAmqpUrl, managementUrl, stompUrl } = broker.endpoints;
+    const config = readConfig({
+      ...common,
+      WARREN_AMQP_URL: amqpUrl,
+      WARREN_MANAGEMENT_URL: managementUrl,
+      WARREN_PUBLIC_STOMP_URL: stompUrl,
+      WARREN_PUBLIC_AMQP_URL: clientAmqpUrl,
+      WARREN_SIGNING_KEY: broker.signingKey.privateKey,
+    });
+    return { config, backendAmqpUrl, stop: () => broker.stop() };
+  } catch (error) {
+    await broker.stop();
+    throw error;
+  }
+}
+
+async function startOn(
+  { config, backendAmqpUrl }: OwnBroker,
+  state: DevState,
+  options: UpOptions,
+): Promise<{ running: RunningServer; info: DevInfo }> {
+  const info: DevInfo = {
+    apiUrl: `http://127.0.0.1:${String(state.port)}`,
+    consoleUrl: null,
+    stompUrl: config.endpoints.stomp[0] ?? '',
+    amqpUrl: backendAmqpUrl,
+    managementUrl: config.managementUrl,
+    vhost: decodeURIComponent(new URL(config.amqpUrl).pathname.slice(1)),
+    exchange: config.names.exchange ?? DEFAULT_NAMES.exchange,
+    serviceKey: config.serviceKeys[0] ?? '',
+    adminKey: state.adminKey,
+    pid: process.pid,
+  };
+  const running = await startServer(config, createLogger(config.logLevel), {
+    routes: devRoutes(config),
+    mount: (app, warren) => {
+      options.mount?.(app, { info, warren });
+    },
+    // Pages that a developer serves from another port of this machine.
+    corsOrigins: [/^https?:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/],
+  });
+  return { running, info };
+}
+
+function devRoutes({ userTokens }: Config) {
+  if (userTokens === undefined || !('secret' in userTokens.key)) return [];
+  const { key, issuer, audience, claim = 'sub' } = userTokens;
+  const { secret } = key;
+  return [
+    devTokenRoute((userId) =>
+      jwt.sign({ [claim]: userId }, secret, {
+        algorithm: 'HS256',
+        expiresIn: '12h',
+        ...(issuer !== undefined && { issuer }),
+        ...(audience !== undefined && { audience }),
+      }),
+    ),
+  ];
+}
+
+function portFromEnvironment(): number | undefined {
+  const text = process.env['WARREN_PORT'];
+  return text === undefined || text === '' ? undefined : Number(text);
+}
+
+function once(work: () => Promise<void>): () => Promise<void> {
+  let result: Promise<void> | undefined;
+  return () => (result ??= work());
+}

@@ -1,0 +1,86 @@
+import type { Request, Router } from 'express';
+import type { Logger } from 'pino';
+import { readConfig } from './config.js';
+import type { Authenticate } from './http/access.js';
+import { createLogger } from './logger.js';
+import type { EventMap, Publisher } from './publisher/index.js';
+import { assembleWarren } from './warren.js';
+
+/** Whatever is left out comes from the environment, as for the server (`WARREN_…`). */
+export interface CreateWarrenOptions {
+  /** The server's account on the broker, vhost included. `WARREN_AMQP_URL`. */
+  amqpUrl?: string;
+  /** RabbitMQ's management API, with the account. `WARREN_MANAGEMENT_URL`. */
+  managementUrl?: string;
+  /** Where browsers reach the broker; several with commas. `WARREN_PUBLIC_STOMP_URL`. */
+  publicStompUrl?: string;
+  /** Where Node and Electron clients reach the broker. `WARREN_PUBLIC_AMQP_URL`. */
+  publicAmqpUrl?: string;
+  /** The private key that signs clients' tokens, as PEM. `WARREN_SIGNING_KEY`. */
+  signingKey?: string;
+  /** Keys for the routes that back ends call. `WARREN_SERVICE_KEYS`. */
+  serviceKeys?: string[];
+  /** Where the database file lies. Default `.warren`. `WARREN_DATA_DIR`. */
+  dataDir?: string;
+  /**
+   * Tells which user a request for a session comes from, by whatever the application's login uses;
+   * null refuses it. Called for every request on a user's route.
+   */
+  authenticate: (request: Request) => Promise<string | null> | string | null;
+  /** A pino logger. Default: one that writes warnings and errors as JSON lines. */
+  logger?: Logger;
+}
+
+export interface EmbeddedWarren<Events extends EventMap> {
+  /** `app.use('/warren', warren.router)` */
+  router: Router;
+  publisher: Publisher<Events>;
+  /** Resolves to whether the broker was reached within `timeoutMs` (default 10,000). */
+  ready: (timeoutMs?: number) => Promise<boolean>;
+  /** Lets sends end, closes what Warren opened. Idempotent. The host's own server is its own affair. */
+  close: () => Promise<void>;
+}
+
+/**
+ * Warren inside an Express application: its routes as a router, and the publish helper. It adds no
+ * process listeners, no middleware outside the router, and does not listen.
+ * @throws {ConfigError} with all that is missing or wrong.
+ */
+export async function createWarren<Events extends EventMap = Record<string, unknown>>(
+  options: CreateWarrenOptions,
+): Promise<EmbeddedWarren<Events>> {
+  const given: Record<string, string | undefined> = {
+    WARREN_AMQP_URL: options.amqpUrl,
+    WARREN_MANAGEMENT_URL: options.managementUrl,
+    WARREN_PUBLIC_STOMP_URL: options.publicStompUrl,
+    WARREN_PUBLIC_AMQP_URL: options.publicAmqpUrl,
+    WARREN_SIGNING_KEY: options.signingKey,
+    WARREN_SERVICE_KEYS: options.serviceKeys?.join(','),
+    WARREN_DATA_DIR: options.dataDir,
+  };
+  const config = readConfig({ ...process.env, ...overrides(given) }, { authenticates: true });
+  const authenticate: Authenticate = options.authenticate;
+  const warren = await assembleWarren({
+    ...config,
+    authenticate,
+    logger: options.logger ?? createLogger('warn'),
+  });
+  return {
+    router: warren.router,
+    // The same object: the events' types exist only for the compiler.
+    publisher: warren.publisher as unknown as Publisher<Events>,
+    ready: warren.ready,
+    close: warren.close,
+  };
+}
+
+/** What was given, and its `_FILE` twin emptied, so that the two do not contradict each other. */
+function overrides(given: Record<string, string | undefined>): Record<string, string> {
+  const set: Record<string, string> = {};
+  for (const [variable, value] of Object.entries(given)) {
+    if (value === undefined) continue;
+    set[variable] = value;
+    set[`${variable}_FILE`] = '';
+  }
+  return set;
+}

@@ -1,0 +1,168 @@
+import express, {
+  type ErrorRequestHandler,
+  type NextFunction,
+  type Request,
+  type RequestHandler,
+  type Response,
+  type Router,
+} from 'express';
+import { MAX_BODY_BYTES } from '@warren/protocol';
+import type { Logger } from 'pino';
+import { z, type ZodType } from 'zod';
+import type { Metrics } from '../metrics.js';
+import { fromPublishError, HttpProblem, type FieldError } from '../problem.js';
+import { PublishError } from '../publisher/index.js';
+import type { AccessControl } from './access.js';
+import type { Route } from './route.js';
+
+export interface RouterOptions {
+  routes: Route[];
+  access: AccessControl;
+  metrics: Metrics;
+  logger: Logger;
+}
+
+/** Makes an Express router of the table; it parses, refuses and answers by itself, errors included. */
+export function createRouter({ routes, access, metrics, logger }: RouterOptions): Router {
+  const router = express.Router();
+  const readBody = express.json({ limit: MAX_BODY_BYTES, strict: false, inflate: false });
+
+  for (const path of new Set(routes.map((entry) => entry.path))) {
+    const here = routes.filter((entry) => entry.path === path);
+    const mounted = router.route(path.replaceAll(/\{(\w+)\}/g, ':$1'));
+    for (const entry of here) {
+      mounted[entry.method](observe(entry, metrics), authorize(entry, access), handle(entry, readBody));
+    }
+    mounted.all((_request, response) => {
+      response.set('allow', here.map(({ method }) => method.toUpperCase()).join(', '));
+      throw new HttpProblem('method_not_allowed');
+    });
+  }
+  router.use(reportProblem(logger));
+  return router;
+}
+
+/** For what no route has answered: to stand behind all routers of an application of one's own. */
+export const notFound: RequestHandler = () => {
+  throw new HttpProblem('not_found');
+};
+
+function observe({ method, path }: Route, metrics: Metrics): RequestHandler {
+  return (_request, response, next) => {
+    const stop = metrics.requestSeconds.startTimer({ method: method.toUpperCase(), route: path });
+    response.once('close', () => {
+      stop({ status: String(response.statusCode) });
+    });
+    next();
+  };
+}
+
+// Before the body is read: nobody makes the server parse without having shown a key.
+function authorize({ access: needed }: Route, access: AccessControl): RequestHandler {
+  return async (request, response, next) => {
+    const userId = await access.check(needed, request);
+    (response.locals as Locals).userId = userId;
+    next();
+  };
+}
+
+interface Locals {
+  userId?: string | undefined;
+}
+
+function handle(entry: Route, readBody: RequestHandler): RequestHandler {
+  return async (request, response) => {
+    const body = entry.body === undefined ? undefined : await parseBody(entry.body, request, response, readBody);
+    const reply = await entry.handle({
+      params: request.params as Record<string, string>,
+      body,
+      userId: (response.locals as Locals).userId,
+      request,
+    });
+    response.status(reply.status);
+    if (reply.body === undefined) response.end();
+    else if (typeof reply.body === 'string') response.type(reply.contentType ?? 'text').send(reply.body);
+    else response.json(reply.body);
+  };
+}
+
+async function parseBody(
+  schema: ZodType,
+  request: Request,
+  response: Response,
+  readBody: RequestHandler,
+): Promise<unknown> {
+  const hasBody = Number(request.headers['content-length'] ?? 0) > 0 || 'transfer-encoding' in request.headers;
+  if (hasBody && request.is('application/json') === false) {
+    throw new HttpProblem('unsupported_media_type');
+  }
+  await new Promise<void>((resolve, reject) => {
+    const done: NextFunction = (error?: unknown) => {
+      if (error === undefined) resolve();
+      else reject(fromBodyError(error));
+    };
+    void readBody(request, response, done);
+  });
+  const result = schema.safeParse((request.body as unknown) ?? {});
+  if (result.success) return result.data;
+  throw fromZodError(result.error);
+}
+
+/** body-parser's errors carry a `type`: what went wrong, without the text that it was given. */
+function fromBodyError(error: unknown): HttpProblem {
+  const type = error instanceof Error && 'type' in error ? error.type : undefined;
+  switch (type) {
+    case 'entity.too.large':
+      return new HttpProblem('payload_too_large');
+    case 'encoding.unsupported':
+    case 'charset.unsupported':
+      return new HttpProblem('unsupported_media_type', 'Send UTF-8, not compressed.');
+    default:
+      // No cause: the parser's error holds the body.
+      return new HttpProblem('invalid_json');
+  }
+}
+
+function fromZodError({ issues }: z.core.$ZodError): HttpProblem {
+  const fieldErrors = issues.flatMap((issue): FieldError[] => {
+    if (issue.code === 'unrecognized_keys') {
+      return issue.keys.map((key) => ({
+        path: [...issue.path, key].join('.'),
+        message: 'is not a field of this request',
+      }));
+    }
+    return [{ path: issue.path.join('.'), message: issue.message }];
+  });
+  const isUnknown = issues.every(({ code }) => code === 'unrecognized_keys');
+  const isId = issues.every((issue) => issue.code === 'custom' && issue.params?.['code'] === 'invalid_id');
+  const code = isUnknown ? 'unknown_field' : isId ? 'invalid_id' : 'invalid_request';
+  const detail = fieldErrors.map(({ path, message }) => `${path || 'body'}: ${message}`).join('; ');
+  return new HttpProblem(code, detail.slice(0, 1000), { fieldErrors: fieldErrors.slice(0, 20) });
+}
+
+/** Turns whatever was thrown into a problem+json answer; what nobody foresaw is logged and says nothing. */
+export function reportProblem(logger: Logger): ErrorRequestHandler {
+  return (error: unknown, request, response, _next) => {
+    const problem = toProblem(error);
+    if (problem.status >= 500) {
+      logger.warn({ err: error, method: request.method, code: problem.code }, 'a request failed');
+    }
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    if (problem.status === 401) response.set('www-authenticate', 'Bearer');
+    if (problem.status === 503) response.set('retry-after', '1');
+    // A body that was not read to its end would be taken for the next request.
+    if (!request.complete) response.set('connection', 'close');
+    response.status(problem.status).type('application/problem+json').json(problem.toBody());
+  };
+}
+
+function toProblem(error: unknown): HttpProblem {
+  if (error instanceof HttpProblem) return error;
+  if (error instanceof PublishError) return fromPublishError(error);
+  // Express throws this for a "%" in a path that does not begin an encoded byte.
+  if (error instanceof URIError) return new HttpProblem('invalid_request', 'The path is not valid.');
+  return new HttpProblem('internal', undefined, { cause: error });
+}

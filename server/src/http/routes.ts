@@ -1,0 +1,190 @@
+import {
+  devTokenBodySchema,
+  idSchema,
+  provisionBodySchema,
+  sendBodySchema,
+  sendReplySchema,
+  sessionBodySchema,
+  sessionGrantSchema,
+  userStateSchema,
+  type SendReply,
+} from '@warren/protocol';
+import { z } from 'zod';
+import { HttpProblem } from '../problem.js';
+import type { Sessions } from '../sessions/sessions.js';
+import type { Users } from '../sessions/users.js';
+import type { Sender } from '../sender.js';
+import type { Metrics } from '../metrics.js';
+import { route, type Route, type RouteContext } from './route.js';
+
+/** What the routes hand their work to. */
+export interface Services {
+  sessions: Sessions;
+  users: Users;
+  sender: Sender;
+  metrics: Metrics;
+  /** What `/health/ready` tells of each part. */
+  health: () => Promise<Record<string, 'up' | 'down'>>;
+}
+
+function userIdIn({ params }: RouteContext<unknown>): string {
+  const result = idSchema.safeParse(params['id']);
+  if (!result.success) throw new HttpProblem('invalid_id');
+  return result.data;
+}
+
+export function createRoutes(services: Services): Route[] {
+  return [
+    ...messageRoutes(services),
+    ...userRoutes(services),
+    sessionRoute(services),
+    ...operationRoutes(services),
+  ];
+}
+
+function messageRoutes({ sender }: Services): Route[] {
+  return [
+    route({
+      method: 'post',
+      path: '/v1/messages',
+      access: 'service',
+      summary: 'Send a message to a user or a device; answers after the broker has confirmed it.',
+      body: sendBodySchema,
+      replies: { 202: { description: 'What became of it.', schema: sendReplySchema } },
+      problems: ['invalid_id', 'broker_unavailable', 'outcome_unknown'],
+      handle: async ({ body }) => {
+        const user = 'user' in body.to ? body.to.user : body.to.device.user;
+        const { id, outcome } = await sender.send(body);
+        return { status: 202, body: { id, recipients: [{ user, outcome }] } satisfies SendReply };
+      },
+    }),
+  ];
+}
+
+function userRoutes({ sessions, users }: Services): Route[] {
+  return [
+    route({
+      method: 'put',
+      path: '/v1/users/{id}',
+      access: 'service',
+      summary: "Make a user's mailbox ahead, so that messages wait for the first session.",
+      body: provisionBodySchema,
+      replies: { 200: { description: 'The user is provisioned.', schema: userStateSchema } },
+      problems: ['invalid_id', 'broker_unavailable'],
+      handle: async (context) => {
+        const userId = userIdIn(context);
+        await sessions.provision(userId, context.body.devices);
+        return { status: 200, body: await users.state(userId) };
+      },
+    }),
+    route({
+      method: 'get',
+      path: '/v1/users/{id}',
+      access: 'service',
+      summary: 'Devices, waiting messages, online, last seen.',
+      replies: { 200: { description: 'What is known.', schema: userStateSchema } },
+      problems: ['invalid_id', 'user_unknown', 'broker_unavailable'],
+      handle: async (context) => ({ status: 200, body: await users.state(userIdIn(context)) }),
+    }),
+    route({
+      method: 'delete',
+      path: '/v1/users/{id}',
+      access: 'service',
+      summary: "Remove a user: its queues with what waits in them, its connections, its record.",
+      replies: { 204: { description: 'Nothing of the user is left.' } },
+      problems: ['invalid_id', 'user_unknown', 'broker_unavailable'],
+      handle: async (context) => {
+        await users.remove(userIdIn(context));
+        return { status: 204 };
+      },
+    }),
+  ];
+}
+
+function sessionRoute({ sessions, metrics }: Services): Route {
+  return route({
+    method: 'post',
+    path: '/v1/sessions',
+    access: 'user',
+    summary: "Open a session on a device's queues, or renew the one that is named.",
+    body: sessionBodySchema,
+    replies: { 201: { description: 'The session grant.', schema: sessionGrantSchema } },
+    problems: ['invalid_id', 'session_replaced', 'broker_unavailable'],
+    handle: async ({ userId, body }) => {
+      if (userId === undefined) throw new HttpProblem('token_invalid');
+      const { grant, kind } = await sessions.open(userId, body);
+      metrics.sessions.inc({ kind });
+      return { status: 201, body: grant };
+    },
+  });
+}
+
+function operationRoutes({ metrics, health }: Services): Route[] {
+  const statusSchema = z.object({
+    status: z.enum(['ok', 'unavailable']),
+    checks: z.record(z.string(), z.enum(['up', 'down'])).optional(),
+  });
+  return [
+    route({
+      method: 'get',
+      path: '/health/live',
+      access: 'none',
+      summary: 'Whether the process answers.',
+      replies: { 200: { description: 'It does.', schema: statusSchema } },
+      problems: [],
+      handle: () => ({ status: 200, body: { status: 'ok' } }),
+    }),
+    route({
+      method: 'get',
+      path: '/health/ready',
+      access: 'none',
+      summary: 'Whether messages can be sent and sessions opened now.',
+      replies: {
+        200: { description: 'They can.', schema: statusSchema },
+        503: { description: 'Some part is down; `checks` says which.', schema: statusSchema },
+      },
+      problems: [],
+      handle: async () => {
+        const checks = await health();
+        const ok = Object.values(checks).every((check) => check === 'up');
+        return { status: ok ? 200 : 503, body: { status: ok ? 'ok' : 'unavailable', checks } };
+      },
+    }),
+    route({
+      method: 'get',
+      path: '/metrics',
+      access: 'none',
+      summary: 'Metrics in the Prometheus format.',
+      replies: { 200: { description: 'Text.' } },
+      problems: [],
+      handle: async () => ({
+        status: 200,
+        body: await metrics.registry.metrics(),
+        contentType: metrics.registry.contentType,
+      }),
+    }),
+  ];
+}
+
+const LOCAL_HOSTS = new Set(['localhost', '127.0.0.1', '[::1]']);
+
+/**
+ * `POST /dev/token`: a user's JWT for whoever asks, for trying things out. The server mounts it only
+ * in development. A page of another site could reach it by DNS rebinding, so the host must be local.
+ */
+export function devTokenRoute(issue: (userId: string) => string): Route {
+  return route({
+    method: 'post',
+    path: '/dev/token',
+    access: 'none',
+    summary: "A user's JWT for trying things out; only where `npm start` runs.",
+    body: devTokenBodySchema,
+    replies: { 200: { description: 'The token.', schema: z.object({ token: z.string() }) } },
+    problems: ['invalid_id', 'forbidden_host'],
+    handle: ({ body, request }) => {
+      const host = (request.headers.host ?? '').replace(/:\d+$/, '');
+      if (!LOCAL_HOSTS.has(host)) throw new HttpProblem('forbidden_host');
+      return { status: 200, body: { token: issue(body.userId) } };
+    },
+  });
+}

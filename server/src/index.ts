@@ -1,0 +1,15 @@
+export { ConfigError, readConfig, type Config, type ConfigProblem } from './config.js';
+export { createWarren, type CreateWarrenOptions, type EmbeddedWarren } from './embed.js';
+export { createLogger, type LogLevel } from './logger.js';
+export {
+  createPublisher,
+  PublishError,
+  Publisher,
+  type DeviceAddress,
+  type EventMap,
+  type PublishErrorCode,
+  type PublisherOptions,
+  type SendOptions,
+  type SendResult,
+} from './publisher/index.js';
+export { PortTakenError, startServer, type RunningServer, type ServerExtras } from './server.js';

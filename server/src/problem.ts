@@ -1,0 +1,52 @@
+import { PROBLEMS, type Problem, type ProblemCode } from '@warren/protocol';
+import type { PublishError } from './publisher/index.js';
+
+export type FieldError = NonNullable<Problem['errors']>[number];
+
+/** An error that a caller of the HTTP API gets to see, as `application/problem+json`. */
+export class HttpProblem extends Error {
+  override readonly name = 'HttpProblem';
+  readonly fieldErrors: FieldError[] | undefined;
+
+  constructor(
+    readonly code: ProblemCode,
+    /** What was wrong this time; never a token, never a payload. */
+    readonly detail?: string,
+    options: ErrorOptions & { fieldErrors?: FieldError[] } = {},
+  ) {
+    super(detail ?? PROBLEMS[code].title, options);
+    this.fieldErrors = options.fieldErrors;
+  }
+
+  get status(): number {
+    return PROBLEMS[this.code].status;
+  }
+
+  toBody(): Problem {
+    return {
+      type: `urn:warren:problem:${this.code}`,
+      title: PROBLEMS[this.code].title,
+      status: this.status,
+      code: this.code,
+      ...(this.detail !== undefined && { detail: this.detail }),
+      ...(this.fieldErrors !== undefined && { errors: this.fieldErrors }),
+    };
+  }
+}
+
+/** What a send that failed is over HTTP. */
+export function fromPublishError(error: PublishError): HttpProblem {
+  const cause = { cause: error };
+  switch (error.code) {
+    case 'outcome_unknown':
+      return new HttpProblem('outcome_unknown', `The message's id is ${error.messageId}.`, cause);
+    case 'payload_too_large':
+      return new HttpProblem('payload_too_large', undefined, cause);
+    case 'payload_not_serializable':
+      return new HttpProblem('invalid_request', 'The data is nested too deeply.', cause);
+    case 'broker_refused':
+    case 'broker_unavailable':
+    case 'publisher_closed':
+      return new HttpProblem('broker_unavailable', undefined, cause);
+  }
+}

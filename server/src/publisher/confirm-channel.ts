@@ -1,0 +1,334 @@
+import { AMQPChannelError, AMQPConnectionError, Connection, type Channel } from 'rabbitmq-client';
+import { PublishError } from './errors.js';
+
+/** One message as it goes to the broker. */
+export interface OutgoingMessage {
+  exchange: string;
+  routingKey: string;
+  messageId: string;
+  type: string;
+  contentType: string;
+  durable: boolean;
+  /** Milliseconds, as AMQP wants it: a string. */
+  expiration?: string;
+  correlationId?: string;
+}
+
+/** Whether the broker found a queue for a message that it confirmed. */
+export type Routing = 'routed' | 'unroutable';
+
+export interface ConfirmChannelOptions {
+  amqpUrl: string;
+  connectionName: string;
+  /** How many messages may wait for their confirm at once. */
+  maxInFlight: number;
+  /** How many more may wait for their turn, or for the broker to come back. */
+  maxWaiting: number;
+  /** How long a message may take from `publish` to its confirm, in milliseconds. */
+  timeoutMs: number;
+  heartbeatSeconds: number;
+  /** Told of lost connections and the like; the channel heals by itself. */
+  onError: (error: Error) => void;
+}
+
+interface Entry {
+  message: OutgoingMessage;
+  body: Buffer;
+  deadline: number;
+  settled: boolean;
+  resolve: (routing: Routing) => void;
+  reject: (error: PublishError) => void;
+}
+
+/**
+ * - `connecting`: no channel yet, or none any more; messages wait.
+ * - `ready`: messages go out.
+ * - `blocked`: the broker has an alarm (memory, disk) and reads nothing; messages wait.
+ * - `closed`: for good.
+ */
+export type LinkState = 'connecting' | 'ready' | 'blocked' | 'closed';
+
+const REOPEN_DELAY_MS = 100;
+const SWEEP_INTERVAL_MS = 100;
+/** The broker's default for a channel's frames; the library's own, 8192, cuts a body in 16 times as many. */
+const FRAME_MAX = 131_072;
+
+/**
+ * One channel in confirm mode that outlives lost connections. Every message that it takes ends in
+ * exactly one way: confirmed (and routed or not), or rejected with a {@link PublishError} that says
+ * whether it may still arrive. Messages leave in the order in which they were handed over.
+ */
+export class ConfirmChannel {
+  readonly #options: ConfirmChannelOptions;
+  readonly #connection: Connection;
+  #channel: Channel | undefined;
+  #state: LinkState = 'connecting';
+  #alarm = false;
+  #closing = false;
+  readonly #inFlight = new Set<Entry>();
+  readonly #waiting: Entry[] = [];
+  /** Returned messages whose confirm is still to come: id and key → how many. */
+  readonly #returned = new Map<string, number>();
+  #sweeper: NodeJS.Timeout | undefined;
+  readonly #idle: (() => void)[] = [];
+  readonly #onReady: (() => void)[] = [];
+
+  constructor(options: ConfirmChannelOptions) {
+    this.#options = options;
+    this.#connection = new Connection({
+      url: options.amqpUrl,
+      connectionName: options.connectionName,
+      heartbeat: options.heartbeatSeconds,
+      frameMax: FRAME_MAX,
+      retryLow: 100,
+      retryHigh: 3000,
+      connectionTimeout: 5000,
+      noDelay: true,
+    });
+    this.#connection.on('error', (error) => {
+      options.onError(toError(error));
+    });
+    this.#connection.on('connection', () => {
+      this.#alarm = false;
+      void this.#open();
+    });
+    this.#connection.on('connection.blocked', () => {
+      this.#alarm = true;
+      if (this.#state === 'ready') this.#state = 'blocked';
+    });
+    this.#connection.on('connection.unblocked', () => {
+      this.#alarm = false;
+      if (this.#state === 'blocked') this.#becomeReady();
+    });
+  }
+
+  get state(): LinkState {
+    return this.#state;
+  }
+
+  /** How many messages have not ended yet. */
+  get pending(): number {
+    return this.#inFlight.size + this.#waiting.length;
+  }
+
+  /** Resolves to whether the channel got ready within `timeoutMs`. */
+  async ready(timeoutMs: number): Promise<boolean> {
+    if (this.#state === 'ready') return true;
+    return withTimeout(new Promise<void>((resolve) => this.#onReady.push(resolve)), timeoutMs);
+  }
+
+  publish(message: OutgoingMessage, body: Buffer): Promise<Routing> {
+    return new Promise((resolve, reject) => {
+      const deadline = performance.now() + this.#options.timeoutMs;
+      const entry: Entry = { message, body, deadline, settled: false, resolve, reject };
+      if (this.#closing) {
+        this.#fail(entry, 'publisher_closed', 'The publisher is closed.');
+      } else if (
+        this.#state === 'ready' &&
+        this.#waiting.length === 0 &&
+        this.#inFlight.size < this.#options.maxInFlight
+      ) {
+        this.#transmit(entry);
+      } else if (this.#waiting.length < this.#options.maxWaiting) {
+        this.#waiting.push(entry);
+      } else {
+        const waiting = String(this.#options.maxWaiting);
+        this.#fail(entry, 'broker_unavailable', `${waiting} messages wait for the broker already.`);
+      }
+      this.#sweepLater();
+    });
+  }
+
+  /**
+   * Takes no more messages, waits until those it has have ended, `timeoutMs` at the longest, and
+   * rejects the rest. Idempotent.
+   */
+  async close(timeoutMs: number): Promise<void> {
+    this.#closing = true;
+    if (this.pending > 0) {
+      await withTimeout(new Promise<void>((resolve) => this.#idle.push(resolve)), timeoutMs);
+    }
+    for (const entry of this.#waiting.splice(0)) {
+      this.#fail(entry, 'broker_unavailable', 'The publisher was closed before the broker was back.');
+    }
+    this.#abandonInFlight('The publisher was closed before the confirm came.');
+    this.#state = 'closed';
+    clearInterval(this.#sweeper);
+    const closed = this.#channel?.close().then(() => this.#connection.close());
+    const ended = await withTimeout(closed ?? this.#connection.close(), 2000);
+    if (!ended) this.#connection.unsafeDestroy();
+  }
+
+  async #open(): Promise<void> {
+    let channel: Channel | undefined;
+    try {
+      channel = await this.#connection.acquire({ emitErrorsFromChannel: true });
+      const opened = channel;
+      opened.on('error', (error: unknown) => {
+        this.#options.onError(toError(error));
+      });
+      opened.on('close', () => {
+        this.#lost(opened);
+      });
+      opened.on('basic.return', (message) => {
+        const key = returnKey(message.messageId, message.routingKey);
+        this.#returned.set(key, (this.#returned.get(key) ?? 0) + 1);
+      });
+      await opened.confirmSelect();
+      // A connection that was lost meanwhile has announced itself by closing the channel.
+      if (!opened.active) return;
+      this.#channel = opened;
+      this.#becomeReady();
+    } catch (error) {
+      // A lost connection opens a channel again when it is back; a closed channel alone does not.
+      this.#options.onError(toError(error));
+      if (channel !== undefined) await channel.close();
+    }
+  }
+
+  #becomeReady(): void {
+    if (this.#closing && this.pending === 0) return;
+    this.#state = this.#alarm ? 'blocked' : 'ready';
+    if (this.#state !== 'ready') return;
+    for (const notify of this.#onReady.splice(0)) notify();
+    this.#flush();
+  }
+
+  #lost(channel: Channel): void {
+    if (channel !== this.#channel || this.#state === 'closed') return;
+    this.#channel = undefined;
+    this.#state = 'connecting';
+    // The channel's own rejections come with the reason of each, a turn later; what they leave over
+    // is settled here.
+    setImmediate(() => {
+      this.#returned.clear();
+      this.#abandonInFlight('The connection to the broker was lost before the confirm came.');
+    });
+    // The connection may be well: a message that the broker would not take closes the channel alone.
+    setTimeout(() => {
+      if (this.#state === 'connecting' && this.#channel === undefined && this.#connection.ready) {
+        void this.#open();
+      }
+    }, REOPEN_DELAY_MS);
+  }
+
+  #transmit(entry: Entry): void {
+    const channel = this.#channel;
+    if (channel === undefined) throw new Error('There is no channel to publish on.');
+    const { message } = entry;
+    this.#inFlight.add(entry);
+    channel.basicPublish({ ...message, mandatory: true }, entry.body).then(
+      () => {
+        const unroutable = this.#takeReturn(message);
+        this.#settle(entry, () => {
+          entry.resolve(unroutable ? 'unroutable' : 'routed');
+        });
+      },
+      (error: unknown) => {
+        const [code, text] = explain(error);
+        this.#settle(entry, () => {
+          entry.reject(new PublishError(code, text, message.messageId, { cause: error }));
+        });
+      },
+    );
+  }
+
+  #takeReturn({ messageId, routingKey }: OutgoingMessage): boolean {
+    if (this.#returned.size === 0) return false;
+    const key = returnKey(messageId, routingKey);
+    const count = this.#returned.get(key);
+    if (count === undefined) return false;
+    if (count === 1) this.#returned.delete(key);
+    else this.#returned.set(key, count - 1);
+    return true;
+  }
+
+  #settle(entry: Entry, outcome: () => void): void {
+    if (entry.settled) return;
+    entry.settled = true;
+    this.#inFlight.delete(entry);
+    outcome();
+    this.#flush();
+    if (this.pending > 0) return;
+    for (const notify of this.#idle.splice(0)) notify();
+    clearInterval(this.#sweeper);
+    this.#sweeper = undefined;
+  }
+
+  #fail(entry: Entry, code: 'broker_unavailable' | 'outcome_unknown' | 'publisher_closed', why: string): void {
+    this.#settle(entry, () => {
+      entry.reject(new PublishError(code, why, entry.message.messageId));
+    });
+  }
+
+  #abandonInFlight(why: string): void {
+    for (const entry of this.#inFlight) this.#fail(entry, 'outcome_unknown', why);
+  }
+
+  #flush(): void {
+    while (
+      this.#state === 'ready' &&
+      this.#inFlight.size < this.#options.maxInFlight &&
+      this.#waiting.length > 0
+    ) {
+      const entry = this.#waiting.shift();
+      if (entry !== undefined) this.#transmit(entry);
+    }
+  }
+
+  // One timer for all rather than one for each message. All wait equally long, so the oldest stand
+  // first in both collections.
+  #sweepLater(): void {
+    if (this.pending === 0) return;
+    this.#sweeper ??= setInterval(() => {
+      const now = performance.now();
+      while (this.#waiting[0] !== undefined && this.#waiting[0].deadline <= now) {
+        const entry = this.#waiting.shift();
+        if (entry !== undefined) {
+          this.#fail(entry, 'broker_unavailable', 'The broker could not be reached in time.');
+        }
+      }
+      for (const entry of this.#inFlight) {
+        if (entry.deadline > now) break;
+        this.#fail(entry, 'outcome_unknown', 'The broker did not confirm in time.');
+      }
+    }, SWEEP_INTERVAL_MS);
+  }
+}
+
+const returnKey = (messageId: string | undefined, routingKey: string): string =>
+  `${messageId ?? ''}\n${routingKey}`;
+
+const toError = (error: unknown): Error =>
+  error instanceof Error ? error : new Error('unknown error', { cause: error });
+
+/** What a rejected publish means for the sender. */
+function explain(error: unknown): ['outcome_unknown' | 'broker_refused', string] {
+  // Only the message that the broker objected to carries the reply's own code; the others of its
+  // channel carry CH_CLOSE.
+  if (error instanceof AMQPChannelError && !(error instanceof AMQPConnectionError)) {
+    if (['NOT_FOUND', 'ACCESS_REFUSED', 'PRECONDITION_FAILED'].includes(error.code)) {
+      return ['broker_refused', `The broker refused the message: ${error.message}`];
+    }
+  }
+  return ['outcome_unknown', 'The broker did not confirm the message.'];
+}
+
+/** Resolves to whether `promise` ended within `ms`; its rejection counts as an end. */
+async function withTimeout(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => {
+      resolve(false);
+    }, ms);
+  });
+  const done = promise.then(
+    () => true,
+    () => true,
+  );
+  try {
+    return await Promise.race([done, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,32 @@
+/**
+ * Why a send was rejected.
+ * - `broker_unavailable`: nothing was sent. Try again later.
+ * - `outcome_unknown`: it was handed to the broker, and no confirm came. It may still arrive: send it
+ *   again with the same id, and whoever gets it twice handles it once.
+ * - `broker_refused`: the broker will not take it, now or later: the exchange is missing, or the
+ *   account may not write to it. Nothing was sent.
+ * - `payload_too_large`: over `maxMessageBytes`. Nothing was sent.
+ * - `payload_not_serializable`: `data` is not JSON (undefined, a BigInt, a circle). Nothing was sent.
+ * - `publisher_closed`: `close()` was called before. Nothing was sent.
+ */
+export type PublishErrorCode =
+  | 'broker_unavailable'
+  | 'outcome_unknown'
+  | 'broker_refused'
+  | 'payload_too_large'
+  | 'payload_not_serializable'
+  | 'publisher_closed';
+
+/** A send that did not end in a confirm. Holds the message's id, never its payload. */
+export class PublishError extends Error {
+  override readonly name = 'PublishError';
+  constructor(
+    readonly code: PublishErrorCode,
+    message: string,
+    /** Send it again with this id. */
+    readonly messageId: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}

@@ -1,0 +1,11 @@
+export { PublishError, type PublishErrorCode } from './errors.js';
+export type { LinkState } from './confirm-channel.js';
+export {
+  createPublisher,
+  Publisher,
+  type DeviceAddress,
+  type EventMap,
+  type PublisherOptions,
+  type SendOptions,
+  type SendResult,
+} from './publisher.js';

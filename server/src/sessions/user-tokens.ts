@@ -1,0 +1,92 @@
+import { createPublicKey } from 'node:crypto';
+import jwt, { type Algorithm, type GetPublicKeyOrSecret } from 'jsonwebtoken';
+import { JwksClient } from 'jwks-rsa';
+import { isValidId } from '@warren/protocol';
+import { HttpProblem } from '../problem.js';
+
+/** How the application's own JWTs are checked: by exactly one kind of key. */
+export interface UserTokenOptions {
+  key: { secret: string } | { publicKey: string } | { jwksUrl: string };
+  /** The `iss` that a token must have. Default: any. */
+  issuer?: string;
+  /** The `aud` that a token must hold. Default: any. */
+  audience?: string;
+  /** The claim that holds the user's id. Default `sub`. */
+  claim?: string;
+}
+
+/** Resolves to the user's id, or throws an {@link HttpProblem}. */
+export type UserTokenVerifier = (token: string) => Promise<string>;
+
+/**
+ * The algorithm follows from the kind of key and is never taken from the token: otherwise a public
+ * key could be used as an HS256 secret (CVE-2015-9235).
+ */
+function algorithmsFor(key: UserTokenOptions['key']): Algorithm[] {
+  if ('secret' in key) return ['HS256'];
+  if ('jwksUrl' in key) return ['RS256', 'ES256'];
+  const { asymmetricKeyType } = createPublicKey(key.publicKey);
+  if (asymmetricKeyType === 'rsa') return ['RS256'];
+  if (asymmetricKeyType === 'ec') return ['ES256'];
+  throw new TypeError('The public key of user JWTs must be an RSA or a P-256 key in PEM.');
+}
+
+function keySource(key: UserTokenOptions['key']): GetPublicKeyOrSecret {
+  if ('secret' in key || 'publicKey' in key) {
+    const fixed = 'secret' in key ? key.secret : key.publicKey;
+    return (_header, done) => {
+      done(null, fixed);
+    };
+  }
+  const client = new JwksClient({
+    jwksUri: key.jwksUrl,
+    cache: true,
+    cacheMaxAge: 10 * 60 * 1000,
+    rateLimit: true,
+    timeout: 3000,
+  });
+  return (header, done) => {
+    client.getSigningKey(header.kid).then(
+      (found) => {
+        done(null, found.getPublicKey());
+      },
+      (error: unknown) => {
+        done(error instanceof Error ? error : new Error('unknown error', { cause: error }));
+      },
+    );
+  };
+}
+
+export function createUserTokenVerifier(options: UserTokenOptions): UserTokenVerifier {
+  const { key, issuer, audience, claim = 'sub' } = options;
+  const algorithms = algorithmsFor(key);
+  const source = keySource(key);
+  const verifyOptions = {
+    algorithms,
+    ...(issuer !== undefined && { issuer }),
+    ...(audience !== undefined && { audience }),
+  };
+  return (token) =>
+    new Promise((resolve, reject) => {
+      jwt.verify(token, source, verifyOptions, (error, payload) => {
+        if (error !== null) {
+          reject(toProblem(error, 'jwksUrl' in key));
+          return;
+        }
+        const userId = typeof payload === 'object' ? (payload[claim] as unknown) : undefined;
+        if (typeof userId === 'string' && isValidId(userId)) resolve(userId);
+        else reject(new HttpProblem('token_invalid', `Its claim "${claim}" holds no user id.`));
+      });
+    });
+}
+
+function toProblem(error: Error, remote: boolean): HttpProblem {
+  if (error instanceof jwt.TokenExpiredError) return new HttpProblem('token_expired');
+  // jsonwebtoken wraps what the key source throws and keeps its message alone.
+  const fetching = error.message.startsWith('error in secret or public key callback');
+  const unknownKey = /unable to find a signing key|no kid/i.test(error.message);
+  if (remote && fetching && !unknownKey) {
+    return new HttpProblem('keys_unavailable', undefined, { cause: error });
+  }
+  return new HttpProblem('token_invalid', undefined, { cause: error });
+}
