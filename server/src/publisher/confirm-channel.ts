@@ -219,9 +219,13 @@ export class ConfirmChannel {
     this.#inFlight.add(entry);
     channel.basicPublish({ ...message, mandatory: true }, entry.body).then(
       () => {
-        const unroutable = this.#takeReturn(message);
-        this.#settle(entry, () => {
-          entry.resolve(unroutable ? 'unroutable' : 'routed');
+        // On the wire a return comes before its confirm, but rabbitmq-client tells of returns in a
+        // setImmediate and of confirms at once.
+        setImmediate(() => {
+          const unroutable = this.#takeReturn(message);
+          this.#settle(entry, () => {
+            entry.resolve(unroutable ? 'unroutable' : 'routed');
+          });
         });
       },
       (error: unknown) => {

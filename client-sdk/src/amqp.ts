@@ -1,0 +1,180 @@
+import { connect as connectAmqp, type Channel, type ChannelModel, type ConsumeMessage } from 'amqplib';
+import {
+  TransportError,
+  type ConnectOptions,
+  type Delivery,
+  type DeliveryProperties,
+  type Transport,
+  type TransportConnection,
+} from './transport.js';
+
+const HEARTBEAT_SECONDS = 10;
+
+/** AMQP 0-9-1: for Node and Electron's main process. */
+export function amqp(): Transport {
+  return { name: 'amqp', connect };
+}
+
+async function connect(target: ConnectOptions): Promise<TransportConnection> {
+  const { protocol, hostname, port } = new URL(target.url);
+  const secure = protocol === 'amqps:';
+  const connecting = connectAmqp(
+    {
+      protocol: secure ? 'amqps' : 'amqp',
+      hostname,
+      port: port === '' ? (secure ? 5671 : 5672) : Number(port),
+      username: target.login,
+      password: target.token,
+      vhost: target.vhost,
+      heartbeat: HEARTBEAT_SECONDS,
+      // RabbitMQ from 4.1 on refuses less than 8192.
+      frameMax: 131_072,
+    },
+    // Without noDelay an ack waits for the answer to the one before it (Nagle's algorithm).
+    { noDelay: true, timeout: target.timeoutMs, servername: hostname },
+  );
+  let model: ChannelModel;
+  try {
+    model = await connecting;
+    // Its 'error' events go with 'close', which carries the same error; unlistened they would throw.
+    model.on('error', () => undefined);
+    if (target.signal.aborted) {
+      await model.close();
+      throw new TransportError('lost', 'The attempt was given up.');
+    }
+    const connection = new AmqpConnection(model, await model.createChannel());
+    return connection;
+  } catch (error) {
+    throw toTransportError(error);
+  }
+}
+
+function toTransportError(error: unknown): TransportError {
+  if (error instanceof TransportError) return error;
+  const text = error instanceof Error ? error.message : '';
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const options = { cause: error };
+  if (code === 403 || /ACCESS[-_]REFUSED|credential expired/i.test(text)) {
+    return new TransportError('refused', 'The broker refused the login or the queue.', options);
+  }
+  if (code === 404 || /NOT[-_]FOUND/.test(text)) {
+    return new TransportError('cancelled', 'The queue is gone.', options);
+  }
+  return new TransportError('lost', 'The connection could not be made, or was lost.', options);
+}
+
+class AmqpConnection implements TransportConnection {
+  readonly ended: Promise<TransportError>;
+  readonly #model: ChannelModel;
+  readonly #channel: Channel;
+  #end: (error: TransportError) => void = () => undefined;
+  #open = true;
+
+  constructor(model: ChannelModel, channel: Channel) {
+    this.#model = model;
+    this.#channel = channel;
+    this.ended = new Promise((resolve) => {
+      this.#end = (error) => {
+        this.#open = false;
+        resolve(error);
+      };
+    });
+    channel.on('error', (error: unknown) => {
+      this.#fail(toTransportError(error));
+    });
+    channel.on('close', () => {
+      this.#fail(new TransportError('lost', 'The channel was closed.'));
+    });
+    model.on('close', (error: unknown) => {
+      this.#end(toTransportError(error));
+    });
+  }
+
+  async consume(
+    queue: string,
+    prefetch: number,
+    onDelivery: (delivery: Delivery) => void,
+  ): Promise<void> {
+    try {
+      await this.#channel.prefetch(prefetch);
+      await this.#channel.consume(queue, (message) => {
+        // Null: the broker cancelled the consumer, because its queue was deleted.
+        if (message === null) this.#fail(new TransportError('cancelled', 'The queue is gone.'));
+        else onDelivery(this.#toDelivery(message));
+      });
+    } catch (error) {
+      throw toTransportError(error);
+    }
+  }
+
+  async updateToken(token: string): Promise<void> {
+    await this.#model.updateSecret(Buffer.from(token, 'utf8'), 'the session was renewed');
+  }
+
+  async close(timeoutMs: number): Promise<void> {
+    this.#open = false;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, timeoutMs);
+    });
+    // The broker has read all acks when it answers the close.
+    await Promise.race([this.#model.close().catch(() => undefined), late]);
+    clearTimeout(timer);
+    this.#end(new TransportError('lost', 'The connection was closed.'));
+  }
+
+  /** Ends a connection of which a part is lost: half a client would be a silent one. */
+  #fail(error: TransportError): void {
+    if (!this.#open) return;
+    this.#end(error);
+    void this.#model.close().catch(() => undefined);
+  }
+
+  #toDelivery(message: ConsumeMessage): Delivery {
+    return {
+      body: message.content,
+      properties: toProperties(message),
+      redelivered: message.fields.redelivered,
+      ack: () => this.#settle(() => { this.#channel.ack(message); }),
+      reject: () => this.#settle(() => { this.#channel.reject(message, false); }),
+    };
+  }
+
+  #settle(send: () => void): boolean {
+    if (!this.#open) return false;
+    try {
+      send();
+      return true;
+    } catch {
+      // amqplib throws when the channel has closed a moment ago.
+      return false;
+    }
+  }
+}
+
+// The library types the properties as `any`.
+interface RawProperties {
+  messageId?: string;
+  type?: string;
+  timestamp?: number;
+  correlationId?: string;
+  contentType?: string;
+  headers?: Record<string, unknown>;
+}
+
+function toProperties(message: ConsumeMessage): DeliveryProperties {
+  const raw = message.properties as RawProperties;
+  const properties: DeliveryProperties = { headers: {} };
+  if (raw.messageId !== undefined) properties.messageId = raw.messageId;
+  if (raw.type !== undefined) properties.type = raw.type;
+  if (raw.timestamp !== undefined) properties.timestamp = raw.timestamp * 1000;
+  if (raw.correlationId !== undefined) properties.correlationId = raw.correlationId;
+  if (raw.contentType !== undefined) properties.contentType = raw.contentType;
+  for (const name in raw.headers) {
+    const value = raw.headers[name];
+    if (name.startsWith('x-') && ['string', 'number', 'boolean'].includes(typeof value)) {
+      properties.headers[name] = String(value);
+    }
+  }
+  return properties;
+}

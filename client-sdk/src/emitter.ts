@@ -1,0 +1,32 @@
+type Listener<Event> = (event: Event) => void;
+
+/** Tells listeners of events. One that throws is reported like any uncaught error and stops nobody. */
+export class Emitter<Events extends object> {
+  readonly #listeners = new Map<keyof Events, Set<Listener<never>>>();
+
+  /** @returns an idempotent function that removes the listener. */
+  on<Name extends keyof Events>(name: Name, listener: Listener<Events[Name]>): () => void {
+    // Wrapped, so that the same function added twice is told twice and removed one by one.
+    const own: Listener<Events[Name]> = (event) => {
+      listener(event);
+    };
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners);
+    listeners.add(own);
+    return () => {
+      listeners.delete(own);
+    };
+  }
+
+  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+    for (const listener of [...(this.#listeners.get(name) ?? [])] as Listener<Events[Name]>[]) {
+      try {
+        listener(event);
+      } catch (error) {
+        setTimeout(() => {
+          throw error;
+        }, 0);
+      }
+    }
+  }
+}

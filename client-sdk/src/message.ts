@@ -1,0 +1,68 @@
+import type { Delivery } from './transport.js';
+
+/** What a handler gets. */
+export interface Message<Data = unknown> {
+  /** The sender's idempotency key; undefined for a bare message of a back end that sets none. */
+  id: string | undefined;
+  type: string;
+  data: Data;
+  /** When it was sent, to the second; undefined when the sender did not say. */
+  timestamp: Date | undefined;
+  /** Whether it waited in the mailbox (`queued`) or was for who is connected (`live`). */
+  delivery: 'queued' | 'live';
+  /** Whether the broker has handed it out before. The SDK has not: that it would have noticed. */
+  redelivered: boolean;
+  correlationId: string | undefined;
+  /** The `x-…` headers. */
+  headers: Readonly<Record<string, string>>;
+}
+
+/** A message that says nothing about itself has this type. */
+const DEFAULT_TYPE = 'message';
+
+const JSON_TYPE = /^application\/([\w.-]+\+)?json\b/i;
+
+/** @throws when the body is not what its content type says. */
+export function decode(delivery: Delivery, kind: Message['delivery']): Message {
+  const { messageId, type, timestamp, correlationId, contentType, headers } = delivery.properties;
+  return {
+    id: messageId,
+    type: type ?? DEFAULT_TYPE,
+    data: decodeBody(delivery.body, contentType),
+    timestamp: timestamp === undefined ? undefined : new Date(timestamp),
+    delivery: kind,
+    redelivered: delivery.redelivered,
+    correlationId,
+    headers,
+  };
+}
+
+let decoder: TextDecoder | undefined;
+
+function toText(body: Uint8Array): string {
+  // Made when first needed: React Native's Hermes has none in older versions, until it is polyfilled.
+  decoder ??= new TextDecoder('utf-8', { fatal: true });
+  return decoder.decode(body);
+}
+
+function decodeBody(body: Uint8Array, contentType: string | undefined): unknown {
+  if (contentType === undefined || contentType === '') return guess(body);
+  if (JSON_TYPE.test(contentType)) return JSON.parse(toText(body));
+  if (contentType.startsWith('text/')) return toText(body);
+  return body;
+}
+
+/** A back end that sets no content type sends JSON, or text as it is, or bytes. */
+function guess(body: Uint8Array): unknown {
+  let text: string;
+  try {
+    text = toText(body);
+  } catch {
+    return body;
+  }
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}

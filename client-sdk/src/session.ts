@@ -1,0 +1,183 @@
+import type { SessionGrant } from '@warren/protocol';
+import { TerminalError, UnauthorizedError, WarrenError, type TerminalCode } from './errors.js';
+import type { Platform } from './platform.js';
+
+/** Sent with each request, so that a server can turn away an SDK that it no longer speaks with. */
+const PROTOCOL_VERSION = '1';
+
+/**
+ * Why a token is asked for: `connect` for any attempt; `unauthorized` when the server has just
+ * refused one, so that a cached one must not be given again.
+ */
+export type TokenReason = 'connect' | 'unauthorized';
+
+/**
+ * Gives the user's JWT, from the application's own login. Null: nobody is logged in; the client ends
+ * in `failed` (`logged_out`). A rejection is tried again later, an {@link UnauthorizedError} is not.
+ */
+export type GetToken = (request: {
+  reason: TokenReason;
+  signal: AbortSignal;
+}) => Promise<string | null> | string | null;
+
+export interface SessionApiOptions {
+  apiUrl: string;
+  userId: string;
+  deviceId: string;
+  getToken: () => GetToken;
+  platform: Platform;
+  timeoutMs: number;
+}
+
+/** A failed attempt, and how long the server asks to leave it alone. */
+export class UnavailableError extends WarrenError {
+  constructor(
+    code: 'api_unreachable' | 'api_unavailable' | 'token_unavailable',
+    message: string,
+    readonly retryAfterMs = 0,
+    options?: ErrorOptions,
+  ) {
+    super(code, message, options);
+  }
+}
+
+/** Opens and renews this device's session. */
+export class SessionApi {
+  readonly #options: SessionApiOptions;
+  /** Known from the first grant on: naming it renews, leaving it out takes the device over. */
+  #sessionId: string | undefined;
+
+  constructor(options: SessionApiOptions) {
+    this.#options = options;
+  }
+
+  /** Forgets the session, so that the next one takes the device over. */
+  reset(): void {
+    this.#sessionId = undefined;
+  }
+
+  /**
+   * Asks for a grant, with one fresh token more when the first is refused.
+   * @throws {TerminalError} @throws {UnavailableError}
+   */
+  async open(signal: AbortSignal): Promise<SessionGrant> {
+    const response =
+      (await this.#request('connect', signal)) ?? (await this.#request('unauthorized', signal));
+    if (response === undefined) {
+      throw new TerminalError('unauthorized', 'The server refused the token twice.');
+    }
+    const grant = (await readJson(response)) as SessionGrant | undefined;
+    if (grant?.queue === undefined) {
+      throw new UnavailableError('api_unavailable', 'The server answered with something else than a grant.');
+    }
+    if (grant.userId !== this.#options.userId) {
+      const why = 'The token belongs to another user than the client was made for.';
+      throw new TerminalError('user_mismatch', why);
+    }
+    this.#sessionId = grant.sessionId;
+    return grant;
+  }
+
+  /** Undefined when the token was refused. */
+  async #request(reason: TokenReason, signal: AbortSignal): Promise<Response | undefined> {
+    const { apiUrl, deviceId, platform, timeoutMs } = this.#options;
+    const token = await this.#token(reason, signal);
+    const body = { deviceId, ...(this.#sessionId !== undefined && { sessionId: this.#sessionId }) };
+    const attempt = withTimeout(platform, signal, timeoutMs);
+    let response: Response;
+    try {
+      response = await platform.fetch(`${apiUrl}/v1/sessions`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${token}`,
+          'content-type': 'application/json',
+          'warren-protocol': PROTOCOL_VERSION,
+        },
+        body: JSON.stringify(body),
+        signal: attempt.signal,
+      });
+    } catch (error) {
+      throw new UnavailableError('api_unreachable', 'The server did not answer.', 0, { cause: error });
+    } finally {
+      attempt.end();
+    }
+    if (response.ok) return response;
+    if (response.status === 401) return undefined;
+    throw await toError(response);
+  }
+
+  async #token(reason: TokenReason, signal: AbortSignal): Promise<string> {
+    const { platform, timeoutMs, getToken } = this.#options;
+    const attempt = withTimeout(platform, signal, timeoutMs);
+    let token: string | null;
+    try {
+      token = await Promise.race([
+        // Called in a function, so that a throw becomes a rejection.
+        (async () => getToken()({ reason, signal: attempt.signal }))(),
+        aborted(attempt.signal),
+      ]);
+    } catch (error) {
+      if (error instanceof UnauthorizedError) {
+        throw new TerminalError('unauthorized', 'getToken refused to give a token.', { cause: error });
+      }
+      const why = 'getToken did not give a token.';
+      throw new UnavailableError('token_unavailable', why, 0, { cause: error });
+    } finally {
+      attempt.end();
+    }
+    if (token === null) throw new TerminalError('logged_out', 'Nobody is logged in.');
+    return token;
+  }
+}
+
+const TERMINAL: Partial<Record<number, TerminalCode>> = {
+  400: 'request_refused',
+  403: 'request_refused',
+  409: 'session_replaced',
+  426: 'upgrade_required',
+};
+
+async function toError(response: Response): Promise<WarrenError> {
+  const problem = (await readJson(response)) as { title?: string; code?: string } | undefined;
+  const text = `The server answered ${String(response.status)}: ${problem?.title ?? 'no explanation'}`;
+  const terminal = TERMINAL[response.status];
+  if (terminal !== undefined) return new TerminalError(terminal, text);
+  const seconds = Number(response.headers.get('retry-after') ?? 0);
+  return new UnavailableError('api_unavailable', text, seconds > 0 ? seconds * 1000 : 0);
+}
+
+async function readJson(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch {
+    return undefined;
+  }
+}
+
+/** A signal that aborts with `signal` or after a time; AbortSignal.any is too new for many browsers. */
+function withTimeout(platform: Platform, signal: AbortSignal, ms: number) {
+  const controller = new AbortController();
+  const abort = (): void => {
+    controller.abort();
+  };
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort, { once: true });
+  const timer = platform.setTimer(abort, ms);
+  return {
+    signal: controller.signal,
+    end: (): void => {
+      platform.clearTimer(timer);
+      signal.removeEventListener('abort', abort);
+    },
+  };
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const fail = (): void => {
+      reject(new Error('It took too long, or the client was stopped.'));
+    };
+    if (signal.aborted) fail();
+    else signal.addEventListener('abort', fail, { once: true });
+  });
+}
