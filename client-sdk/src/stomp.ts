@@ -9,10 +9,11 @@ import {
 } from './transport.js';
 
 const HEARTBEAT_MS = 10_000;
+const SUBPROTOCOLS = ['v12.stomp', 'v11.stomp'];
 
 export interface StompOptions {
   /** Makes the socket. Default: the environment's `WebSocket`. Node has none before version 22. */
-  createWebSocket?: (url: string) => WebSocket;
+  createWebSocket?: (url: string, protocols: string[]) => WebSocket;
   /**
    * Sends frames as binary. React Native cuts text frames at the NUL byte that ends each of them.
    * Default false.
@@ -33,7 +34,9 @@ function connect(target: ConnectOptions, options: StompOptions): Promise<Transpo
     let failure: TransportError | undefined;
     const client = new Client({
       webSocketFactory: () =>
-        createWebSocket === undefined ? new WebSocket(target.url) : createWebSocket(target.url),
+        createWebSocket === undefined
+          ? new WebSocket(target.url, SUBPROTOCOLS)
+          : createWebSocket(target.url, SUBPROTOCOLS),
       connectHeaders: { login: target.login, passcode: target.token, host: target.vhost },
       // Retrying is the SDK's: stompjs knows neither jitter nor errors that end it.
       reconnectDelay: 0,

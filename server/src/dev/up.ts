@@ -17,12 +17,16 @@ export interface UpOptions {
   dataDir?: string;
   /** Pages and routes besides the API. */
   mount?: (app: Express, context: { info: DevInfo; warren: Warren }) => void;
+  /** Closes what `mount` opened, before the rest is stopped. */
+  onStop?: () => Promise<void>;
   /** Told of each step, for a person to read. */
   onProgress?: (text: string) => void;
 }
 
 export interface Running {
   info: DevInfo;
+  /** Where `info` is written. */
+  file: string;
   /** Stops all that was started. Idempotent. */
   stop: () => Promise<void>;
 }
@@ -50,13 +54,14 @@ export async function up(options: UpOptions = {}): Promise<Running> {
     progress('Starting the server');
     const server = await startOn(own, state, options);
     undo.push(server.running.close);
+    if (options.onStop !== undefined) undo.push(options.onStop);
     if (!(await server.running.warren.ready(20_000))) {
       progress('The broker cannot be reached yet; the server goes on trying');
     }
     const file = join(dataDir, 'dev.json');
     await writeFile(file, `${JSON.stringify(server.info, null, 2)}\n`, { mode: 0o600 });
     undo.push(() => rm(file, { force: true }));
-    return { info: server.info, stop };
+    return { info: server.info, file, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -1,0 +1,105 @@
+import { getClient, stomp, type StateChange } from '@warren/client';
+import { element } from './element.js';
+import { Network } from './network.js';
+
+/** What the server sends. */
+interface Events {
+  'chat.message': { number?: number; text: string };
+}
+
+const STATES: Record<StateChange['current'], string> = {
+  idle: 'Off',
+  authorizing: 'Signing in',
+  connecting: 'Connecting',
+  connected: 'Connected',
+  waiting: 'No connection',
+  closed: 'Off',
+  failed: 'Signed out',
+};
+
+/** One user's phone: a client on a network of its own, and what the user sees of it. */
+export class Phone {
+  readonly root: HTMLElement;
+  readonly #userId: string;
+  readonly #network = new Network();
+  readonly #state = element('span', { className: 'state', text: STATES.idle });
+  readonly #messages = element('ol', { className: 'messages' });
+  readonly #waiting = element('p', { className: 'waiting' });
+  readonly #button = element('button', { className: 'cut', text: 'Cut the network' });
+
+  constructor(userId: string, name: string) {
+    this.#userId = userId;
+    this.#button.type = 'button';
+    this.#button.addEventListener('click', () => {
+      this.#toggleNetwork();
+    });
+    this.#messages.setAttribute('aria-label', `${name}'s messages`);
+    this.#messages.setAttribute('aria-live', 'polite');
+    this.#waiting.hidden = true;
+    const title = element('h2', { text: name });
+    const screen = element(
+      'div',
+      { className: 'screen' },
+      element('div', { className: 'bar' }, title, this.#state),
+      this.#messages,
+      this.#waiting,
+    );
+    this.root = element('article', { className: 'phone' }, screen, this.#button);
+    this.root.dataset['user'] = userId;
+  }
+
+  /** Connects, and shows every message that the handler gets. */
+  start(): void {
+    const client = getClient<Events>({
+      apiUrl: location.origin,
+      userId: this.#userId,
+      deviceId: 'phone',
+      getToken: () => this.#fetchToken(),
+      transport: stomp({ createWebSocket: this.#network.createWebSocket }),
+      platform: { fetch: this.#network.fetch },
+    });
+    client.handle('chat.message', ({ data }) => {
+      this.#show(data.text, data.number);
+    });
+    client.handle('*', ({ data }) => {
+      this.#show(typeof data === 'string' ? data : JSON.stringify(data));
+    });
+    client.on('state', ({ current }) => {
+      this.#state.textContent = STATES[current];
+      this.root.dataset['state'] = current;
+    });
+    client.start();
+  }
+
+  /** How many messages wait for this phone on the broker. */
+  setWaiting(count: number): void {
+    this.#waiting.hidden = count === 0;
+    this.#waiting.textContent = `${String(count)} waiting in the queue`;
+  }
+
+  #toggleNetwork(): void {
+    if (this.#network.isUp) this.#network.cut();
+    else this.#network.restore();
+    this.root.classList.toggle('offline', !this.#network.isUp);
+    this.#button.textContent = this.#network.isUp ? 'Cut the network' : 'Give it back';
+  }
+
+  async #fetchToken(): Promise<string> {
+    const response = await this.#network.fetch('/dev/token', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ userId: this.#userId }),
+    });
+    if (!response.ok) throw new Error(`The server answered ${String(response.status)}.`);
+    return ((await response.json()) as { token: string }).token;
+  }
+
+  #show(text: string, number?: number): void {
+    const bubble = element('li', { className: 'bubble' }, element('span', { text }));
+    if (number !== undefined) {
+      bubble.prepend(element('b', { className: 'number', text: String(number) }));
+    }
+    this.#messages.append(bubble);
+    bubble.scrollIntoView({ block: 'nearest' });
+  }
+}

@@ -1,0 +1,6 @@
+import { defineConfig } from 'vite';
+
+export default defineConfig({
+  base: '/demo/',
+  build: { outDir: '../dist/web', emptyOutDir: true },
+});
