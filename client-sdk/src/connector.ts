@@ -17,7 +17,6 @@ export interface ConnectorEvents {
   onError: (error: WarrenError) => void;
 }
 
-const MAX_BACKOFF_MS = 30_000;
 /** A connection that lasted so long was a good one: the next failure is a first one again. */
 const STABLE_MS = 10_000;
 const CLOSE_MS = 2000;
@@ -55,7 +54,7 @@ export class Connector {
     this.#session = new SessionApi(options);
     this.#backoff = new Backoff({
       baseMs: options.backoffBaseMs,
-      maxMs: MAX_BACKOFF_MS,
+      maxMs: options.backoffMaxMs,
       random: options.platform.random,
     });
   }

@@ -27,8 +27,10 @@ export interface ClientOptions {
   handlerRetryDelayMs?: number;
   /** How long `stop()` and a renewal wait for a running handler, in milliseconds. Default 5,000. */
   drainMs?: number;
-  /** Before the first new attempt, in milliseconds, at most; it doubles up to 30,000. Default 500. */
+  /** Before the first new attempt, in milliseconds, at most; it doubles. Default 500. */
   backoffBaseMs?: number;
+  /** No wait between two attempts is longer, in milliseconds. Default 30,000. */
+  backoffMaxMs?: number;
   /** How long one step of connecting may take, in milliseconds. Default 10,000. */
   timeoutMs?: number;
 }
@@ -59,6 +61,7 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     handlerRetryDelayMs: checkNumber('handlerRetryDelayMs', options.handlerRetryDelayMs ?? 500, 0),
     drainMs: checkNumber('drainMs', options.drainMs ?? 5000, 0),
     backoffBaseMs: checkNumber('backoffBaseMs', options.backoffBaseMs ?? 500, 1),
+    backoffMaxMs: checkNumber('backoffMaxMs', options.backoffMaxMs ?? 30_000, 1),
     timeoutMs: checkNumber('timeoutMs', options.timeoutMs ?? 10_000, 1),
   };
 }

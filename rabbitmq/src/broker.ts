@@ -13,7 +13,7 @@ import {
 import { BrokerError } from './errors.js';
 import { ensureSigningKey, type SigningKey } from './keys.js';
 import { isPortFree } from './ports.js';
-import { delay, exited, hasArgument, isAlive, signalGroup, waitUntil } from './processes.js';
+import { exited, hasArgument, isAlive, signalGroup, waitUntil } from './processes.js';
 import {
   ensureWritable,
   newState,
@@ -24,6 +24,8 @@ import {
 } from './state.js';
 
 const HOST = '127.0.0.1';
+/** What a node with many queues to close may take before it is killed. */
+const STOP_TIMEOUT_MS = 30_000;
 /** Debian's, Homebrew's (both kinds of Mac) and the generic package's places. */
 const SERVER_SCRIPTS = [
   '/usr/lib/rabbitmq/bin/rabbitmq-server',
@@ -161,8 +163,8 @@ export class Broker {
     if (node?.pid !== undefined && node.exitCode === null && node.signalCode === null) {
       // To the script alone: it passes the signal on and waits for the node.
       node.kill('SIGTERM');
-      const ended = await Promise.race([exited(node).then(() => true), delay(30_000)]);
-      if (ended !== true) signalGroup(node.pid, 'SIGKILL');
+      const hasEnded = () => node.exitCode !== null || node.signalCode !== null;
+      await waitUntil(hasEnded, STOP_TIMEOUT_MS, 20);
     }
     await this.kill();
   }

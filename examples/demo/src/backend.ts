@@ -28,17 +28,20 @@ export function createBackend({ apiUrl, amqpUrl, serviceKey, exchange }: DevInfo
 }
 
 function send(publisher: Publisher<DemoEvents>): express.RequestHandler {
-  let number = 0;
+  // For each user, so that one sees on the phone that none is missing and all are in order.
+  const numbers = new Map<string, number>();
   return async (request, response) => {
     const { to, text } = request.body as { to?: unknown; text?: unknown };
     if (typeof to !== 'string' || !USERS.includes(to) || typeof text !== 'string') {
       response.status(400).json({ error: 'Say to whom ("alice", "bob") and what.' });
       return;
     }
-    const data = { number: ++number, text: text.slice(0, 500) };
+    const number = (numbers.get(to) ?? 0) + 1;
+    numbers.set(to, number);
+    const data = { number, text: text.slice(0, 500) };
     const startedAt = performance.now();
     const { id, outcome } = await publisher.toUser(to, 'chat.message', data);
-    response.json({ id, outcome, number: data.number, confirmedInMs: performance.now() - startedAt });
+    response.json({ id, outcome, number, confirmedInMs: performance.now() - startedAt });
   };
 }
 

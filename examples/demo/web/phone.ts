@@ -57,6 +57,8 @@ export class Phone {
       getToken: () => this.#fetchToken(),
       transport: stomp({ createWebSocket: this.#network.createWebSocket }),
       platform: { fetch: this.#network.fetch },
+      // Whoever plays with the button does not want to wait half a minute.
+      backoffMaxMs: 2000,
     });
     client.handle('chat.message', ({ data }) => {
       this.#show(data.text, data.number);

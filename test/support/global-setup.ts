@@ -1,0 +1,30 @@
+import type { TestProject } from 'vitest/node';
+import type { BrokerEndpoints, BrokerPorts } from '@warren/rabbitmq';
+import { createBroker } from './broker.js';
+
+/** The broker that all test files share; those that restart or kill one make their own. */
+export interface SharedBroker {
+  endpoints: BrokerEndpoints;
+  ports: BrokerPorts;
+  /** The private key that the broker knows the public half of. */
+  signingKey: string;
+  publicKeyPath: string;
+}
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    broker: SharedBroker;
+  }
+}
+
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const { broker, remove } = await createBroker();
+  await broker.start();
+  project.provide('broker', {
+    endpoints: broker.endpoints,
+    ports: broker.ports,
+    signingKey: broker.signingKey.privateKey,
+    publicKeyPath: broker.signingKey.publicKeyPath,
+  });
+  return remove;
+}

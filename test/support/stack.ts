@@ -1,0 +1,162 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import jwt from 'jsonwebtoken';
+import { inject } from 'vitest';
+import WebSocket from 'ws';
+import { getClient, stomp, type Client, type ClientOptions, type Message, type Transport } from '@warren/client';
+import { amqp } from '@warren/client/amqp';
+import type { SessionGrant, UserState } from '@warren/protocol';
+import { createLogger, startServer, type Config, type RunningServer, type ServerExtras } from '@warren/server';
+import type { BrokerEndpoints } from '@warren/rabbitmq';
+
+export const SERVICE_KEY = 'service-key-for-tests-only';
+export const USER_SECRET = 'a secret for user tokens that only tests know';
+
+/** Both ways to the broker, as a test names them. STOMP goes by the `ws` package's sockets in Node. */
+export const TRANSPORTS: Record<'stomp' | 'amqp', () => Transport> = {
+  stomp: () =>
+    stomp({
+      createWebSocket: (url, protocols) => new WebSocket(url, protocols) as unknown as globalThis.WebSocket,
+    }),
+  amqp,
+};
+
+export interface StackOptions {
+  /** Default: the shared broker. */
+  endpoints?: BrokerEndpoints;
+  signingKey?: string;
+  config?: Partial<Config>;
+  extras?: ServerExtras;
+  /** Receives the log's lines. Default: nothing is logged. */
+  log?: (line: string) => void;
+}
+
+export interface Stack {
+  server: RunningServer;
+  apiUrl: string;
+  /** A request with the service key; `body` is sent as JSON. */
+  api: (method: string, path: string, body?: unknown) => Promise<ApiReply>;
+  send: (to: object, data: unknown, more?: object) => Promise<ApiReply>;
+  /** Opens a session as a client does. */
+  session: (userId: string, body: object) => Promise<SessionGrant>;
+  user: (userId: string) => Promise<UserState>;
+  /** A client that is not started yet; stopped with the stack. */
+  client: (userId: string, transport: Transport, more?: Partial<ClientOptions>) => Client;
+  close: () => Promise<void>;
+}
+
+export interface ApiReply {
+  status: number;
+  headers: Headers;
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- tests look into it as they please
+  body: any;
+}
+
+export const userToken = (userId: string, claims: object = {}): string =>
+  jwt.sign({ sub: userId, ...claims }, USER_SECRET, { algorithm: 'HS256', expiresIn: '1h' });
+
+let users = 0;
+/** An id that no other test uses. */
+export const uniqueUser = (): string => `u${String(process.pid)}-${String(++users)}`;
+
+/** A server on a free port, on the shared broker or on another one. */
+export async function startStack(options: StackOptions = {}): Promise<Stack> {
+  const shared = inject('broker');
+  const endpoints = options.endpoints ?? shared.endpoints;
+  const dataDir = await mkdtemp(join(tmpdir(), 'warren-server-'));
+  const config: Config = {
+    amqpUrl: endpoints.amqpUrl,
+    managementUrl: endpoints.managementUrl,
+    endpoints: { stomp: [endpoints.stompUrl], amqp: [endpoints.clientAmqpUrl] },
+    signingKey: options.signingKey ?? shared.signingKey,
+    serviceKeys: [SERVICE_KEY],
+    userTokens: { key: { secret: USER_SECRET } },
+    host: '127.0.0.1',
+    port: 0,
+    dataDir,
+    corsOrigins: ['https://app.example'],
+    names: {},
+    sessionTtlSeconds: 3600,
+    logLevel: options.log === undefined ? 'silent' : 'debug',
+    ...options.config,
+  };
+  const { log } = options;
+  const logger =
+    log === undefined
+      ? createLogger('silent')
+      : createLogger('debug', { write: (line: string) => { log(line); } });
+  const server = await startServer(config, logger, options.extras);
+  await server.warren.ready(10_000);
+  const clients: Client[] = [];
+  const api: Stack['api'] = (method, path, body) =>
+    request(`${server.url}${path}`, method, SERVICE_KEY, body);
+  return {
+    server,
+    apiUrl: server.url,
+    api,
+    send: (to, data, more = {}) => api('POST', '/v1/messages', { to, type: 'note', data, ...more }),
+    session: async (userId, body) => {
+      const reply = await request(`${server.url}/v1/sessions`, 'POST', userToken(userId), body);
+      if (reply.status !== 201) throw new Error(`no session: ${JSON.stringify(reply.body)}`);
+      return reply.body as SessionGrant;
+    },
+    user: async (userId) => (await api('GET', `/v1/users/${encodeURIComponent(userId)}`)).body as UserState,
+    client: (userId, transport, more = {}) => {
+      const client = getClient({
+        apiUrl: server.url,
+        userId,
+        deviceId: transport.name,
+        getToken: () => userToken(userId),
+        transport,
+        backoffBaseMs: 50,
+        backoffMaxMs: 500,
+        handlerRetryDelayMs: 10,
+        ...more,
+      });
+      clients.push(client);
+      return client;
+    },
+    close: async () => {
+      await Promise.all(clients.map((client) => client.stop()));
+      await server.close();
+      await rm(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A JSON request; whatever comes back is parsed where it can be. */
+export async function request(
+  url: string,
+  method: string,
+  bearer?: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<ApiReply> {
+  const response = await fetch(url, {
+    method,
+    headers: {
+      ...(bearer !== undefined && { authorization: `Bearer ${bearer}` }),
+      ...(body !== undefined && { 'content-type': 'application/json' }),
+      ...headers,
+    },
+    ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  let parsed: unknown = text;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    // Text, then.
+  }
+  return { status: response.status, headers: response.headers, body: parsed };
+}
+
+/** Collects what a client handles. */
+export function collect(client: Client, type = '*'): Message[] {
+  const messages: Message[] = [];
+  client.handle(type, (message) => {
+    messages.push(message);
+  });
+  return messages;
+}
