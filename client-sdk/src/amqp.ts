@@ -117,8 +117,9 @@ class AmqpConnection implements TransportConnection {
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, timeoutMs);
     });
-    // The broker has read all acks when it answers the close.
-    await Promise.race([this.#model.close().catch(() => undefined), late]);
+    // The channel first: amqplib lets a connection's close overtake acks that wait on the channel.
+    const closed = this.#channel.close().then(() => this.#model.close());
+    await Promise.race([closed.catch(() => undefined), late]);
     clearTimeout(timer);
     this.#end(new TransportError('lost', 'The connection was closed.'));
   }

@@ -49,8 +49,12 @@ function decodeBody(body: Uint8Array, contentType: string | undefined): unknown 
   if (contentType === undefined || contentType === '') return guess(body);
   if (JSON_TYPE.test(contentType)) return JSON.parse(toText(body));
   if (contentType.startsWith('text/')) return toText(body);
-  return body;
+  return toBytes(body);
 }
+
+/** Handlers get the same by every transport, not Node's Buffer by one of them. */
+const toBytes = (body: Uint8Array): Uint8Array =>
+  new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
 
 /** A back end that sets no content type sends JSON, or text as it is, or bytes. */
 function guess(body: Uint8Array): unknown {
@@ -58,7 +62,7 @@ function guess(body: Uint8Array): unknown {
   try {
     text = toText(body);
   } catch {
-    return body;
+    return toBytes(body);
   }
   try {
     return JSON.parse(text);

@@ -14,14 +14,20 @@ export const idSchema = z
   .string()
   .refine(isValidId, { error: 'must have 1 to 256 bytes of valid UTF-8', params: { code: 'invalid_id' } });
 
-// AMQP's short strings end at 255 bytes, and a control character could not travel in a STOMP header.
-const typeSchema = z.string().regex(/^[^\p{Cc}\p{Cs}]{1,63}$/u, {
-  error: 'must have 1 to 63 characters, none of them a control character',
-});
+// AMQP's short strings end at 255 bytes; a control character could not travel in a STOMP header; and
+// @stomp/stompjs reads an escaped backslash before a "c" as a colon, so that two ids would be one.
+const TYPE = /^[^\\\p{Cc}\p{Cs}]{1,63}$/u;
+const MESSAGE_ID = /^[\x21-\x5b\x5d-\x7e]{1,128}$/;
 
-const messageIdSchema = z.string().regex(/^[\x21-\x7e]{1,128}$/, {
-  error: 'must have 1 to 128 printable ASCII characters without spaces; a UUID fits best',
-});
+export const TYPE_RULE = 'must have 1 to 63 characters, no control character and no backslash';
+export const MESSAGE_ID_RULE =
+  'must have 1 to 128 printable ASCII characters, no space and no backslash; a UUID fits best';
+
+export const isValidType = (type: string): boolean => TYPE.test(type);
+export const isValidMessageId = (id: string): boolean => MESSAGE_ID.test(id);
+
+const typeSchema = z.string().refine(isValidType, { error: TYPE_RULE });
+const messageIdSchema = z.string().refine(isValidMessageId, { error: MESSAGE_ID_RULE });
 
 /** Where a message goes: all devices of a user, or one device. */
 export type Recipient = { user: string } | { device: { user: string; device: string } };

@@ -1,5 +1,9 @@
 import {
   deviceKeys,
+  isValidMessageId,
+  isValidType,
+  MESSAGE_ID_RULE,
+  TYPE_RULE,
   userKeys,
   type Delivery,
   type NamePrefixes,
@@ -107,7 +111,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
   /**
    * Sends to all devices of a user.
    * @throws {PublishError}
-   * @throws {RangeError} when the user's id is empty, over 256 bytes or not valid Unicode.
+   * @throws {RangeError} for an id, a type or a TTL that cannot be.
    */
   async toUser<Type extends TypeOf<Events>>(
     userId: string,
@@ -121,7 +125,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
   /**
    * Sends to one device of a user.
    * @throws {PublishError}
-   * @throws {RangeError} when an id is empty, over 256 bytes or not valid Unicode.
+   * @throws {RangeError} for an id, a type or a TTL that cannot be.
    */
   async toDevice<Type extends TypeOf<Events>>(
     { user, device }: DeviceAddress,
@@ -146,6 +150,12 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
     data: unknown,
     { id = uuidv7(), delivery = 'queued', ttlMs, correlationId }: SendOptions,
   ): Promise<SendResult> {
+    // The library would fail on them later, with the channel and all that is on its way.
+    if (!isValidType(type)) throw new RangeError(`A message's type ${TYPE_RULE}.`);
+    if (!isValidMessageId(id)) throw new RangeError(`A message's id ${MESSAGE_ID_RULE}.`);
+    if (ttlMs !== undefined && !(Number.isInteger(ttlMs) && ttlMs > 0)) {
+      throw new RangeError('ttlMs must be a whole number of milliseconds, 1 or more.');
+    }
     const body = this.#encode(data, id);
     const live = delivery === 'live';
     const routing = await this.#channel.publish(

@@ -1,0 +1,292 @@
+import { Validator } from '@seriousme/openapi-schema-validator';
+import jwt from 'jsonwebtoken';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PROBLEMS } from '@warren/protocol';
+import { request, SERVICE_KEY, startStack, uniqueUser, USER_SECRET, userToken, type Stack } from '../support/stack.js';
+
+let stack: Stack;
+const log: string[] = [];
+beforeAll(async () => {
+  stack = await startStack({ log: (line) => log.push(line) });
+});
+afterAll(() => stack.close());
+
+const sign = (claims: object, options: jwt.SignOptions = {}, secret = USER_SECRET) =>
+  jwt.sign(claims, secret, { algorithm: 'HS256', expiresIn: '1h', ...options });
+
+describe('POST /v1/messages', () => {
+  it('answers 202 with the id and what became of it for the recipient', async () => {
+    const user = uniqueUser();
+    await stack.session(user, { deviceId: 'phone' });
+    const id = 'an-id-of-the-sender';
+    const reply = await stack.send({ user }, { text: 'hello' }, { id });
+    expect(reply.status).toBe(202);
+    expect(reply.body).toEqual({ id, recipients: [{ user, outcome: 'queued' }] });
+    const device = await stack.send({ device: { user, device: 'phone' } }, 1);
+    expect(device.body).toMatchObject({ recipients: [{ user, outcome: 'queued' }] });
+    const nobody = await stack.send({ user: uniqueUser() }, 1);
+    expect(nobody.body.recipients[0].outcome).toBe('unprovisioned');
+    expect((await stack.user(user)).devices[0]!.depth).toBe(2);
+  });
+
+  it('reaches all devices of a user, or the one that is named', async () => {
+    const user = uniqueUser();
+    await stack.session(user, { deviceId: 'phone' });
+    await stack.session(user, { deviceId: 'tablet' });
+    await stack.send({ user }, 'both');
+    await stack.send({ device: { user, device: 'tablet' } }, 'one');
+    const { devices } = await stack.user(user);
+    expect(devices.map(({ deviceId, depth }) => [deviceId, depth])).toEqual([
+      ['phone', 1],
+      ['tablet', 2],
+    ]);
+  });
+
+  const valid = { to: { user: 'somebody' }, type: 'note', data: 1 };
+  it.each([
+    ['no JSON', '{"to":', 400, 'invalid_json'],
+    ['JSON that is no object', '"text"', 400, 'invalid_request'],
+    ['an empty body', '', 400, 'invalid_request'],
+    ['nothing of what it needs', {}, 400, 'invalid_request'],
+    ['a wrong type', { ...valid, type: 7 }, 400, 'invalid_request'],
+    ['an empty type', { ...valid, type: '' }, 400, 'invalid_request'],
+    ['a type with a line break', { ...valid, type: 'a\nb' }, 400, 'invalid_request'],
+    ['no data', { to: valid.to, type: 'note' }, 400, 'invalid_request'],
+    ['two recipients', { ...valid, to: { user: 'a', device: { user: 'a', device: 'b' } } }, 400, 'invalid_request'],
+    ['no recipient', { ...valid, to: {} }, 400, 'invalid_request'],
+    ['a TTL of nothing', { ...valid, ttlMs: 0 }, 400, 'invalid_request'],
+    ['a TTL with a fraction', { ...valid, ttlMs: 1.5 }, 400, 'invalid_request'],
+    ['a TTL over 7 days', { ...valid, ttlMs: 7 * 86_400_000 + 1 }, 400, 'invalid_request'],
+    ['a class that does not exist', { ...valid, delivery: 'maybe' }, 400, 'invalid_request'],
+    ['a type with a backslash', { ...valid, type: 'a\\\\c' }, 400, 'invalid_request'],
+    ['an id with a space', { ...valid, id: 'a b' }, 400, 'invalid_request'],
+    ['an unknown field', { ...valid, extra: 1 }, 400, 'unknown_field'],
+    ['an unknown kind of recipient', { ...valid, to: { user: 'a', everybody: true } }, 400, 'unknown_field'],
+    ['an empty user id', { ...valid, to: { user: '' } }, 400, 'invalid_id'],
+    ['an id over 256 bytes', { ...valid, to: { user: 'ü'.repeat(129) } }, 400, 'invalid_id'],
+    ['a body over 256 KiB', { ...valid, data: 'x'.repeat(256 * 1024) }, 413, 'payload_too_large'],
+    ['data nested 100,000 deep', `{"to":{"user":"a"},"type":"n","data":${'['.repeat(100_000)}${']'.repeat(100_000)}}`, 400, 'invalid_request'],
+  ])('refuses %s', async (_what, body, status, code) => {
+    const reply = await stack.api('POST', '/v1/messages', body);
+    expect([reply.status, reply.body.code]).toEqual([status, code]);
+    expect(reply.headers.get('content-type')).toMatch(/^application\/problem\+json/);
+    expect(reply.body).toMatchObject({ title: expect.any(String) as string, status });
+  });
+
+  it('says which fields were wrong, without repeating what they held', async () => {
+    const reply = await stack.api('POST', '/v1/messages', { ...valid, type: 7, ttlMs: 'secret-value' });
+    expect(reply.body.errors.map(({ path }: { path: string }) => path)).toEqual(['type', 'ttlMs']);
+    expect(JSON.stringify(reply.body)).not.toContain('secret-value');
+  });
+
+  it.each([
+    ['no key', undefined, 'token_missing'],
+    ['a wrong key', 'wrong', 'token_invalid'],
+    ['a user’s token', userToken('a'), 'token_invalid'],
+  ])('refuses %s before it reads the body', async (_what, key, code) => {
+    const reply = await request(`${stack.apiUrl}/v1/messages`, 'POST', key, '{ no JSON');
+    expect([reply.status, reply.body.code]).toEqual([401, code]);
+    expect(reply.headers.get('www-authenticate')).toBe('Bearer');
+  });
+
+  it('refuses another content type, and a compressed body', async () => {
+    const post = (headers: Record<string, string>) =>
+      request(`${stack.apiUrl}/v1/messages`, 'POST', SERVICE_KEY, JSON.stringify(valid), headers);
+    expect((await post({ 'content-type': 'text/plain' })).body.code).toBe('unsupported_media_type');
+    const zipped = await post({ 'content-type': 'application/json', 'content-encoding': 'gzip' });
+    expect(zipped.status).toBe(415);
+  });
+});
+
+describe('POST /v1/sessions', () => {
+  it('grants what the contract says', async () => {
+    const user = uniqueUser();
+    const grant = await stack.session(user, { deviceId: 'my phone' });
+    expect(grant).toMatchObject({
+      protocol: 1,
+      userId: user,
+      deviceId: 'my phone',
+      vhost: 'warren',
+      resumed: false,
+      prefetch: expect.any(Number) as number,
+    });
+    expect(grant.queue).toMatch(new RegExp(`^user\\.${user}\\.my_20phone\\.[0-9a-f]{32}$`));
+    expect(grant.liveQueue).toMatch(/^live\./);
+    const claims = jwt.decode(grant.token) as jwt.JwtPayload;
+    expect(claims).toMatchObject({ sub: grant.queue, aud: 'warren' });
+    expect(claims).not.toHaveProperty('client_id');
+    expect(Number.isInteger(claims.exp)).toBe(true);
+    expect(new Date(grant.expiresAt).getTime()).toBe(claims.exp! * 1000);
+  });
+
+  it('renews the current session, and takes the device over without one', async () => {
+    const user = uniqueUser();
+    const first = await stack.session(user, { deviceId: 'phone' });
+    const renewed = await stack.session(user, { deviceId: 'phone', sessionId: first.sessionId });
+    expect(renewed).toMatchObject({ sessionId: first.sessionId, queue: first.queue, resumed: true });
+    const second = await stack.session(user, { deviceId: 'phone' });
+    expect(second.queue).toBe(first.queue);
+    expect(second.sessionId).not.toBe(first.sessionId);
+    const body = { deviceId: 'phone', sessionId: first.sessionId };
+    const late = await request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(user), body);
+    expect([late.status, late.body.code]).toEqual([409, 'session_replaced']);
+  });
+
+  it('makes a device id when none is given, and ignores fields of newer clients', async () => {
+    const grant = await stack.session(uniqueUser(), { somethingNew: true });
+    expect(grant.deviceId).toMatch(/^[0-9a-f]{32}$/);
+    const bare = await request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(uniqueUser()));
+    expect(bare.status).toBe(201);
+  });
+
+  it('turns away a client of a protocol that is no longer spoken', async () => {
+    const reply = await request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken('a'), {}, { 'warren-protocol': '0' });
+    expect([reply.status, reply.body.code]).toEqual([426, 'upgrade_required']);
+  });
+
+  it.each([
+    ['no token', undefined, 'token_missing'],
+    ['nonsense', 'nonsense', 'token_invalid'],
+    ['a service key', SERVICE_KEY, 'token_invalid'],
+    ['an expired token', sign({ sub: 'a' }, { expiresIn: -10 }), 'token_expired'],
+    ['another secret', sign({ sub: 'a' }, {}, 'another secret'), 'token_invalid'],
+    ['HS512, which is not the pinned algorithm', sign({ sub: 'a' }, { algorithm: 'HS512' }), 'token_invalid'],
+    ['alg none', jwt.sign({ sub: 'a' }, '', { algorithm: 'none' }), 'token_invalid'],
+    ['no user', sign({ name: 'a' }), 'token_invalid'],
+    ['a user that is a number', sign({ sub: undefined, user: 7 }), 'token_invalid'],
+    ['a user id over 256 bytes', sign({ sub: 'a'.repeat(257) }), 'token_invalid'],
+  ])('refuses %s', async (_what, token, code) => {
+    const reply = await request(`${stack.apiUrl}/v1/sessions`, 'POST', token, {});
+    expect([reply.status, reply.body.code]).toEqual([401, code]);
+  });
+
+  it('refuses a device id over 256 bytes, and leaves nothing behind', async () => {
+    const user = uniqueUser();
+    const body = { deviceId: 'x'.repeat(257) };
+    const reply = await request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(user), body);
+    expect([reply.status, reply.body.code]).toEqual([400, 'invalid_id']);
+    expect((await stack.api('GET', `/v1/users/${user}`)).status).toBe(404);
+  });
+});
+
+describe('/v1/users/:id', () => {
+  it('provisions ahead: what is sent before the first session waits for it', async () => {
+    const user = uniqueUser();
+    const made = await stack.api('PUT', `/v1/users/${user}`);
+    expect(made.status).toBe(200);
+    expect(made.body.devices).toMatchObject([{ deviceId: null, depth: 0, online: false }]);
+    await stack.send({ user }, 'before');
+    const grant = await stack.session(user, { deviceId: 'phone' });
+    expect(grant.resumed).toBe(true);
+    await stack.send({ device: { user, device: 'phone' } }, 'after');
+    expect((await stack.user(user)).devices).toMatchObject([
+      { deviceId: 'phone', queue: grant.queue, depth: 2 },
+    ]);
+    const again = await stack.api('PUT', `/v1/users/${user}`);
+    expect(again.body.devices).toHaveLength(1);
+  });
+
+  it('provisions the devices that are named', async () => {
+    const user = uniqueUser();
+    const made = await stack.api('PUT', `/v1/users/${user}`, { devices: ['phone', 'tablet'] });
+    expect(made.body.devices.map(({ deviceId }: { deviceId: string }) => deviceId)).toEqual(['phone', 'tablet']);
+    const refused = await stack.api('PUT', `/v1/users/${user}`, { devices: [''] });
+    expect(refused.body.code).toBe('invalid_id');
+  });
+
+  it('removes a user, with queues and all', async () => {
+    const user = uniqueUser();
+    await stack.session(user, { deviceId: 'phone' });
+    expect((await stack.api('DELETE', `/v1/users/${user}`)).status).toBe(204);
+    expect((await stack.api('GET', `/v1/users/${user}`)).body.code).toBe('user_unknown');
+    expect((await stack.api('DELETE', `/v1/users/${user}`)).body.code).toBe('user_unknown');
+    expect((await stack.send({ user }, 1)).body.recipients[0].outcome).toBe('unprovisioned');
+  });
+
+  it.each(['a/b', 'a.b', '*', '%', '#', 'ü 🐇', '..', "'; drop table users; --", '__proto__', 'constructor'])(
+    'keeps the id %s apart from all others',
+    async (id) => {
+      const path = `/v1/users/${encodeURIComponent(id).replaceAll('.', '%2E')}-${uniqueUser()}`;
+      const made = await stack.api('PUT', path);
+      expect(made.status).toBe(200);
+      expect(made.body.userId.startsWith(id)).toBe(true);
+      expect((await stack.send({ user: made.body.userId }, 1)).body.recipients[0].outcome).toBe('queued');
+      expect((await stack.send({ user: id }, 1)).body.recipients[0].outcome).toBe('unprovisioned');
+      expect((await stack.api('GET', path)).body.devices[0].depth).toBe(1);
+    },
+  );
+
+  it('refuses an id over 256 bytes and a path that is no UTF-8', async () => {
+    expect((await stack.api('PUT', `/v1/users/${'a'.repeat(257)}`)).body.code).toBe('invalid_id');
+    const broken = await stack.api('GET', '/v1/users/%E0%A4%A');
+    expect([broken.status, broken.body.code]).toEqual([400, 'invalid_request']);
+  });
+});
+
+describe('the rest of the API', () => {
+  it('is well, and tells its metrics', async () => {
+    expect((await request(`${stack.apiUrl}/health/live`, 'GET')).body).toEqual({ status: 'ok' });
+    expect((await request(`${stack.apiUrl}/health/ready`, 'GET')).body).toEqual({
+      status: 'ok',
+      checks: { broker: 'up', database: 'up' },
+    });
+    await stack.send({ user: uniqueUser() }, 1);
+    const { body, headers } = await request(`${stack.apiUrl}/metrics`, 'GET');
+    expect(headers.get('content-type')).toMatch(/^text\/plain/);
+    expect(body).toMatch(/warren_broker_up 1/);
+    expect(body).toMatch(/warren_messages_total\{delivery="queued",outcome="unprovisioned"\} \d+/);
+  });
+
+  it('describes itself in valid OpenAPI, every route and every error', async () => {
+    const { body } = await request(`${stack.apiUrl}/openapi.json`, 'GET');
+    const result = await new Validator().validate(structuredClone(body));
+    expect(result.valid, JSON.stringify(result.errors)).toBe(true);
+    expect(Object.keys(body.paths).sort()).toEqual([
+      '/health/live',
+      '/health/ready',
+      '/metrics',
+      '/openapi.json',
+      '/v1/messages',
+      '/v1/sessions',
+      '/v1/users/{id}',
+    ]);
+    expect(body.components.schemas.Problem.properties.code.enum).toEqual(Object.keys(PROBLEMS));
+  });
+
+  it('answers an unknown address and a wrong method with problems of their own', async () => {
+    expect((await stack.api('GET', '/v1/nothing')).body.code).toBe('not_found');
+    const reply = await stack.api('PATCH', '/v1/users/a');
+    expect([reply.status, reply.body.code]).toEqual([405, 'method_not_allowed']);
+    expect(reply.headers.get('allow')).toBe('PUT, GET, DELETE');
+  });
+
+  it('has no /dev/token outside development', async () => {
+    const reply = await request(`${stack.apiUrl}/dev/token`, 'POST', undefined, { userId: 'a' });
+    expect([reply.status, reply.body.code]).toEqual([404, 'not_found']);
+  });
+
+  it('lets pages of the allowed origins in, and no others', async () => {
+    const preflight = (origin: string) =>
+      fetch(`${stack.apiUrl}/v1/sessions`, {
+        method: 'OPTIONS',
+        headers: { origin, 'access-control-request-method': 'POST' },
+      });
+    const allowed = await preflight('https://app.example');
+    expect(allowed.headers.get('access-control-allow-origin')).toBe('https://app.example');
+    expect(allowed.headers.get('access-control-allow-headers')).toContain('warren-protocol');
+    const other = await preflight('https://evil.example');
+    expect(other.headers.get('access-control-allow-origin')).toBeNull();
+  });
+
+  it('logs no key, no token and no payload', async () => {
+    const user = uniqueUser();
+    const grant = await stack.session(user, { deviceId: 'phone' });
+    await stack.send({ user }, 'a payload that nobody else may read');
+    await request(`${stack.apiUrl}/v1/messages?key=in-the-query`, 'POST', SERVICE_KEY, 'broken payload {');
+    const text = log.join('');
+    expect(text).toContain('/v1/messages');
+    for (const secret of [SERVICE_KEY, grant.token, userToken(user).slice(-40), 'a payload', 'broken payload', 'in-the-query']) {
+      expect(text).not.toContain(secret);
+    }
+  });
+});

@@ -1,0 +1,424 @@
+import { connect as connectAmqp } from 'amqplib';
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { getClient, UnauthorizedError, type Client, type Message, type StateChange, type WarrenError } from '@warren/client';
+import { Proxy, via } from '../support/proxy.js';
+import { collect, startStack, TRANSPORTS, uniqueUser, userToken, type Stack } from '../support/stack.js';
+import { until } from '../support/until.js';
+
+let stack: Stack;
+/** A server whose sessions end soon, so that renewals can be watched. */
+let brief: Stack;
+beforeAll(async () => {
+  stack = await startStack();
+  brief = await startStack({ config: { sessionTtlSeconds: 4 } });
+});
+afterAll(async () => {
+  await stack.close();
+  await brief.close();
+});
+
+function watch(client: Client): { changes: StateChange[]; errors: WarrenError[]; unhandled: Message[] } {
+  const seen = { changes: [] as StateChange[], errors: [] as WarrenError[], unhandled: [] as Message[] };
+  client.on('state', (change) => seen.changes.push(change));
+  client.on('error', ({ error }) => seen.errors.push(error));
+  client.on('unhandled', (message) => seen.unhandled.push(message));
+  return seen;
+}
+
+async function failure(client: Client): Promise<string> {
+  client.start();
+  try {
+    await client.ready();
+  } catch (error) {
+    return (error as WarrenError).code;
+  }
+  return 'none';
+}
+
+/** What became of rejected messages: the ids that lie in the dead-letter queue. */
+async function deadLetters(): Promise<string[]> {
+  const connection = await connectAmqp(inject('broker').endpoints.amqpUrl);
+  const channel = await connection.createChannel();
+  const ids: string[] = [];
+  for (;;) {
+    const message = await channel.get('warren.dead', { noAck: true });
+    if (message === false) break;
+    ids.push(String(message.properties.messageId));
+  }
+  await connection.close();
+  return ids;
+}
+
+describe.each(['stomp', 'amqp'] as const)('a client by %s', (name) => {
+  let user: string;
+  const transport = () => TRANSPORTS[name]();
+  beforeEach(() => {
+    user = uniqueUser();
+  });
+
+  it('goes through its states, handles what waited and what comes, and stops', async () => {
+    await stack.api('PUT', `/v1/users/${user}`);
+    await stack.send({ user }, 'waited');
+    const client = stack.client(user, transport());
+    const { changes } = watch(client);
+    const messages = collect(client, 'note');
+    expect(client.getSnapshot().state).toBe('idle');
+    client.start();
+    await client.ready();
+    const { body } = await stack.send({ user }, { text: 'now' });
+    await until(() => messages.length === 2);
+    expect(messages.map(({ data }) => data)).toEqual(['waited', { text: 'now' }]);
+    expect(messages[1]).toMatchObject({ id: body.id, type: 'note', delivery: 'queued', redelivered: false });
+    await client.stop();
+    expect(changes.map(({ current }) => current)).toEqual(['authorizing', 'connecting', 'connected', 'closed']);
+    const { devices } = await stack.user(user);
+    expect(devices).toMatchObject([{ deviceId: name, depth: 0, online: false }]);
+  });
+
+  it('gets live messages on the same connection, and misses those sent while it was away', async () => {
+    const client = stack.client(user, transport());
+    const messages = collect(client);
+    client.start();
+    await client.ready();
+    await stack.send({ user }, 1, { delivery: 'live' });
+    await until(() => messages.length === 1);
+    expect(messages[0]).toMatchObject({ data: 1, delivery: 'live' });
+    expect((await stack.user(user)).online).toBe(true);
+  });
+
+  it('keeps order and handles one at a time', async () => {
+    const client = stack.client(user, transport());
+    const seen: unknown[] = [];
+    let running = 0;
+    client.handle('note', async ({ data }) => {
+      expect(++running).toBe(1);
+      await new Promise((resolve) => setTimeout(resolve, Number(data) % 3));
+      running--;
+      seen.push(data);
+    });
+    client.start();
+    await client.ready();
+    for (let index = 0; index < 30; index++) await stack.send({ user }, index);
+    await until(() => seen.length === 30);
+    expect(seen).toEqual(Array.from({ length: 30 }, (_, index) => index));
+  });
+
+  it('acks after the handler has resolved, not before', async () => {
+    const client = stack.client(user, transport());
+    let finish: () => void = () => undefined;
+    let started = false;
+    client.handle('note', () => {
+      started = true;
+      return new Promise<void>((resolve) => {
+        finish = resolve;
+      });
+    });
+    client.start();
+    await client.ready();
+    await stack.send({ user }, 1);
+    await until(() => started);
+    expect((await stack.user(user)).devices[0]!.depth).toBe(1);
+    finish();
+    await until(async () => (await stack.user(user)).devices[0]!.depth === 0);
+  });
+
+  it('handles a message once though it was sent twice with one id', async () => {
+    const client = stack.client(user, transport());
+    const messages = collect(client);
+    client.start();
+    await client.ready();
+    const id = `same-${user}`;
+    await stack.send({ user }, 'once', { id });
+    await stack.send({ user }, 'once', { id });
+    await stack.send({ user }, 'last');
+    await until(() => messages.some(({ data }) => data === 'last'));
+    expect(messages.map(({ data }) => data)).toEqual(['once', 'last']);
+    await until(async () => (await stack.user(user)).devices[0]!.depth === 0, 'the ack of the second');
+  });
+
+  it('calls a failing handler three times, then rejects, and goes on with the next message', async () => {
+    const client = stack.client(user, transport());
+    const { errors } = watch(client);
+    let calls = 0;
+    const seen: unknown[] = [];
+    client.handle('bad', () => {
+      calls++;
+      throw new Error('the handler is broken');
+    });
+    client.handle('flaky', ({ data }) => {
+      if (!seen.includes('tried')) {
+        seen.push('tried');
+        return Promise.reject(new Error('once'));
+      }
+      seen.push(data);
+      return undefined;
+    });
+    client.start();
+    await client.ready();
+    const id = `bad-${user}`;
+    await stack.send({ user }, 0, { type: 'bad', id });
+    await stack.send({ user }, 'flaky', { type: 'flaky' });
+    await until(() => seen.includes('flaky'));
+    expect(calls).toBe(3);
+    expect(errors.map(({ code }) => code)).toEqual(['handler_failed']);
+    await until(async () => (await deadLetters()).includes(id), 'the dead letter');
+  });
+
+  it('rejects what nobody handles and what cannot be read, says so, and handles the next', async () => {
+    const client = stack.client(user, transport());
+    const { errors, unhandled } = watch(client);
+    const messages = collect(client, 'note');
+    client.start();
+    await client.ready();
+    await stack.send({ user }, 1, { type: 'strange' });
+    const connection = await connectAmqp(inject('broker').endpoints.backendAmqpUrl);
+    const channel = await connection.createConfirmChannel();
+    channel.publish('warren.direct', `user.${user}`, Buffer.from('{oops'), { contentType: 'application/json' });
+    await channel.waitForConfirms();
+    await connection.close();
+    await stack.send({ user }, 'next');
+    await until(() => messages.length === 1);
+    expect(unhandled.map(({ type }) => type)).toEqual(['strange']);
+    expect(errors.map(({ code }) => code)).toEqual(['undecodable']);
+    expect((await stack.user(user)).devices[0]!.depth).toBe(0);
+  });
+
+  it('delivers what says nothing about itself: text, JSON and bytes', async () => {
+    const client = stack.client(user, transport());
+    const messages = collect(client, 'message');
+    client.start();
+    await client.ready();
+    const connection = await connectAmqp(inject('broker').endpoints.backendAmqpUrl);
+    const channel = await connection.createConfirmChannel();
+    for (const body of [Buffer.from('hello, client!'), Buffer.from('{"a":1}'), Buffer.from([0xff, 0x00, 0xfe]), Buffer.alloc(0)]) {
+      channel.publish('warren.direct', `user.${user}`, body);
+    }
+    await channel.waitForConfirms();
+    await connection.close();
+    await until(() => messages.length === 4);
+    expect(messages.map(({ data }) => data)).toEqual(['hello, client!', { a: 1 }, new Uint8Array([0xff, 0, 0xfe]), '']);
+    expect(messages[0]).toMatchObject({ id: undefined, type: 'message', timestamp: undefined });
+  });
+
+  it('comes back after its network was cut, and handles nothing twice', async () => {
+    const proxy = await Proxy.to(inject('broker').ports[name]);
+    const grants = (url: string) => via(url, proxy);
+    const cut = await startStack({
+      config: {
+        endpoints: {
+          stomp: [grants(inject('broker').endpoints.stompUrl)],
+          amqp: [grants(inject('broker').endpoints.clientAmqpUrl)],
+        },
+      },
+    });
+    const client = cut.client(user, transport());
+    const { changes } = watch(client);
+    const seen: unknown[] = [];
+    let release: (() => void) | undefined;
+    client.handle('note', async ({ data }) => {
+      seen.push(data);
+      if (data === 'held') await new Promise<void>((resolve) => (release = resolve));
+    });
+    client.start();
+    await client.ready();
+    await cut.send({ user }, 'held');
+    await cut.send({ user }, 'after');
+    await until(() => release !== undefined);
+    proxy.cut();
+    await until(() => changes.some(({ current }) => current === 'waiting'));
+    await until(() => client.getSnapshot().state === 'connected' && proxy.connections > 0);
+    release?.();
+    await until(() => seen.includes('after'));
+    expect(seen).toEqual(['held', 'after']);
+    await until(async () => (await cut.user(user)).devices[0]!.depth === 0);
+    await cut.close();
+    await proxy.close();
+  });
+
+  it('renews its session before it expires, and loses or doubles nothing meanwhile', async () => {
+    const client = brief.client(user, transport());
+    const { changes } = watch(client);
+    const messages = collect(client);
+    client.start();
+    await client.ready();
+    const first = (await brief.user(user)).devices[0]!;
+    let sent = 0;
+    const deadline = Date.now() + 9000;
+    while (Date.now() < deadline) {
+      await brief.send({ user }, sent++);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    await until(() => messages.length >= sent);
+    expect(messages.map(({ data }) => data)).toEqual(Array.from({ length: sent }, (_, index) => index));
+    const last = (await brief.user(user)).devices[0]!;
+    expect(last.lastSeenAt! > first.lastSeenAt!).toBe(true);
+    const reconnects = changes.filter(({ current }) => current === 'connected').length - 1;
+    // AMQP hands the broker a fresh token; STOMP cannot and connects again.
+    if (name === 'amqp') expect(reconnects).toBe(0);
+    else expect(reconnects).toBeGreaterThanOrEqual(2);
+    expect(changes.some(({ current }) => current === 'waiting')).toBe(false);
+  });
+
+  it('is replaced by a newer session of its device, and does not fight back', async () => {
+    const client = stack.client(user, transport());
+    const { changes } = watch(client);
+    collect(client);
+    client.start();
+    await client.ready();
+    await stack.session(user, { deviceId: name });
+    await until(() => client.getSnapshot().state === 'failed', () => JSON.stringify(changes));
+    expect(client.getSnapshot().reason?.code).toBe('session_replaced');
+  });
+
+  it('gives back what it has not begun when it stops', async () => {
+    const client = stack.client(user, transport());
+    const seen: unknown[] = [];
+    let finish: () => void = () => undefined;
+    client.handle('note', async ({ data }) => {
+      seen.push(data);
+      if (data === 0) await new Promise<void>((resolve) => (finish = resolve));
+    });
+    client.start();
+    await client.ready();
+    for (let index = 0; index < 5; index++) await stack.send({ user }, index);
+    await until(() => seen.length === 1);
+    const stopped = client.stop();
+    finish();
+    await stopped;
+    expect(seen).toEqual([0]);
+    await until(async () => (await stack.user(user)).devices[0]!.depth === 4);
+    client.start();
+    await until(() => seen.length === 5);
+    expect(seen).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  it('gets a new queue when its own was deleted', async () => {
+    const client = stack.client(user, transport());
+    const messages = collect(client);
+    client.start();
+    await client.ready();
+    await stack.api('DELETE', `/v1/users/${user}`);
+    await until(async () => (await stack.send({ user }, 'again')).body.recipients[0].outcome === 'queued');
+    await until(() => messages.length > 0);
+  });
+});
+
+describe('getClient', () => {
+  const amqp = TRANSPORTS.amqp;
+
+  it('gives one client for a device, however often it is called, and takes the newest getToken', async () => {
+    const user = uniqueUser();
+    const first = stack.client(user, amqp(), { getToken: () => Promise.reject(new Error('the old one')) });
+    const second = stack.client(user, amqp());
+    expect(second).toBe(first);
+    expect(stack.client(user, amqp(), { deviceId: 'another' })).not.toBe(first);
+    second.start();
+    await second.ready();
+    expect(() => stack.client(user, TRANSPORTS.stomp(), { deviceId: 'amqp' })).toThrow(
+      expect.objectContaining({ code: 'conflicting_options' }),
+    );
+  });
+
+  it('refuses options that cannot work', () => {
+    const good = { apiUrl: 'http://127.0.0.1:1', userId: 'a', deviceId: 'd', getToken: () => 'x' };
+    for (const bad of [
+      { apiUrl: 'ftp://x' },
+      { apiUrl: '' },
+      { userId: '' },
+      { deviceId: '' },
+      { getToken: 'x' as never },
+      { drainMs: -1 },
+      { handlerAttempts: 0 },
+    ]) {
+      expect(() => getClient({ ...good, ...bad })).toThrow(expect.objectContaining({ code: 'invalid_options' }));
+    }
+    const { deviceId: _device, ...without } = good;
+    expect(() => getClient(without)).toThrow(/deviceId is required in Node/);
+  });
+
+  it.each([
+    ['nobody is logged in', { getToken: () => null }, 'logged_out'],
+    ['the application refuses', { getToken: () => Promise.reject(new UnauthorizedError()) }, 'unauthorized'],
+    ['the server refuses the token twice', { getToken: () => 'nonsense' }, 'unauthorized'],
+    ['the token is somebody else’s', { getToken: () => userToken('somebody-else') }, 'user_mismatch'],
+  ])('ends in failed when %s', async (_what, options, code) => {
+    const client = stack.client(uniqueUser(), amqp(), options);
+    expect(await failure(client)).toBe(code);
+    expect(client.getSnapshot()).toMatchObject({ state: 'failed', reason: { code } });
+  });
+
+  it('asks for a fresh token when the server refuses one', async () => {
+    const user = uniqueUser();
+    const reasons: string[] = [];
+    const client = stack.client(user, amqp(), {
+      getToken: ({ reason }) => {
+        reasons.push(reason);
+        return reason === 'connect' ? 'stale' : userToken(user);
+      },
+    });
+    client.start();
+    await client.ready();
+    expect(reasons).toEqual(['connect', 'unauthorized']);
+  });
+
+  it('tries again when getToken fails or the server cannot be reached', async () => {
+    const user = uniqueUser();
+    let calls = 0;
+    const client = stack.client(user, amqp(), {
+      getToken: () => (++calls < 3 ? Promise.reject(new Error('the login server is away')) : userToken(user)),
+    });
+    const { changes } = watch(client);
+    client.start();
+    await client.ready();
+    const waits = changes.filter(({ current }) => current === 'waiting');
+    expect(waits.map(({ reason }) => reason?.code)).toEqual(['token_unavailable', 'token_unavailable']);
+    expect(waits.every(({ retryAt }) => retryAt !== undefined)).toBe(true);
+
+    const lost = stack.client(user, amqp(), { deviceId: 'lost', apiUrl: 'http://127.0.0.1:1' });
+    lost.start();
+    await until(() => lost.getSnapshot().reason?.code === 'api_unreachable');
+    await lost.stop();
+    expect(lost.getSnapshot().state).toBe('closed');
+  });
+
+  it('ends ready() when it is stopped, and refuses it before start()', async () => {
+    const client = stack.client(uniqueUser(), amqp(), { getToken: () => new Promise<string>(() => undefined) });
+    await expect(client.ready()).rejects.toMatchObject({ code: 'not_started' });
+    client.start();
+    const ready = client.ready();
+    await client.stop();
+    await expect(ready).rejects.toMatchObject({ code: 'stopped' });
+  });
+
+  it('can be started and stopped in any order, and ends with one connection', async () => {
+    const user = uniqueUser();
+    const client = stack.client(user, amqp());
+    collect(client);
+    for (let index = 0; index < 10; index++) {
+      client.start();
+      if (index % 3 === 0) await client.ready();
+      void client.stop();
+    }
+    client.start();
+    client.start();
+    await client.ready();
+    const { devices } = await stack.user(user);
+    expect(devices[0]!.online).toBe(true);
+    await stack.send({ user }, 1);
+    await client.stop();
+    await until(async () => !(await stack.user(user)).online);
+  });
+
+  it('stops asking for a token when it is stopped', async () => {
+    let aborted = false;
+    const client = stack.client(uniqueUser(), amqp(), {
+      getToken: ({ signal }) =>
+        new Promise(() => {
+          signal.addEventListener('abort', () => (aborted = true));
+        }),
+    });
+    client.start();
+    await client.stop();
+    expect(aborted).toBe(true);
+  });
+});
