@@ -121,6 +121,8 @@ class AmqpConnection implements TransportConnection {
     const closed = this.#channel.close().then(() => this.#model.close());
     await Promise.race([closed.catch(() => undefined), late]);
     clearTimeout(timer);
+    // A broker that did not answer would keep the socket, and the process, for two heartbeats more.
+    (this.#model.connection as { stream?: { destroy: () => void } }).stream?.destroy();
     this.#end(new TransportError('lost', 'The connection was closed.'));
   }
 

@@ -176,8 +176,10 @@ export class Broker {
       signalGroup(child.pid, 'SIGKILL');
       await exited(child);
     }
+    const started = this.#node !== undefined;
     this.#node = undefined;
     this.#epmd = undefined;
+    if (started) await this.#untilPortsFree();
     if (this.#state?.running !== undefined) {
       delete this.#state.running;
       await writeState(this.dataDir, this.#state);
@@ -224,6 +226,13 @@ export class Broker {
         `End that program, or remove ${join(this.dataDir, 'state.json')} to have new ports chosen.`,
       );
     }
+  }
+
+  /** The script's end is seen before the node's, whose sockets the system still has to close. */
+  async #untilPortsFree(): Promise<void> {
+    const ports = Object.values(this.ports) as number[];
+    const areFree = async () => (await Promise.all(ports.map(isPortFree))).every(Boolean);
+    await waitUntil(areFree, 5000, 20);
   }
 
   /** A path as the node sees it, which may live in a root directory of its own. */

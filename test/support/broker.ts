@@ -9,12 +9,15 @@ import { Broker, type BrokerOptions } from '@warren/rabbitmq';
  */
 const root = process.env['WARREN_TEST_BROKER_ROOT'];
 
+/** What every broker of the tests has in common. */
+export const brokerDefaults: Partial<BrokerOptions> = root === undefined ? {} : { chroot: root };
+
 /** A broker of one's own in a directory that goes with it. */
 export async function createBroker(
   options: Partial<BrokerOptions> = {},
 ): Promise<{ broker: Broker; remove: () => Promise<void> }> {
   const dataDir = await mkdtemp(join(root === undefined ? tmpdir() : `${root}/tmp`, 'warren-broker-'));
-  const broker = new Broker({ dataDir, ...(root !== undefined && { chroot: root }), ...options });
+  const broker = new Broker({ dataDir, ...brokerDefaults, ...options });
   const remove = async (): Promise<void> => {
     await broker.stop();
     await rm(dataDir, { recursive: true, force: true });

@@ -1,0 +1,117 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Broker } from '@warren/rabbitmq';
+import { createBroker } from '../support/broker.js';
+import { Proxy, via } from '../support/proxy.js';
+import { collect, request, startStack, TRANSPORTS, uniqueUser, userToken, type Stack } from '../support/stack.js';
+import { until } from '../support/until.js';
+
+let broker: Broker;
+let remove: () => Promise<void>;
+let proxy: Proxy;
+let stack: Stack;
+beforeAll(async () => {
+  ({ broker, remove } = await createBroker());
+  await broker.start();
+  proxy = await Proxy.to(broker.ports.amqp);
+  const { endpoints } = broker;
+  stack = await startStack({
+    endpoints: { ...endpoints, amqpUrl: via(endpoints.amqpUrl, proxy) },
+    signingKey: broker.signingKey.privateKey,
+  });
+});
+afterAll(async () => {
+  await stack.close();
+  await proxy.close();
+  await remove();
+});
+
+const ready = () => request(`${stack.apiUrl}/health/ready`, 'GET');
+
+/** Every route that needs the broker, with how long each took to answer. */
+async function askAll(user: string) {
+  const startedAt = performance.now();
+  const session = { deviceId: 'new' };
+  const replies = {
+    message: await stack.send({ user }, 1),
+    provision: await stack.api('PUT', `/v1/users/${user}-new`),
+    session: await request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(`${user}-new`), session),
+    remove: await stack.api('DELETE', `/v1/users/${user}`),
+  };
+  return { replies, slowest: performance.now() - startedAt };
+}
+
+describe('when the broker is gone', () => {
+  it('each route says so with 503, nothing is half-done, and all goes on when it is back', async () => {
+    const user = uniqueUser();
+    const client = stack.client(user, TRANSPORTS.stomp());
+    const messages = collect(client);
+    client.start();
+    await client.ready();
+    await client.stop();
+    await stack.send({ user }, 'kept');
+
+    await broker.kill();
+    await until(async () => (await ready()).status === 503, 'the notice');
+    expect((await ready()).body).toEqual({
+      status: 'unavailable',
+      checks: { broker: 'down', database: 'up' },
+    });
+    const { replies } = await askAll(user);
+    for (const [route, { status, body, headers }] of Object.entries(replies)) {
+      expect([route, status, body.code]).toEqual([route, 503, 'broker_unavailable']);
+      expect(headers.get('retry-after')).toBe('1');
+    }
+    expect((await request(`${stack.apiUrl}/health/live`, 'GET')).status).toBe(200);
+
+    await broker.start();
+    await until(async () => (await ready()).status === 200, 'the recovery');
+    expect((await stack.api('GET', `/v1/users/${user}-new`)).body.code).toBe('user_unknown');
+    // The queue and its message have outlived the broker's kill -9.
+    await stack.send({ user }, 'after');
+    client.start();
+    await until(() => messages.length === 2);
+    expect(messages.map(({ data }) => data)).toEqual(['kept', 'after']);
+  });
+
+  it('a client that was connected comes back by itself', async () => {
+    const user = uniqueUser();
+    const clients = [stack.client(user, TRANSPORTS.stomp()), stack.client(user, TRANSPORTS.amqp())];
+    const seen = clients.map((client) => collect(client));
+    for (const client of clients) client.start();
+    await Promise.all(clients.map((client) => client.ready()));
+    await broker.kill();
+    await until(() => clients.every((client) => client.getSnapshot().state !== 'connected'));
+    await broker.start();
+    await until(async () => (await stack.send({ user }, 'back')).status === 202);
+    await until(() => seen.every((messages) => messages.some(({ data }) => data === 'back')));
+  });
+
+  it('a broker that no longer answers is one that is gone', async () => {
+    const user = uniqueUser();
+    await stack.session(user, { deviceId: 'phone' });
+    proxy.silence();
+    const sent = await stack.send({ user }, 1);
+    expect([sent.status, sent.body.code]).toEqual([503, 'outcome_unknown']);
+    expect(sent.body.detail).toMatch(/id is [0-9a-f-]{36}/);
+    const session = await request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(user), { deviceId: 'x' });
+    expect([session.status, session.body.code]).toEqual([503, 'broker_unavailable']);
+    proxy.cut();
+    proxy.open();
+    await until(async () => (await stack.send({ user }, 2)).status === 202);
+  });
+});
+
+describe('a server that starts before its broker', () => {
+  it('listens, says that it is not ready, and gets ready by itself', async () => {
+    proxy.block();
+    const early = await startStack({
+      endpoints: { ...broker.endpoints, amqpUrl: via(broker.endpoints.amqpUrl, proxy) },
+      signingKey: broker.signingKey.privateKey,
+    });
+    expect((await request(`${early.apiUrl}/health/ready`, 'GET')).status).toBe(503);
+    proxy.open();
+    await until(async () => (await request(`${early.apiUrl}/health/ready`, 'GET')).status === 200);
+    await early.session(uniqueUser(), { deviceId: 'phone' });
+    await early.close();
+  });
+});
