@@ -1,0 +1,117 @@
+import { Client as StompClient } from '@stomp/stompjs';
+import { connect, type ChannelModel, type Options } from 'amqplib';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import express from 'express';
+import WebSocket from 'ws';
+import { getClient, stomp, type Client } from '@warren/client';
+import { amqp } from '@warren/client/amqp';
+import type { Broker } from '@warren/rabbitmq';
+import { createWarren } from '@warren/server';
+import { createPublisher, type Publisher } from '@warren/server/publisher';
+
+export interface Grant {
+  queue: string;
+  liveQueue: string;
+  token: string;
+  vhost: string;
+  prefetch: number;
+}
+
+export type TransportName = 'stomp' | 'amqp';
+
+/** A broker with a server on it, and ways to reach users with Warren and without. */
+export interface Bench {
+  broker: Broker;
+  publisher: Publisher;
+  /** A device's queues, for a bare client to consume. */
+  grant: (user: string, device: string) => Promise<Grant>;
+  sdk: (user: string, transport: TransportName) => Client;
+  /** amqplib with the account of a back end or with a device's token. */
+  amqplib: (grant?: Grant) => Promise<ChannelModel>;
+  stompjs: (grant: Grant) => Promise<StompClient>;
+  close: () => Promise<void>;
+}
+
+const HEADER = 'x-bench-user';
+
+export async function startBench(broker: Broker, dataDir: string): Promise<Bench> {
+  const { amqpUrl, backendAmqpUrl, clientAmqpUrl, managementUrl, stompUrl } = broker.endpoints;
+  const warren = await createWarren({
+    amqpUrl,
+    managementUrl,
+    publicStompUrl: stompUrl,
+    publicAmqpUrl: clientAmqpUrl,
+    signingKey: broker.signingKey.privateKey,
+    serviceKeys: ['service-key-of-the-bench'],
+    dataDir,
+    authenticate: (request) => request.get(HEADER) ?? null,
+  });
+  await warren.ready();
+  const server = createServer(express().use(warren.router));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const apiUrl = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+  const publisher = createPublisher({ amqpUrl: backendAmqpUrl });
+  await publisher.ready();
+
+  return {
+    broker,
+    publisher,
+    grant: async (user, deviceId) => {
+      const response = await fetch(`${apiUrl}/v1/sessions`, {
+        method: 'POST',
+        headers: { [HEADER]: user, 'content-type': 'application/json' },
+        body: JSON.stringify({ deviceId }),
+      });
+      return (await response.json()) as Grant;
+    },
+    sdk: (user, transport) =>
+      getClient({
+        apiUrl,
+        userId: user,
+        deviceId: transport,
+        getToken: () => 'the header says who it is',
+        transport: transport === 'amqp' ? amqp() : stomp({ createWebSocket }),
+        platform: { fetch: (url, init) => fetch(url, { ...init, headers: { ...(init?.headers as object), [HEADER]: user } }) },
+      }),
+    amqplib: (grant) => connectAmqplib(broker, grant),
+    stompjs: (grant) => connectStompjs(stompUrl, grant),
+    close: async () => {
+      await publisher.close();
+      await warren.close();
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+const createWebSocket = (url: string, protocols: string[]) =>
+  new WebSocket(url, protocols) as unknown as globalThis.WebSocket;
+
+function connectAmqplib(broker: Broker, grant: Grant | undefined): Promise<ChannelModel> {
+  const { hostname, port, pathname, username, password } = new URL(broker.endpoints.backendAmqpUrl);
+  const options: Options.Connect = {
+    hostname,
+    port: Number(port),
+    username: grant?.queue ?? username,
+    password: grant?.token ?? password,
+    vhost: pathname.slice(1),
+    frameMax: 131_072,
+  };
+  return connect(options, { noDelay: true });
+}
+
+function connectStompjs(url: string, grant: Grant): Promise<StompClient> {
+  return new Promise((resolve, reject) => {
+    const client = new StompClient({
+      webSocketFactory: () => createWebSocket(url, ['v12.stomp']),
+      connectHeaders: { login: grant.queue, passcode: grant.token, host: grant.vhost },
+      reconnectDelay: 0,
+      onConnect: () => {
+        resolve(client);
+      },
+      onWebSocketClose: reject,
+    });
+    client.activate();
+  });
+}

@@ -1,0 +1,88 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { freePorts } from '@warren/rabbitmq';
+import { Program } from '../support/program.js';
+import { request, SERVICE_KEY, startStack, uniqueUser, USER_SECRET, userToken, type Stack } from '../support/stack.js';
+import { until } from '../support/until.js';
+
+const WARREN = 'server/bin/warren.js';
+let dir: string;
+let stack: Stack;
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'warren-cli-'));
+  stack = await startStack();
+});
+afterAll(async () => {
+  await stack.close();
+  await rm(dir, { recursive: true, force: true });
+});
+
+async function run(args: string[], environment: Record<string, string> = {}) {
+  const program = new Program(process.execPath, [WARREN, ...args], environment);
+  return { code: await program.exited, output: program.output };
+}
+
+describe('warren', () => {
+  it('server: runs by the environment alone, and ends cleanly on SIGTERM', async () => {
+    const { endpoints, signingKey } = inject('broker');
+    const [port = 0] = await freePorts(1);
+    const program = new Program(process.execPath, [WARREN, 'server'], {
+      WARREN_AMQP_URL: endpoints.amqpUrl,
+      WARREN_MANAGEMENT_URL: endpoints.managementUrl,
+      WARREN_PUBLIC_STOMP_URL: endpoints.stompUrl,
+      WARREN_SIGNING_KEY: signingKey,
+      WARREN_SERVICE_KEYS: SERVICE_KEY,
+      WARREN_USER_JWT_SECRET: USER_SECRET,
+      WARREN_HOST: '127.0.0.1',
+      WARREN_PORT: String(port),
+      WARREN_DATA_DIR: dir,
+    });
+    const url = `http://127.0.0.1:${String(port)}`;
+    await until(async () => {
+      const response = await fetch(`${url}/health/ready`).catch(() => undefined);
+      return response?.status === 200;
+    });
+    const user = uniqueUser();
+    expect((await request(`${url}/v1/sessions`, 'POST', userToken(user), {})).status).toBe(201);
+    program.interrupt();
+    expect(await program.exited).toBe(0);
+    expect(program.output).not.toContain(SERVICE_KEY);
+  });
+
+  it('server: lists all that is missing and ends with 1', async () => {
+    const { code, output } = await run(['server'], { WARREN_PORT: 'x' });
+    expect(code).toBe(1);
+    for (const variable of ['WARREN_AMQP_URL', 'WARREN_SIGNING_KEY', 'WARREN_SERVICE_KEYS', 'WARREN_PORT']) {
+      expect(output).toContain(variable);
+    }
+  });
+
+  it('send: publishes to a user and tells the outcome', async () => {
+    const user = uniqueUser();
+    await stack.session(user, { deviceId: 'phone' });
+    const environment = { WARREN_AMQP_URL: inject('broker').endpoints.backendAmqpUrl };
+    const sent = await run(['send', user, '{"a":1}', '--device', 'phone'], environment);
+    expect(JSON.parse(sent.output)).toMatchObject({ outcome: 'queued' });
+    const nobody = await run(['send', uniqueUser(), 'plain text', '--live'], environment);
+    expect(JSON.parse(nobody.output)).toMatchObject({ outcome: 'offline' });
+    expect((await stack.user(user)).devices[0]!.depth).toBe(1);
+  });
+
+  it('send: says what to do where nothing runs', async () => {
+    const { code, output } = await run(['send', 'a', 'b', '--data-dir', join(dir, 'nothing')]);
+    expect(code).toBe(1);
+    expect(output).toMatch(/npm start/);
+  });
+
+  it('provision: prints what it would make, and makes it', async () => {
+    const { output } = await run(['provision', '--print']);
+    const definitions = JSON.parse(output) as { policies: { pattern: string }[] };
+    expect(definitions.policies.map(({ pattern }) => pattern)).toContain('^user\\.');
+    const { amqpUrl, managementUrl } = inject('broker').endpoints;
+    const environment = { WARREN_AMQP_URL: amqpUrl, WARREN_MANAGEMENT_URL: managementUrl };
+    const made = await run(['provision'], environment);
+    expect([made.code, made.output]).toEqual([0, 'The vhost warren has all that Warren needs.\n']);
+  });
+});

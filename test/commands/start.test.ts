@@ -1,0 +1,177 @@
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { freePorts } from '@warren/rabbitmq';
+import { launchChromium } from '../support/chromium.js';
+import { processesWith, Program } from '../support/program.js';
+import { request } from '../support/stack.js';
+import { until } from '../support/until.js';
+
+interface Info {
+  apiUrl: string;
+  serviceKey: string;
+  amqpUrl: string;
+  pid: number;
+}
+
+let dir: string;
+let port: number;
+const programs: Program[] = [];
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'warren-start-'));
+  [port = 0] = await freePorts(1);
+});
+afterAll(async () => {
+  await rm(dir, { recursive: true, force: true });
+});
+
+function npmStart(args: string[], environment: Record<string, string> = {}): Program {
+  const program = new Program('npm', ['start', '--', ...args], environment);
+  programs.push(program);
+  return program;
+}
+
+async function untilReady(program: Program, dataDir: string): Promise<Info> {
+  await until(() => program.output.includes('Warren is ready.'), () => program.output, 60_000);
+  return JSON.parse(await readFile(join(dataDir, 'dev.json'), 'utf8')) as Info;
+}
+
+async function untilGone(program: Program, dataDir: string): Promise<void> {
+  // npm itself ends by the signal, after its child has ended well.
+  expect([0, null], program.output).toContain(await program.exited);
+  await until(async () => (await processesWith(dataDir)).length === 0, 'the end of all processes');
+  await expect(stat(join(dataDir, 'dev.json'))).rejects.toThrow();
+}
+
+/** What a person does in the demo: sends, cuts Bob's network, sends on, gives it back. */
+async function playWithDemo(page: Page): Promise<string[]> {
+  const bob = page.locator('.phone[data-user=bob]');
+  await page.locator('.phone[data-state=connected]').nth(1).waitFor();
+  await page.getByLabel('Both').check();
+  await page.getByRole('textbox', { name: 'Message' }).fill('Dinner is ready');
+  await page.getByRole('button', { name: 'Send', exact: true }).click();
+  await page.locator('.phone[data-user=alice] .bubble').waitFor();
+  await bob.locator('.bubble').waitFor();
+  await bob.getByRole('button', { name: 'Cut the network' }).click();
+  await page.locator('.phone[data-user=bob][data-state=waiting]').waitFor();
+  await page.getByLabel('Bob', { exact: true }).check();
+  await page.getByRole('button', { name: 'Send ten' }).click();
+  await bob.getByText('10 waiting in the queue').waitFor();
+  expect(await bob.locator('.bubble').count()).toBe(1);
+  await bob.getByRole('button', { name: 'Give it back' }).click();
+  await bob.locator('.bubble').nth(10).waitFor();
+  await bob.getByText('waiting in the queue').waitFor({ state: 'hidden' });
+  return bob.locator('.bubble .number').allTextContents();
+}
+
+describe('npm start', () => {
+  let browser: Browser | undefined;
+  afterEach(async () => {
+    await browser?.close();
+    browser = undefined;
+    for (const program of programs.splice(0)) program.kill();
+  });
+
+  it('gets ready by itself, shows the demo, answers its own curl, and ends with Ctrl-C', async () => {
+    const program = npmStart(['--port', String(port), '--data-dir', dir]);
+    const info = await untilReady(program, dir);
+    expect(info).toMatchObject({ apiUrl: `http://127.0.0.1:${String(port)}`, vhost: 'warren', exchange: 'warren.direct' });
+    expect(program.output).toContain(`${info.apiUrl}/demo/`);
+
+    const [, key] = /Authorization: Bearer (\S+)'/.exec(program.output)!;
+    const body = /-d '(.+)'/.exec(program.output)![1]!;
+    const sent = await request(`${info.apiUrl}/v1/messages`, 'POST', key, body);
+    expect(sent.status).toBe(202);
+
+    const { body: given } = await request(`${info.apiUrl}/dev/token`, 'POST', undefined, { userId: 'carol' });
+    expect((await request(`${info.apiUrl}/v1/sessions`, 'POST', given.token as string, {})).status).toBe(201);
+    const rebound = await fetchWithHost(info.apiUrl, 'evil.example');
+    expect(rebound).toBe(403);
+
+    browser = await launchChromium();
+    const page = await browser.newPage();
+    const problems: string[] = [];
+    page.on('pageerror', (error) => problems.push(String(error)));
+    page.on('response', (response) => {
+      if (response.status() >= 400) problems.push(`${String(response.status())} ${response.url()}`);
+    });
+    await page.goto(info.apiUrl);
+    const numbers = await playWithDemo(page);
+    expect(numbers).toEqual(Array.from({ length: 11 }, (_, index) => String(index + 1)));
+    expect(problems).toEqual([]);
+
+    const second = npmStart(['--data-dir', dir]);
+    expect(await second.exited).toBe(1);
+    expect(second.output).toMatch(/already runs .*\n.*--data-dir/);
+
+    program.interrupt();
+    await untilGone(program, dir);
+  }, 180_000);
+
+  it('keeps its keys and port, and frees them after a kill -9 too', async () => {
+    const before = JSON.parse(await readFile(join(dir, 'state.json'), 'utf8')) as { serviceKey: string };
+    const killed = npmStart(['--data-dir', dir]);
+    const info = await untilReady(killed, dir);
+    expect(info).toMatchObject({ apiUrl: `http://127.0.0.1:${String(port)}`, serviceKey: before.serviceKey });
+    killed.kill();
+    await killed.exited;
+    // The broker has been left running; the next start stops it.
+    const again = npmStart(['--data-dir', dir]);
+    expect((await untilReady(again, dir)).amqpUrl).toBe(info.amqpUrl);
+    again.interrupt();
+    await untilGone(again, dir);
+  }, 180_000);
+
+  it.each([
+    ['a taken port', () => ['--port', String(port), '--data-dir', dir], {}, /Port \d+ is taken.*\n.*--port N/],
+    ['a data directory that cannot be written', () => ['--data-dir', '/etc/hostname/x'], {}, /cannot be written\.\n.*--data-dir DIR/],
+    [
+      'no broker on the machine',
+      () => ['--data-dir', join(dir, 'other')],
+      { RABBITMQ_SERVER_SCRIPT: '/nowhere' },
+      /RabbitMQ is not installed.*\n.*apt-get install.*brew install.*WARREN_AMQP_URL/,
+    ],
+    ['a flag that does not exist', () => ['--prot', '1'], {}, /--prot/],
+    ['a port that is none', () => ['--port', 'x'], {}, /--port must be a number/],
+    [
+      'a broker of one’s own without what belongs to it',
+      () => ['--data-dir', join(dir, 'other')],
+      { WARREN_AMQP_URL: 'amqp://127.0.0.1:1/warren' },
+      /WARREN_SIGNING_KEY: is required/,
+    ],
+  ] as [string, () => string[], Record<string, string>, RegExp][])(
+    'says what to do about %s, with exit code 1',
+    async (what, args, environment, message) => {
+      const blocker = createServer();
+      if (what === 'a taken port') {
+        await new Promise<void>((resolve) => blocker.listen(port, '127.0.0.1', resolve));
+      }
+      const program = npmStart(args(), environment);
+      expect(await program.exited, program.output).toBe(1);
+      expect(program.output).toMatch(message);
+      // One clear message, no stack.
+      expect(program.output).not.toMatch(/\n\s+at /);
+      await new Promise((resolve) => blocker.close(resolve));
+    },
+  );
+});
+
+/** fetch() does not let the host be changed. */
+async function fetchWithHost(apiUrl: string, host: string): Promise<number> {
+  const { request: send } = await import('node:http');
+  return new Promise((resolve, reject) => {
+    const asked = send(
+      `${apiUrl}/dev/token`,
+      { method: 'POST', headers: { host, 'content-type': 'application/json' } },
+      (response) => {
+        response.resume();
+        resolve(response.statusCode ?? 0);
+      },
+    );
+    asked.on('error', reject);
+    asked.end('{"userId":"a"}');
+  });
+}

@@ -1,0 +1,87 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import express from 'express';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { getClient } from '@warren/client';
+import { createWarren, ConfigError, type EmbeddedWarren } from '@warren/server';
+import { request, SERVICE_KEY, TRANSPORTS, uniqueUser } from '../support/stack.js';
+import { until } from '../support/until.js';
+
+interface Events {
+  greeting: { text: string };
+}
+
+let dir: string;
+let warren: EmbeddedWarren<Events>;
+let url: string;
+const app = express();
+const server = createServer(app);
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'warren-embedded-'));
+  const { endpoints, signingKey } = inject('broker');
+  warren = await createWarren<Events>({
+    amqpUrl: endpoints.amqpUrl,
+    managementUrl: endpoints.managementUrl,
+    publicAmqpUrl: endpoints.clientAmqpUrl,
+    signingKey,
+    serviceKeys: [SERVICE_KEY],
+    dataDir: dir,
+    // The application's own login: here, a header that its middleware has checked.
+    authenticate: (incoming) => incoming.get('x-session')?.replace(/^session-of-/, '') ?? null,
+  });
+  app.use('/warren', warren.router);
+  app.post('/own', express.text(), (incoming, response) => {
+    response.send(`own: ${String(incoming.body)}`);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  url = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+});
+afterAll(async () => {
+  await warren.close();
+  server.close();
+  await rm(dir, { recursive: true, force: true });
+});
+
+describe('Warren in somebody’s own Express application', () => {
+  it('takes the application’s login, and hands the publisher to it', async () => {
+    const user = uniqueUser();
+    const client = getClient<Events>({
+      apiUrl: `${url}/warren`,
+      userId: user,
+      deviceId: 'node',
+      getToken: () => 'not looked at',
+      transport: TRANSPORTS.amqp(),
+      platform: {
+        fetch: (target, init) =>
+          fetch(target, { ...init, headers: { ...(init?.headers as object), 'x-session': `session-of-${user}` } }),
+      },
+    });
+    const seen: string[] = [];
+    client.handle('greeting', ({ data }) => {
+      seen.push(data.text);
+    });
+    client.start();
+    await client.ready();
+    expect(await warren.publisher.toUser(user, 'greeting', { text: 'hello' })).toMatchObject({ outcome: 'queued' });
+    await until(() => seen.length === 1);
+    await client.stop();
+  });
+
+  it('refuses who is not logged in, and answers errors under its own path alone', async () => {
+    const refused = await request(`${url}/warren/v1/sessions`, 'POST', undefined, {});
+    expect([refused.status, refused.body.code]).toEqual([401, 'token_invalid']);
+    const unknown = await request(`${url}/warren/nothing`, 'GET');
+    expect(unknown.headers.get('content-type')).not.toMatch(/problem/);
+    const own = await request(`${url}/own`, 'POST', undefined, 'text', { 'content-type': 'text/plain' });
+    expect(own.body).toBe('own: text');
+    expect(own.headers.get('content-security-policy')).toBeNull();
+  });
+
+  it('says all that is missing when it is made without', async () => {
+    await expect(createWarren({ authenticate: () => null })).rejects.toThrow(ConfigError);
+  });
+});
