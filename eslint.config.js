@@ -11,8 +11,16 @@ export default defineConfig(
     },
     rules: {
       '@typescript-eslint/consistent-type-definitions': 'off',
-      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
-      '@typescript-eslint/prefer-nullish-coalescing': ['error', { ignorePrimitives: { string: true } }],
+      '@typescript-eslint/no-unused-vars': [
+        'error',
+        { argsIgnorePattern: '^_', varsIgnorePattern: '^_' },
+      ],
+      '@typescript-eslint/prefer-nullish-coalescing': [
+        'error',
+        { ignorePrimitives: { string: true } },
+      ],
+      // @stomp/stompjs types its plain options as classes.
+      '@typescript-eslint/no-unsafe-class-instance-assignment': 'off',
       'max-lines': ['warn', { max: 320, skipComments: true, skipBlankLines: true }],
     },
   },

@@ -49,7 +49,8 @@ function installPackages() {
 
 function build(projects) {
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  if (!existsSync(join(root, 'server', 'dist', 'index.js'))) say('Building (about half a minute) …');
+  if (!existsSync(join(root, 'server', 'dist', 'index.js')))
+    say('Building (about half a minute) …');
   if (!run(process.execPath, [tsc, '-b', ...projects])) {
     giveUp('The build failed.', 'See above.');
   }
@@ -59,15 +60,14 @@ function build(projects) {
 function newestIn(directory) {
   const entries = readdirSync(directory, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile());
-  return Math.max(...files.map((entry) => statSync(join(entry.parentPath ?? entry.path, entry.name)).mtimeMs));
+  return Math.max(
+    ...files.map((entry) => statSync(join(entry.parentPath ?? entry.path, entry.name)).mtimeMs),
+  );
 }
 
 function buildDemo() {
   const page = join(root, 'examples', 'demo', 'dist', 'web', 'index.html');
-  const sources = [
-    join(root, 'examples', 'demo', 'web'),
-    join(root, 'client-sdk', 'src'),
-  ];
+  const sources = [join(root, 'examples', 'demo', 'web'), join(root, 'client-sdk', 'src')];
   if (existsSync(page) && statSync(page).mtimeMs > Math.max(...sources.map(newestIn))) return;
   const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js');
   const demo = join(root, 'examples', 'demo');

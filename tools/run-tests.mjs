@@ -23,6 +23,8 @@ try {
 }
 rmSync(dir, { recursive: true, force: true });
 const { numPassedTests: passed, numFailedTests: failed, numPendingTests: skipped } = counts;
-process.stdout.write(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`);
+process.stdout.write(
+  `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`,
+);
 // A run without any test has shown nothing.
 process.exitCode = status === 0 && passed > 0 && failed === 0 ? 0 : 1;

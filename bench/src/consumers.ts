@@ -8,7 +8,8 @@ export interface Consumer {
   consume: (user: string, onMessage: () => void) => Promise<() => Promise<void>>;
 }
 
-export type ConsumerName = 'Warren SDK, AMQP' | 'Warren SDK, STOMP' | 'amqplib, bare' | 'stompjs, bare';
+export type ConsumerName =
+  'Warren SDK, AMQP' | 'Warren SDK, STOMP' | 'amqplib, bare' | 'stompjs, bare';
 
 /** The bare clients' device; the same each time, so that its queue waits for it. */
 const DEVICE = 'bare';

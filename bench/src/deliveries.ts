@@ -22,7 +22,8 @@ export async function compareDeliveries(bench: Bench): Promise<void> {
     '': name,
     'handled/s': median(rates[name] ?? []).toFixed(0),
     beside,
-    'Warren / bare': name === beside ? '' : medianRatio(rates[name] ?? [], rates[beside] ?? []).toFixed(2),
+    'Warren / bare':
+      name === beside ? '' : medianRatio(rates[name] ?? [], rates[beside] ?? []).toFixed(2),
   });
   printTable(
     `Deliveries: ${String(ROUNDS)} rounds of ${String(MESSAGES)} messages that wait in one queue`,
@@ -38,7 +39,9 @@ export async function compareDeliveries(bench: Bench): Promise<void> {
 async function measure(bench: Bench, user: string, consumer: Consumer): Promise<number> {
   await consumer.provision(user);
   const data = { text: 'x'.repeat(180) };
-  await Promise.all(Array.from({ length: MESSAGES }, () => bench.publisher.toUser(user, 'bench', data)));
+  await Promise.all(
+    Array.from({ length: MESSAGES }, () => bench.publisher.toUser(user, 'bench', data)),
+  );
   const { first, last, handled } = counter();
   const close = await consumer.consume(user, handled);
   const seconds = ((await last) - (await first)) / 1000;

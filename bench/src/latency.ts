@@ -25,7 +25,8 @@ export async function compareLatency(bench: Bench): Promise<void> {
     '': name,
     'p50 ms': median(p50[name] ?? []).toFixed(2),
     'p99 ms': median(p99[name] ?? []).toFixed(2),
-    'p50 Warren / bare': bare === undefined ? '' : medianRatio(p50[name] ?? [], p50[bare] ?? []).toFixed(2),
+    'p50 Warren / bare':
+      bare === undefined ? '' : medianRatio(p50[name] ?? [], p50[bare] ?? []).toFixed(2),
   });
   printTable(
     `Publish to handler: ${String(ROUNDS)} rounds of ${String(MESSAGES)} messages, one at a time`,

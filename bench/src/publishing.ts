@@ -21,7 +21,11 @@ export async function comparePublishing(bench: Bench): Promise<void> {
   const janitor = await connect(bench.broker.endpoints.amqpUrl);
   const broom = await janitor.createChannel();
 
-  const connection = new Connection({ url: bench.broker.endpoints.backendAmqpUrl, frameMax: 131_072, noDelay: true });
+  const connection = new Connection({
+    url: bench.broker.endpoints.backendAmqpUrl,
+    frameMax: 131_072,
+    noDelay: true,
+  });
   const bare = await connection.acquire();
   await bare.confirmSelect();
   const model = await bench.amqplib();

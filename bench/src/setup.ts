@@ -72,7 +72,10 @@ export async function startBench(broker: Broker, dataDir: string): Promise<Bench
         deviceId: transport,
         getToken: () => 'the header says who it is',
         transport: transport === 'amqp' ? amqp() : stomp({ createWebSocket }),
-        platform: { fetch: (url, init) => fetch(url, { ...init, headers: { ...(init?.headers as object), [HEADER]: user } }) },
+        platform: {
+          fetch: (url, init) =>
+            fetch(url, { ...init, headers: { ...(init?.headers as object), [HEADER]: user } }),
+        },
       }),
     amqplib: (grant) => connectAmqplib(broker, grant),
     stompjs: (grant) => connectStompjs(stompUrl, grant),

@@ -22,6 +22,9 @@ export function printTable(title: string, rows: Record<string, string>[]): void 
         index === 0 ? cells(column).padEnd(width(column)) : cells(column).padStart(width(column)),
       )
       .join('  ');
-  const text = [line((column) => column), ...rows.map((row) => line((column) => row[column] ?? ''))];
+  const text = [
+    line((column) => column),
+    ...rows.map((row) => line((column) => row[column] ?? '')),
+  ];
   process.stdout.write(`\n${title}\n${text.map((row) => `  ${row}`).join('\n')}\n`);
 }

@@ -1,4 +1,9 @@
-import { connect as connectAmqp, type Channel, type ChannelModel, type ConsumeMessage } from 'amqplib';
+import {
+  connect as connectAmqp,
+  type Channel,
+  type ChannelModel,
+  type ConsumeMessage,
+} from 'amqplib';
 import {
   TransportError,
   type ConnectOptions,
@@ -138,8 +143,14 @@ class AmqpConnection implements TransportConnection {
       body: message.content,
       properties: toProperties(message),
       redelivered: message.fields.redelivered,
-      ack: () => this.#settle(() => { this.#channel.ack(message); }),
-      reject: () => this.#settle(() => { this.#channel.reject(message, false); }),
+      ack: () =>
+        this.#settle(() => {
+          this.#channel.ack(message);
+        }),
+      reject: () =>
+        this.#settle(() => {
+          this.#channel.reject(message, false);
+        }),
     };
   }
 

@@ -150,7 +150,9 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     const mine = this.#options;
     const conflicts = [
       transport !== undefined && transport.name !== mine.transport.name && 'transport',
-      handlerAttempts !== undefined && handlerAttempts !== mine.handlerAttempts && 'handlerAttempts',
+      handlerAttempts !== undefined &&
+        handlerAttempts !== mine.handlerAttempts &&
+        'handlerAttempts',
       drainMs !== undefined && drainMs !== mine.drainMs && 'drainMs',
     ].filter((name) => name !== false);
     if (conflicts.length > 0) {

@@ -84,13 +84,13 @@ export class Connector {
     let grant: SessionGrant | undefined;
     this.#backoff.reset();
     this.#refusals = 0;
-    while (!signal.aborted) {
+    while (!isOver(signal)) {
       try {
         // A planned renewal brings the next grant along.
         grant = await this.#attempt(grant, signal);
       } catch (error) {
         grant = undefined;
-        if (signal.aborted) return;
+        if (isOver(signal)) return;
         const next = this.#judge(error);
         if (next.failed) {
           // Starting again is a decision to take the device over.
@@ -109,35 +109,38 @@ export class Connector {
    * From the grant to the connection's end.
    * @returns the next grant, when the connection was closed to be made again with it.
    */
-  async #attempt(given: SessionGrant | undefined, signal: AbortSignal): Promise<SessionGrant | undefined> {
+  async #attempt(
+    given: SessionGrant | undefined,
+    signal: AbortSignal,
+  ): Promise<SessionGrant | undefined> {
     let grant = given;
     if (grant === undefined) {
       this.#state.transition('authorizing');
       grant = await this.#session.open(signal);
     }
-    if (signal.aborted) return undefined;
+    if (isOver(signal)) return undefined;
     this.#state.transition('connecting');
     const connection = await this.#connect(grant, signal);
     const { platform } = this.#options;
-    let accepting = true;
-    let lost = false;
-    void connection.ended.then(() => {
-      lost = true;
-    });
     const connectedAt = platform.now();
+    let accepting = true;
     try {
-      for (const [kind, queue] of [['queued', grant.queue], ['live', grant.liveQueue]] as const) {
+      for (const [kind, queue] of [
+        ['queued', grant.queue],
+        ['live', grant.liveQueue],
+      ] as const) {
         await connection.consume(queue, grant.prefetch, (delivery) => {
           if (accepting) this.#dispatcher.push(kind, delivery);
         });
       }
-      if (signal.aborted) return undefined;
+      if (isOver(signal)) return undefined;
       this.#state.transition('connected');
       return await this.#hold(connection, grant, signal);
     } finally {
       accepting = false;
       this.#dispatcher.discard();
-      // What a handler still does would be acked on a connection that is gone.
+      // On a connection that is gone, what a handler still does could not be acked.
+      const lost = await Promise.race([connection.ended.then(() => true), Promise.resolve(false)]);
       if (!lost) await this.#drain();
       await connection.close(CLOSE_MS);
       if (platform.now() - connectedAt >= STABLE_MS) {
@@ -170,7 +173,7 @@ export class Connector {
       const ended = await Promise.race([connection.ended, timer.done]);
       timer.cancel();
       if (ended !== undefined) throw ended;
-      if (signal.aborted) return undefined;
+      if (isOver(signal)) return undefined;
       const next = await this.#renew(connection, signal);
       if (next === undefined) {
         // The old token is still good for a while.
@@ -188,7 +191,10 @@ export class Connector {
   }
 
   /** Undefined when it has to be tried again. */
-  async #renew(connection: TransportConnection, signal: AbortSignal): Promise<SessionGrant | undefined> {
+  async #renew(
+    connection: TransportConnection,
+    signal: AbortSignal,
+  ): Promise<SessionGrant | undefined> {
     const opening = this.#session.open(signal);
     // Whichever comes second has nobody who waits for it.
     opening.catch(() => undefined);
@@ -196,7 +202,7 @@ export class Connector {
       return await Promise.race([opening, connection.ended.then((error) => Promise.reject(error))]);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
-      if (!signal.aborted) this.#events.onError(error);
+      if (!isOver(signal)) this.#events.onError(error);
       return undefined;
     }
   }
@@ -218,7 +224,9 @@ export class Connector {
       this.#refusals++;
       const failed = this.#refusals > 1;
       const reason = failed
-        ? new TerminalError('broker_refused', `${error.message} Twice, with fresh tokens.`, { cause: error })
+        ? new TerminalError('broker_refused', `${error.message} Twice, with fresh tokens.`, {
+            cause: error,
+          })
         : new WarrenError('connection_failed', error.message, { cause: error });
       // The first time at once, with a fresh token.
       return { failed, reason, delayMs: 0 };
@@ -260,13 +268,18 @@ export class Connector {
   }
 }
 
+/** A function, since the compiler takes a property that was false a moment ago to be false for ever. */
+const isOver = (signal: AbortSignal): boolean => signal.aborted;
+
 function toReason(error: unknown): WarrenError {
-  if (error instanceof WarrenError) return error;
+  if (error instanceof WarrenError) return error as WarrenError;
   if (error instanceof TransportError) {
     const code = error.failure === 'cancelled' ? 'consumer_cancelled' : 'connection_lost';
     return new WarrenError(code, error.message, { cause: error });
   }
-  return new WarrenError('connection_failed', 'The connection could not be made.', { cause: error });
+  return new WarrenError('connection_failed', 'The connection could not be made.', {
+    cause: error,
+  });
 }
 
 /** How long a JWT lasts, by its own claims; undefined when it cannot be read here. */

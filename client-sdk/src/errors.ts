@@ -54,10 +54,10 @@ export type UsageCode = 'invalid_options' | 'conflicting_options' | 'not_started
 export type WarrenErrorCode = TerminalCode | PassingCode | UsageCode;
 
 /** Every error of the SDK. Its message says what happened; it never holds a token or a payload. */
-export class WarrenError extends Error {
+export class WarrenError<Code extends WarrenErrorCode = WarrenErrorCode> extends Error {
   override readonly name: string = 'WarrenError';
   constructor(
-    readonly code: WarrenErrorCode,
+    readonly code: Code,
     message: string,
     options?: ErrorOptions,
   ) {
@@ -66,12 +66,8 @@ export class WarrenError extends Error {
 }
 
 /** Ends in `failed`: the codes are {@link TerminalCode}s. */
-export class TerminalError extends WarrenError {
+export class TerminalError extends WarrenError<TerminalCode> {
   override readonly name = 'TerminalError';
-  declare readonly code: TerminalCode;
-  constructor(code: TerminalCode, message: string, options?: ErrorOptions) {
-    super(code, message, options);
-  }
 }
 
 /** To be thrown by `getToken` when the user may not have a token, so that nobody asks again. */

@@ -70,11 +70,7 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
  * The id kept from last time, or a new one.
  * @throws {WarrenError} `invalid_options` in Node, where a new id at each start would leave a queue behind.
  */
-function findDeviceId(
-  storage: ClientStorage | undefined,
-  platform: Platform,
-  key: string,
-): string {
+function findDeviceId(storage: ClientStorage | undefined, platform: Platform, key: string): string {
   if (storage === undefined && platform.isServer) {
     throw invalid('deviceId is required in Node: name this installation, for example by its host.');
   }

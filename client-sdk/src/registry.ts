@@ -10,11 +10,15 @@ interface Identity {
 
 // On the global object and under a registered symbol, so that two copies of this module in one
 // process (two bundles, a hot reload) share it: two clients would fight for one queue.
-const KEY = Symbol.for('@warren/client/registry');
+const KEY: unique symbol = Symbol.for('@warren/client/registry');
 
 function registry(): Map<string, AnyClient> {
-  const place = globalThis as { [KEY]?: Map<string, AnyClient> };
-  return (place[KEY] ??= new Map());
+  const place = globalThis as { [KEY]?: Map<string, AnyClient> | undefined };
+  const known = place[KEY];
+  if (known !== undefined) return known;
+  const made = new Map<string, AnyClient>();
+  place[KEY] = made;
+  return made;
 }
 
 const keyOf = ({ apiUrl, userId, deviceId }: Identity): string =>

@@ -68,7 +68,10 @@ export class SessionApi {
     }
     const grant = (await readJson(response)) as SessionGrant | undefined;
     if (grant?.queue === undefined) {
-      throw new UnavailableError('api_unavailable', 'The server answered with something else than a grant.');
+      throw new UnavailableError(
+        'api_unavailable',
+        'The server answered with something else than a grant.',
+      );
     }
     if (grant.userId !== this.#options.userId) {
       const why = 'The token belongs to another user than the client was made for.';
@@ -97,7 +100,9 @@ export class SessionApi {
         signal: attempt.signal,
       });
     } catch (error) {
-      throw new UnavailableError('api_unreachable', 'The server did not answer.', 0, { cause: error });
+      throw new UnavailableError('api_unreachable', 'The server did not answer.', 0, {
+        cause: error,
+      });
     } finally {
       attempt.end();
     }
@@ -118,7 +123,9 @@ export class SessionApi {
       ]);
     } catch (error) {
       if (error instanceof UnauthorizedError) {
-        throw new TerminalError('unauthorized', 'getToken refused to give a token.', { cause: error });
+        throw new TerminalError('unauthorized', 'getToken refused to give a token.', {
+          cause: error,
+        });
       }
       const why = 'getToken did not give a token.';
       throw new UnavailableError('token_unavailable', why, 0, { cause: error });

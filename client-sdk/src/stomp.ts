@@ -112,7 +112,11 @@ class StompConnection implements TransportConnection {
     });
   }
 
-  consume(queue: string, prefetch: number, onDelivery: (delivery: Delivery) => void): Promise<void> {
+  consume(
+    queue: string,
+    prefetch: number,
+    onDelivery: (delivery: Delivery) => void,
+  ): Promise<void> {
     return new Promise((resolve, reject) => {
       void this.ended.then(reject);
       const receipt = `subscribed-${String(this.#number)}-${String(++this.#queues)}`;
@@ -153,9 +157,15 @@ class StompConnection implements TransportConnection {
       body: message.binaryBody,
       properties: toProperties(message.headers),
       redelivered: message.headers['redelivered'] === 'true',
-      ack: () => this.#settle(() => { message.ack(); }),
+      ack: () =>
+        this.#settle(() => {
+          message.ack();
+        }),
       // Without requeue:false it would come again at once.
-      reject: () => this.#settle(() => { message.nack({ requeue: 'false' }); }),
+      reject: () =>
+        this.#settle(() => {
+          message.nack({ requeue: 'false' });
+        }),
     };
   }
 

@@ -56,7 +56,11 @@ export interface TransportConnection {
    * Consumes a queue; every delivery is acked or rejected by its own methods.
    * @throws {TransportError}
    */
-  consume: (queue: string, prefetch: number, onDelivery: (delivery: Delivery) => void) => Promise<void>;
+  consume: (
+    queue: string,
+    prefetch: number,
+    onDelivery: (delivery: Delivery) => void,
+  ) => Promise<void>;
   /** Hands the broker a fresh token, where the protocol can. */
   updateToken?: (token: string) => Promise<void>;
   /** Lets what was acked reach the broker, and closes. Never rejects; ends within `timeoutMs`. */

@@ -10,9 +10,10 @@ export const MAX_TTL_MS = 7 * 24 * 60 * 60 * 1000;
 export const DEFAULT_TYPE = 'message';
 
 /** An id of a user, group or device. */
-export const idSchema = z
-  .string()
-  .refine(isValidId, { error: 'must have 1 to 256 bytes of valid UTF-8', params: { code: 'invalid_id' } });
+export const idSchema = z.string().refine(isValidId, {
+  error: 'must have 1 to 256 bytes of valid UTF-8',
+  params: { code: 'invalid_id' },
+});
 
 // AMQP's short strings end at 255 bytes; a control character could not travel in a STOMP header; and
 // @stomp/stompjs reads an escaped backslash before a "c" as a colon, so that two ids would be one.

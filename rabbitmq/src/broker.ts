@@ -273,7 +273,9 @@ export class Broker {
       serverAccount(passwords.server, this.#names),
       backendAccount(passwords.backend, this.#names),
     ];
-    await writeFile(at('definitions.json'), definitionsFile(accounts, this.#names), { mode: 0o600 });
+    await writeFile(at('definitions.json'), definitionsFile(accounts, this.#names), {
+      mode: 0o600,
+    });
   }
 
   #environment({ nodeName, ports }: BrokerState): Record<string, string> {
@@ -302,7 +304,10 @@ export class Broker {
     const { chroot } = this.#options;
     const [program, ...rest] =
       chroot === undefined ? [command, ...args] : ['chroot', chroot, command, ...args];
-    const output = openSync(join(this.dataDir, 'log', `${command === 'epmd' ? 'epmd' : 'console'}.log`), 'w');
+    const output = openSync(
+      join(this.dataDir, 'log', `${command === 'epmd' ? 'epmd' : 'console'}.log`),
+      'w',
+    );
     const child = spawn(program, rest, {
       // A group of its own: Ctrl-C in the terminal must reach the launcher, not the node.
       detached: true,

@@ -102,9 +102,7 @@ export function topology(names: TopologyNames = DEFAULT_NAMES): Definitions {
   return {
     vhosts: [{ name: vhost }],
     exchanges: [exchangeOf(exchange, 'direct'), exchangeOf(DEAD_LETTERS, 'fanout')],
-    queues: [
-      { name: DEAD_LETTERS, vhost, durable: true, auto_delete: false, arguments: {} },
-    ],
+    queues: [{ name: DEAD_LETTERS, vhost, durable: true, auto_delete: false, arguments: {} }],
     bindings: [
       {
         source: DEAD_LETTERS,

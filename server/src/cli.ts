@@ -27,7 +27,9 @@ program
   .option('--data-dir <dir>', 'where all state lives', '.warren')
   .action((options: { port?: number; dataDir: string }) =>
     runUp(options, ({ info }) => {
-      process.stdout.write(`  Ready: ${info.apiUrl} (keys in ${join(options.dataDir, 'dev.json')})\n`);
+      process.stdout.write(
+        `  Ready: ${info.apiUrl} (keys in ${join(options.dataDir, 'dev.json')})\n`,
+      );
     }),
   );
 
@@ -68,7 +70,9 @@ program
       return;
     }
     if (WARREN_MANAGEMENT_URL === undefined) {
-      throw new Error('Set WARREN_MANAGEMENT_URL to http://name:password@host:15672, or use --print.');
+      throw new Error(
+        'Set WARREN_MANAGEMENT_URL to http://name:password@host:15672, or use --print.',
+      );
     }
     await new ManagementApi(WARREN_MANAGEMENT_URL, names.vhost).importDefinitions(definitions);
     process.stdout.write(`The vhost ${names.vhost} has all that Warren needs.\n`);

@@ -45,7 +45,9 @@ const url = (...protocols: string[]) =>
       if (!URL.canParse(text)) return false;
       return protocols.includes(new URL(text).protocol);
     },
-    { error: `must be a URL that begins with ${protocols.map((name) => `${name}//`).join(' or ')}` },
+    {
+      error: `must be a URL that begins with ${protocols.map((name) => `${name}//`).join(' or ')}`,
+    },
   );
 const list = (text: string): string[] =>
   text
@@ -53,7 +55,10 @@ const list = (text: string): string[] =>
     .map((entry) => entry.trim())
     .filter((entry) => entry !== '');
 const urls = (...protocols: string[]) =>
-  z.string().transform(list).pipe(z.array(url(...protocols)).min(1));
+  z
+    .string()
+    .transform(list)
+    .pipe(z.array(url(...protocols)).min(1));
 const word = z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, {
   error: 'must have 1 to 40 characters of A-Z a-z 0-9 _ -',
 });
@@ -80,7 +85,9 @@ const VARIABLES = {
   WARREN_SERVICE_KEYS: z
     .string()
     .transform(list)
-    .pipe(z.array(z.string().min(16, { error: 'each key must have 16 characters or more' })).min(1)),
+    .pipe(
+      z.array(z.string().min(16, { error: 'each key must have 16 characters or more' })).min(1),
+    ),
   WARREN_USER_JWT_SECRET: z
     .string()
     .min(32, { error: 'must have 32 characters or more' })
@@ -94,7 +101,12 @@ const VARIABLES = {
   WARREN_USER_JWT_AUDIENCE: z.string().optional(),
   WARREN_USER_JWT_CLAIM: z.string().optional(),
   WARREN_HOST: z.string().default('0.0.0.0'),
-  WARREN_PORT: z.coerce.number({ error: 'must be a port number' }).int().min(0).max(65535).default(8080),
+  WARREN_PORT: z.coerce
+    .number({ error: 'must be a port number' })
+    .int()
+    .min(0)
+    .max(65535)
+    .default(8080),
   WARREN_DATA_DIR: z.string().default('.warren'),
   WARREN_CORS_ORIGINS: z
     .string()
@@ -164,9 +176,15 @@ function contradictions(values: Environment, authenticates: boolean): ConfigProb
   const problems: ConfigProblem[] = [];
   const given = USER_KEYS.filter((variable) => values[variable] !== undefined);
   if (given.length > 1 || (given.length === 0 && !authenticates)) {
-    problems.push({ variable: 'WARREN_USER_JWT_…', message: `set exactly one of ${USER_KEYS.join(', ')}` });
+    problems.push({
+      variable: 'WARREN_USER_JWT_…',
+      message: `set exactly one of ${USER_KEYS.join(', ')}`,
+    });
   }
-  if (values['WARREN_PUBLIC_STOMP_URL'] === undefined && values['WARREN_PUBLIC_AMQP_URL'] === undefined) {
+  if (
+    values['WARREN_PUBLIC_STOMP_URL'] === undefined &&
+    values['WARREN_PUBLIC_AMQP_URL'] === undefined
+  ) {
     const message = 'set this or WARREN_PUBLIC_AMQP_URL, so that clients know where the broker is';
     problems.push({ variable: 'WARREN_PUBLIC_STOMP_URL', message });
   }

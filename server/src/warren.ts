@@ -94,7 +94,8 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   });
   const users = new Users({ store, provisioner, management, prefixes });
   const health = async () => ({
-    broker: publisher.state === 'ready' && provisioner.isConnected ? ('up' as const) : ('down' as const),
+    broker:
+      publisher.state === 'ready' && provisioner.isConnected ? ('up' as const) : ('down' as const),
     database: await sql`select 1`.execute(database).then(
       () => 'up' as const,
       () => 'down' as const,

@@ -60,7 +60,11 @@ it('a bare message by pika reaches the SDK by STOMP in Chromium and by AMQP in N
     { token: userToken('0001') },
   );
 
-  await promisify(execFile)('/usr/bin/python3', ['-c', PUBLISH, inject('broker').endpoints.backendAmqpUrl]);
+  await promisify(execFile)('/usr/bin/python3', [
+    '-c',
+    PUBLISH,
+    inject('broker').endpoints.backendAmqpUrl,
+  ]);
 
   await page.waitForFunction(() => (window as unknown as { seen: unknown[] }).seen.length === 1);
   const seen = await page.evaluate(() => (window as unknown as { seen: unknown[] }).seen);
@@ -71,7 +75,9 @@ it('a bare message by pika reaches the SDK by STOMP in Chromium and by AMQP in N
   expect(problems).toEqual([]);
   const { devices } = await stack.user('0001');
   // The page's device has an id that the SDK made and keeps.
-  const kept = await page.evaluate(() => Object.values(localStorage));
-  expect(devices.map(({ deviceId }) => deviceId)).toEqual(expect.arrayContaining(['amqp', ...kept]));
+  const kept = await page.evaluate(() => Object.values(localStorage) as string[]);
+  expect(devices.map(({ deviceId }) => deviceId)).toEqual(
+    expect.arrayContaining(['amqp', ...kept]),
+  );
   await until(async () => (await stack.user('0001')).devices.every(({ depth }) => depth === 0));
 });

@@ -4,7 +4,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { freePorts } from '@warren/rabbitmq';
 import { Program } from '../support/program.js';
-import { request, SERVICE_KEY, startStack, uniqueUser, USER_SECRET, userToken, type Stack } from '../support/stack.js';
+import {
+  request,
+  SERVICE_KEY,
+  startStack,
+  uniqueUser,
+  USER_SECRET,
+  userToken,
+  type Stack,
+} from '../support/stack.js';
 import { until } from '../support/until.js';
 
 const WARREN = 'server/bin/warren.js';
@@ -54,7 +62,12 @@ describe('warren', () => {
   it('server: lists all that is missing and ends with 1', async () => {
     const { code, output } = await run(['server'], { WARREN_PORT: 'x' });
     expect(code).toBe(1);
-    for (const variable of ['WARREN_AMQP_URL', 'WARREN_SIGNING_KEY', 'WARREN_SERVICE_KEYS', 'WARREN_PORT']) {
+    for (const variable of [
+      'WARREN_AMQP_URL',
+      'WARREN_SIGNING_KEY',
+      'WARREN_SERVICE_KEYS',
+      'WARREN_PORT',
+    ]) {
       expect(output).toContain(variable);
     }
   });

@@ -35,7 +35,11 @@ function npmStart(args: string[], environment: Record<string, string> = {}): Pro
 }
 
 async function untilReady(program: Program, dataDir: string): Promise<Info> {
-  await until(() => program.output.includes('Warren is ready.'), () => program.output, 60_000);
+  await until(
+    () => program.output.includes('Warren is ready.'),
+    () => program.output,
+    60_000,
+  );
   return JSON.parse(await readFile(join(dataDir, 'dev.json'), 'utf8')) as Info;
 }
 
@@ -78,7 +82,11 @@ describe('npm start', () => {
   it('gets ready by itself, shows the demo, answers its own curl, and ends with Ctrl-C', async () => {
     const program = npmStart(['--port', String(port), '--data-dir', dir]);
     const info = await untilReady(program, dir);
-    expect(info).toMatchObject({ apiUrl: `http://127.0.0.1:${String(port)}`, vhost: 'warren', exchange: 'warren.direct' });
+    expect(info).toMatchObject({
+      apiUrl: `http://127.0.0.1:${String(port)}`,
+      vhost: 'warren',
+      exchange: 'warren.direct',
+    });
     expect(program.output).toContain(`${info.apiUrl}/demo/`);
 
     const [, key] = /Authorization: Bearer (\S+)'/.exec(program.output)!;
@@ -86,8 +94,10 @@ describe('npm start', () => {
     const sent = await request(`${info.apiUrl}/v1/messages`, 'POST', key, body);
     expect(sent.status).toBe(202);
 
-    const { body: given } = await request(`${info.apiUrl}/dev/token`, 'POST', undefined, { userId: 'carol' });
-    expect((await request(`${info.apiUrl}/v1/sessions`, 'POST', given.token as string, {})).status).toBe(201);
+    const { body: given } = await request(`${info.apiUrl}/dev/token`, 'POST', undefined, {
+      userId: 'carol',
+    });
+    expect((await request(`${info.apiUrl}/v1/sessions`, 'POST', given.token, {})).status).toBe(201);
     const rebound = await fetchWithHost(info.apiUrl, 'evil.example');
     expect(rebound).toBe(403);
 
@@ -112,10 +122,15 @@ describe('npm start', () => {
   }, 180_000);
 
   it('keeps its keys and port, and frees them after a kill -9 too', async () => {
-    const before = JSON.parse(await readFile(join(dir, 'state.json'), 'utf8')) as { serviceKey: string };
+    const before = JSON.parse(await readFile(join(dir, 'state.json'), 'utf8')) as {
+      serviceKey: string;
+    };
     const killed = npmStart(['--data-dir', dir]);
     const info = await untilReady(killed, dir);
-    expect(info).toMatchObject({ apiUrl: `http://127.0.0.1:${String(port)}`, serviceKey: before.serviceKey });
+    expect(info).toMatchObject({
+      apiUrl: `http://127.0.0.1:${String(port)}`,
+      serviceKey: before.serviceKey,
+    });
     killed.kill();
     await killed.exited;
     // The broker has been left running; the next start stops it.
@@ -126,8 +141,18 @@ describe('npm start', () => {
   }, 180_000);
 
   it.each([
-    ['a taken port', () => ['--port', String(port), '--data-dir', dir], {}, /Port \d+ is taken.*\n.*--port N/],
-    ['a data directory that cannot be written', () => ['--data-dir', '/etc/hostname/x'], {}, /cannot be written\.\n.*--data-dir DIR/],
+    [
+      'a taken port',
+      () => ['--port', String(port), '--data-dir', dir],
+      {},
+      /Port \d+ is taken.*\n.*--port N/,
+    ],
+    [
+      'a data directory that cannot be written',
+      () => ['--data-dir', '/etc/hostname/x'],
+      {},
+      /cannot be written\.\n.*--data-dir DIR/,
+    ],
     [
       'no broker on the machine',
       () => ['--data-dir', join(dir, 'other')],

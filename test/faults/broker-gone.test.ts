@@ -2,7 +2,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Broker } from '@warren/rabbitmq';
 import { createBroker } from '../support/broker.js';
 import { Proxy, via } from '../support/proxy.js';
-import { collect, request, startStack, TRANSPORTS, uniqueUser, userToken, type Stack } from '../support/stack.js';
+import {
+  collect,
+  request,
+  startStack,
+  TRANSPORTS,
+  uniqueUser,
+  userToken,
+  type Stack,
+} from '../support/stack.js';
 import { until } from '../support/until.js';
 
 let broker: Broker;
@@ -34,7 +42,12 @@ async function askAll(user: string) {
   const replies = {
     message: await stack.send({ user }, 1),
     provision: await stack.api('PUT', `/v1/users/${user}-new`),
-    session: await request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(`${user}-new`), session),
+    session: await request(
+      `${stack.apiUrl}/v1/sessions`,
+      'POST',
+      userToken(`${user}-new`),
+      session,
+    ),
     remove: await stack.api('DELETE', `/v1/users/${user}`),
   };
   return { replies, slowest: performance.now() - startedAt };
@@ -93,7 +106,9 @@ describe('when the broker is gone', () => {
     const sent = await stack.send({ user }, 1);
     expect([sent.status, sent.body.code]).toEqual([503, 'outcome_unknown']);
     expect(sent.body.detail).toMatch(/id is [0-9a-f-]{36}/);
-    const session = await request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(user), { deviceId: 'x' });
+    const session = await request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(user), {
+      deviceId: 'x',
+    });
     expect([session.status, session.body.code]).toEqual([503, 'broker_unavailable']);
     proxy.cut();
     proxy.open();

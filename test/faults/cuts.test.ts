@@ -59,7 +59,9 @@ describe(`${String(MESSAGES)} messages to one user over networks that are cut`, 
     const send = async (number: number): Promise<void> => {
       for (;;) {
         try {
-          await stack.server.warren.publisher.toUser(user, 'number', number, { id: `${user}-${String(number)}` });
+          await stack.server.warren.publisher.toUser(user, 'number', number, {
+            id: `${user}-${String(number)}`,
+          });
           return;
         } catch (error) {
           if (!(error instanceof PublishError)) throw error;
@@ -81,7 +83,11 @@ describe(`${String(MESSAGES)} messages to one user over networks that are cut`, 
     }
 
     for (const [name, { seen }] of Object.entries(receivers)) {
-      await until(() => seen.length >= MESSAGES, () => `${name} handled ${String(seen.length)}`, 60_000);
+      await until(
+        () => seen.length >= MESSAGES,
+        () => `${name} handled ${String(seen.length)}`,
+        60_000,
+      );
     }
     // Whatever would come twice would come before this.
     await send(MESSAGES);

@@ -115,7 +115,12 @@ describe('the launcher of a private broker', () => {
   it('keeps passwords and the private key from other users of the machine', async () => {
     const broker = await makeBroker();
     await broker.start();
-    for (const file of ['state.json', 'definitions.json', 'keys/signing-key.pem', '.erlang.cookie']) {
+    for (const file of [
+      'state.json',
+      'definitions.json',
+      'keys/signing-key.pem',
+      '.erlang.cookie',
+    ]) {
       const { mode } = await stat(join(broker.dataDir, file));
       expect([file, (mode & 0o077).toString(8)]).toEqual([file, '0']);
     }

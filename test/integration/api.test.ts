@@ -2,7 +2,15 @@ import { Validator } from '@seriousme/openapi-schema-validator';
 import jwt from 'jsonwebtoken';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PROBLEMS } from '@warren/protocol';
-import { request, SERVICE_KEY, startStack, uniqueUser, USER_SECRET, userToken, type Stack } from '../support/stack.js';
+import {
+  request,
+  SERVICE_KEY,
+  startStack,
+  uniqueUser,
+  USER_SECRET,
+  userToken,
+  type Stack,
+} from '../support/stack.js';
 
 let stack: Stack;
 const log: string[] = [];
@@ -25,7 +33,7 @@ describe('POST /v1/messages', () => {
     const device = await stack.send({ device: { user, device: 'phone' } }, 1);
     expect(device.body).toMatchObject({ recipients: [{ user, outcome: 'queued' }] });
     const nobody = await stack.send({ user: uniqueUser() }, 1);
-    expect(nobody.body.recipients[0].outcome).toBe('unprovisioned');
+    expect(nobody.body.recipients[0]?.outcome).toBe('unprovisioned');
     expect((await stack.user(user)).devices[0]!.depth).toBe(2);
   });
 
@@ -52,7 +60,12 @@ describe('POST /v1/messages', () => {
     ['an empty type', { ...valid, type: '' }, 400, 'invalid_request'],
     ['a type with a line break', { ...valid, type: 'a\nb' }, 400, 'invalid_request'],
     ['no data', { to: valid.to, type: 'note' }, 400, 'invalid_request'],
-    ['two recipients', { ...valid, to: { user: 'a', device: { user: 'a', device: 'b' } } }, 400, 'invalid_request'],
+    [
+      'two recipients',
+      { ...valid, to: { user: 'a', device: { user: 'a', device: 'b' } } },
+      400,
+      'invalid_request',
+    ],
     ['no recipient', { ...valid, to: {} }, 400, 'invalid_request'],
     ['a TTL of nothing', { ...valid, ttlMs: 0 }, 400, 'invalid_request'],
     ['a TTL with a fraction', { ...valid, ttlMs: 1.5 }, 400, 'invalid_request'],
@@ -61,11 +74,21 @@ describe('POST /v1/messages', () => {
     ['a type with a backslash', { ...valid, type: 'a\\\\c' }, 400, 'invalid_request'],
     ['an id with a space', { ...valid, id: 'a b' }, 400, 'invalid_request'],
     ['an unknown field', { ...valid, extra: 1 }, 400, 'unknown_field'],
-    ['an unknown kind of recipient', { ...valid, to: { user: 'a', everybody: true } }, 400, 'unknown_field'],
+    [
+      'an unknown kind of recipient',
+      { ...valid, to: { user: 'a', everybody: true } },
+      400,
+      'unknown_field',
+    ],
     ['an empty user id', { ...valid, to: { user: '' } }, 400, 'invalid_id'],
     ['an id over 256 bytes', { ...valid, to: { user: 'ü'.repeat(129) } }, 400, 'invalid_id'],
     ['a body over 256 KiB', { ...valid, data: 'x'.repeat(256 * 1024) }, 413, 'payload_too_large'],
-    ['data nested 100,000 deep', `{"to":{"user":"a"},"type":"n","data":${'['.repeat(100_000)}${']'.repeat(100_000)}}`, 400, 'invalid_request'],
+    [
+      'data nested 100,000 deep',
+      `{"to":{"user":"a"},"type":"n","data":${'['.repeat(100_000)}${']'.repeat(100_000)}}`,
+      400,
+      'invalid_request',
+    ],
   ])('refuses %s', async (_what, body, status, code) => {
     const reply = await stack.api('POST', '/v1/messages', body);
     expect([reply.status, reply.body.code]).toEqual([status, code]);
@@ -74,8 +97,12 @@ describe('POST /v1/messages', () => {
   });
 
   it('says which fields were wrong, without repeating what they held', async () => {
-    const reply = await stack.api('POST', '/v1/messages', { ...valid, type: 7, ttlMs: 'secret-value' });
-    expect(reply.body.errors.map(({ path }: { path: string }) => path)).toEqual(['type', 'ttlMs']);
+    const reply = await stack.api('POST', '/v1/messages', {
+      ...valid,
+      type: 7,
+      ttlMs: 'secret-value',
+    });
+    expect(reply.body.errors.map(({ path }) => path)).toEqual(['type', 'ttlMs']);
     expect(JSON.stringify(reply.body)).not.toContain('secret-value');
   });
 
@@ -123,7 +150,11 @@ describe('POST /v1/sessions', () => {
     const user = uniqueUser();
     const first = await stack.session(user, { deviceId: 'phone' });
     const renewed = await stack.session(user, { deviceId: 'phone', sessionId: first.sessionId });
-    expect(renewed).toMatchObject({ sessionId: first.sessionId, queue: first.queue, resumed: true });
+    expect(renewed).toMatchObject({
+      sessionId: first.sessionId,
+      queue: first.queue,
+      resumed: true,
+    });
     const second = await stack.session(user, { deviceId: 'phone' });
     expect(second.queue).toBe(first.queue);
     expect(second.sessionId).not.toBe(first.sessionId);
@@ -140,7 +171,13 @@ describe('POST /v1/sessions', () => {
   });
 
   it('turns away a client of a protocol that is no longer spoken', async () => {
-    const reply = await request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken('a'), {}, { 'warren-protocol': '0' });
+    const reply = await request(
+      `${stack.apiUrl}/v1/sessions`,
+      'POST',
+      userToken('a'),
+      {},
+      { 'warren-protocol': '0' },
+    );
     expect([reply.status, reply.body.code]).toEqual([426, 'upgrade_required']);
   });
 
@@ -150,7 +187,11 @@ describe('POST /v1/sessions', () => {
     ['a service key', SERVICE_KEY, 'token_invalid'],
     ['an expired token', sign({ sub: 'a' }, { expiresIn: -10 }), 'token_expired'],
     ['another secret', sign({ sub: 'a' }, {}, 'another secret'), 'token_invalid'],
-    ['HS512, which is not the pinned algorithm', sign({ sub: 'a' }, { algorithm: 'HS512' }), 'token_invalid'],
+    [
+      'HS512, which is not the pinned algorithm',
+      sign({ sub: 'a' }, { algorithm: 'HS512' }),
+      'token_invalid',
+    ],
     ['alg none', jwt.sign({ sub: 'a' }, '', { algorithm: 'none' }), 'token_invalid'],
     ['no user', sign({ name: 'a' }), 'token_invalid'],
     ['a user that is a number', sign({ sub: undefined, user: 7 }), 'token_invalid'],
@@ -189,7 +230,7 @@ describe('/v1/users/:id', () => {
   it('provisions the devices that are named', async () => {
     const user = uniqueUser();
     const made = await stack.api('PUT', `/v1/users/${user}`, { devices: ['phone', 'tablet'] });
-    expect(made.body.devices.map(({ deviceId }: { deviceId: string }) => deviceId)).toEqual(['phone', 'tablet']);
+    expect(made.body.devices.map(({ deviceId }) => deviceId)).toEqual(['phone', 'tablet']);
     const refused = await stack.api('PUT', `/v1/users/${user}`, { devices: [''] });
     expect(refused.body.code).toBe('invalid_id');
   });
@@ -200,21 +241,31 @@ describe('/v1/users/:id', () => {
     expect((await stack.api('DELETE', `/v1/users/${user}`)).status).toBe(204);
     expect((await stack.api('GET', `/v1/users/${user}`)).body.code).toBe('user_unknown');
     expect((await stack.api('DELETE', `/v1/users/${user}`)).body.code).toBe('user_unknown');
-    expect((await stack.send({ user }, 1)).body.recipients[0].outcome).toBe('unprovisioned');
+    expect((await stack.send({ user }, 1)).body.recipients[0]?.outcome).toBe('unprovisioned');
   });
 
-  it.each(['a/b', 'a.b', '*', '%', '#', 'ü 🐇', '..', "'; drop table users; --", '__proto__', 'constructor'])(
-    'keeps the id %s apart from all others',
-    async (id) => {
-      const path = `/v1/users/${encodeURIComponent(id).replaceAll('.', '%2E')}-${uniqueUser()}`;
-      const made = await stack.api('PUT', path);
-      expect(made.status).toBe(200);
-      expect(made.body.userId.startsWith(id)).toBe(true);
-      expect((await stack.send({ user: made.body.userId }, 1)).body.recipients[0].outcome).toBe('queued');
-      expect((await stack.send({ user: id }, 1)).body.recipients[0].outcome).toBe('unprovisioned');
-      expect((await stack.api('GET', path)).body.devices[0].depth).toBe(1);
-    },
-  );
+  it.each([
+    'a/b',
+    'a.b',
+    '*',
+    '%',
+    '#',
+    'ü 🐇',
+    '..',
+    "'; drop table users; --",
+    '__proto__',
+    'constructor',
+  ])('keeps the id %s apart from all others', async (id) => {
+    const path = `/v1/users/${encodeURIComponent(id).replaceAll('.', '%2E')}-${uniqueUser()}`;
+    const made = await stack.api('PUT', path);
+    expect(made.status).toBe(200);
+    expect(made.body.userId.startsWith(id)).toBe(true);
+    expect((await stack.send({ user: made.body.userId }, 1)).body.recipients[0]?.outcome).toBe(
+      'queued',
+    );
+    expect((await stack.send({ user: id }, 1)).body.recipients[0]?.outcome).toBe('unprovisioned');
+    expect((await stack.api('GET', path)).body.devices[0]?.depth).toBe(1);
+  });
 
   it('refuses an id over 256 bytes and a path that is no UTF-8', async () => {
     expect((await stack.api('PUT', `/v1/users/${'a'.repeat(257)}`)).body.code).toBe('invalid_id');
@@ -239,7 +290,7 @@ describe('the rest of the API', () => {
 
   it('describes itself in valid OpenAPI, every route and every error', async () => {
     const { body } = await request(`${stack.apiUrl}/openapi.json`, 'GET');
-    const result = await new Validator().validate(structuredClone(body));
+    const result = await new Validator().validate({ ...body });
     expect(result.valid, JSON.stringify(result.errors)).toBe(true);
     expect(Object.keys(body.paths).sort()).toEqual([
       '/health/live',
@@ -282,10 +333,22 @@ describe('the rest of the API', () => {
     const user = uniqueUser();
     const grant = await stack.session(user, { deviceId: 'phone' });
     await stack.send({ user }, 'a payload that nobody else may read');
-    await request(`${stack.apiUrl}/v1/messages?key=in-the-query`, 'POST', SERVICE_KEY, 'broken payload {');
+    await request(
+      `${stack.apiUrl}/v1/messages?key=in-the-query`,
+      'POST',
+      SERVICE_KEY,
+      'broken payload {',
+    );
     const text = log.join('');
     expect(text).toContain('/v1/messages');
-    for (const secret of [SERVICE_KEY, grant.token, userToken(user).slice(-40), 'a payload', 'broken payload', 'in-the-query']) {
+    for (const secret of [
+      SERVICE_KEY,
+      grant.token,
+      userToken(user).slice(-40),
+      'a payload',
+      'broken payload',
+      'in-the-query',
+    ]) {
       expect(text).not.toContain(secret);
     }
   });

@@ -57,7 +57,10 @@ describe('Warren in somebody’s own Express application', () => {
       transport: TRANSPORTS.amqp(),
       platform: {
         fetch: (target, init) =>
-          fetch(target, { ...init, headers: { ...(init?.headers as object), 'x-session': `session-of-${user}` } }),
+          fetch(target, {
+            ...init,
+            headers: { ...(init?.headers as object), 'x-session': `session-of-${user}` },
+          }),
       },
     });
     const seen: string[] = [];
@@ -66,7 +69,9 @@ describe('Warren in somebody’s own Express application', () => {
     });
     client.start();
     await client.ready();
-    expect(await warren.publisher.toUser(user, 'greeting', { text: 'hello' })).toMatchObject({ outcome: 'queued' });
+    expect(await warren.publisher.toUser(user, 'greeting', { text: 'hello' })).toMatchObject({
+      outcome: 'queued',
+    });
     await until(() => seen.length === 1);
     await client.stop();
   });
@@ -76,7 +81,9 @@ describe('Warren in somebody’s own Express application', () => {
     expect([refused.status, refused.body.code]).toEqual([401, 'token_invalid']);
     const unknown = await request(`${url}/warren/nothing`, 'GET');
     expect(unknown.headers.get('content-type')).not.toMatch(/problem/);
-    const own = await request(`${url}/own`, 'POST', undefined, 'text', { 'content-type': 'text/plain' });
+    const own = await request(`${url}/own`, 'POST', undefined, 'text', {
+      'content-type': 'text/plain',
+    });
     expect(own.body).toBe('own: text');
     expect(own.headers.get('content-security-policy')).toBeNull();
   });

@@ -1,6 +1,11 @@
 import { connect as connectAmqp } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { createPublisher, PublishError, type Publisher, type PublisherOptions } from '@warren/server/publisher';
+import {
+  createPublisher,
+  PublishError,
+  type Publisher,
+  type PublisherOptions,
+} from '@warren/server/publisher';
 import { Proxy, via } from '../support/proxy.js';
 import { startStack, uniqueUser, type Stack } from '../support/stack.js';
 import { until } from '../support/until.js';
@@ -50,7 +55,9 @@ describe('the publish helper', () => {
     const user = await provisioned();
     const helper = publisher();
     expect(await helper.toUser(user, 'note', { a: 1 })).toMatchObject({ outcome: 'queued' });
-    expect(await helper.toUser(uniqueUser(), 'note', {})).toMatchObject({ outcome: 'unprovisioned' });
+    expect(await helper.toUser(uniqueUser(), 'note', {})).toMatchObject({
+      outcome: 'unprovisioned',
+    });
     const device = { user, device: 'unheard-of' };
     expect(await helper.toDevice(device, 'note', {})).toMatchObject({ outcome: 'unprovisioned' });
     const live = { delivery: 'live' as const };
@@ -72,7 +79,12 @@ describe('the publish helper', () => {
 
   it('writes what the wire contract says: payload alone as body, the rest as properties', async () => {
     const user = await provisioned();
-    const { id } = await publisher().toUser(user, 'note', { text: 'ü' }, { ttlMs: 5000, correlationId: 'c1' });
+    const { id } = await publisher().toUser(
+      user,
+      'note',
+      { text: 'ü' },
+      { ttlMs: 5000, correlationId: 'c1' },
+    );
     const connection = await connectAmqp(inject('broker').endpoints.amqpUrl);
     const channel = await connection.createChannel();
     const queue = (await stack.user(user)).devices[0]!.queue;

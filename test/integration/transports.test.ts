@@ -48,7 +48,11 @@ describe.each(['stomp', 'amqp'] as const)('the %s transport', (name) => {
   const depth = async () => (await stack.user(user)).devices[0]!.depth;
 
   it('hands over body and properties', async () => {
-    const { body } = await stack.send({ user }, { text: 'ü🐇' }, { type: 'chat.message', ttlMs: 60_000 });
+    const { body } = await stack.send(
+      { user },
+      { text: 'ü🐇' },
+      { type: 'chat.message', ttlMs: 60_000 },
+    );
     const deliveries = await consume(await connect());
     await until(() => deliveries.length === 1);
     expect(text(deliveries[0]!)).toBe('{"text":"ü🐇"}');

@@ -32,7 +32,9 @@ async function brokerState(): Promise<unknown> {
   const url = new URL(endpoints.managementUrl);
   const authorization = `Basic ${btoa(`${url.username}:${url.password}`)}`;
   const get = async (path: string) => {
-    const response = await fetch(`${url.origin}/api/${path}/warren?enable_queue_totals=true`, { headers: { authorization } });
+    const response = await fetch(`${url.origin}/api/${path}/warren?enable_queue_totals=true`, {
+      headers: { authorization },
+    });
     return (await response.json()) as Record<string, unknown>[];
   };
   const names = (items: Record<string, unknown>[], ...keys: string[]) =>
@@ -61,7 +63,8 @@ const AMQP_OPERATIONS: Record<string, (channel: Channel) => Promise<unknown>> = 
   'bind another queue': (channel) => channel.bindQueue(victim.queue, 'warren.direct', 'evil'),
   'unbind another queue': (channel) =>
     channel.unbindQueue(victim.queue, 'warren.direct', `user.${victimUser}`),
-  'unbind its own queue': (channel) => channel.unbindQueue(attacker.queue, 'warren.direct', attacker.queue),
+  'unbind its own queue': (channel) =>
+    channel.unbindQueue(attacker.queue, 'warren.direct', attacker.queue),
   'declare an exchange': (channel) => channel.assertExchange('evil', 'fanout'),
   'delete the exchange': (channel) => channel.deleteExchange('warren.direct'),
   'bind exchanges': (channel) => channel.bindExchange('warren.dead', 'warren.direct', 'x'),
@@ -126,7 +129,8 @@ const STOMP_OPERATIONS: Record<string, () => [string, Record<string, string>]> =
   'subscribe to another queue': () => SUBSCRIBE(`/amq/queue/${victim.queue}`),
   'subscribe to another live queue': () => SUBSCRIBE(`/amq/queue/${victim.liveQueue}`),
   'subscribe to the dead letters': () => SUBSCRIBE('/amq/queue/warren.dead'),
-  'subscribe to a user’s key of the exchange': () => SUBSCRIBE(`/exchange/warren.direct/user.${victimUser}`),
+  'subscribe to a user’s key of the exchange': () =>
+    SUBSCRIBE(`/exchange/warren.direct/user.${victimUser}`),
   'subscribe to the exchange': () => SUBSCRIBE('/exchange/warren.direct'),
   'subscribe to the events of the broker': () => SUBSCRIBE('/exchange/amq.rabbitmq.event/#'),
   'subscribe to a topic': () => SUBSCRIBE('/topic/#'),
@@ -162,14 +166,21 @@ describe('by STOMP, a client’s token', () => {
     const answer = await client.next(['ERROR', 'MESSAGE']);
     expect(answer?.command).not.toBe('MESSAGE');
     if (answer === undefined) expect(client.isClosed).toBe(true);
-    else expect(answer.headers['message'] + answer.body).toMatch(/access.refused|not a valid destination/i);
+    else
+      expect(`${answer.headers['message'] ?? ''} ${answer.body}`).toMatch(
+        /access.refused|not a valid destination/i,
+      );
     await client.close();
     expect(await brokerState()).toEqual(before);
   });
 
   it('may subscribe to its own queue', async () => {
     const { client } = await login();
-    client.send('SUBSCRIBE', { destination: `/amq/queue/${attacker.queue}`, id: 's', ack: 'client-individual' });
+    client.send('SUBSCRIBE', {
+      destination: `/amq/queue/${attacker.queue}`,
+      id: 's',
+      ack: 'client-individual',
+    });
     await stack.send({ device: { user: attacker.userId, device: 'phone' } }, 'mine');
     expect((await client.next(['MESSAGE']))?.body).toBe('"mine"');
     await client.close();
@@ -178,7 +189,11 @@ describe('by STOMP, a client’s token', () => {
   it('is worth nothing under another login: the token’s own name counts', async () => {
     const { client, isIn } = await login(attacker.token, victim.queue);
     if (isIn) {
-      client.send('SUBSCRIBE', { destination: `/amq/queue/${victim.queue}`, id: 's', ack: 'client-individual' });
+      client.send('SUBSCRIBE', {
+        destination: `/amq/queue/${victim.queue}`,
+        id: 's',
+        ack: 'client-individual',
+      });
       expect(await client.next(['MESSAGE'])).toBeUndefined();
     }
     await client.close();
@@ -207,8 +222,11 @@ describe('ids made of what means something elsewhere', () => {
 const claimsOf = (grant: SessionGrant) => jwt.decode(grant.token) as jwt.JwtPayload;
 const headerOf = (grant: SessionGrant) => jwt.decode(grant.token, { complete: true })!.header;
 const other = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
-const rs256 = (claims: object, key: jwt.Secret | typeof other = signingKey, kid = headerOf(attacker).kid) =>
-  jwt.sign(claims, key, { algorithm: 'RS256', ...(kid !== undefined && { keyid: kid }) });
+const rs256 = (
+  claims: object,
+  key: jwt.Secret | typeof other = signingKey,
+  kid = headerOf(attacker).kid,
+) => jwt.sign(claims, key, { algorithm: 'RS256', ...(kid !== undefined && { keyid: kid }) });
 
 function unsigned(grant: SessionGrant): string {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -243,9 +261,13 @@ const FORGERIES: Record<string, () => string> = {
 describe('the broker refuses a login with a token', () => {
   it.each(Object.keys(FORGERIES))('%s, by both protocols', async (name) => {
     const token = FORGERIES[name]!();
-    await expect(connectAmqp(amqpUrl(victim.queue, token))).rejects.toThrow(/ACCESS[-_]REFUSED|403/);
+    await expect(connectAmqp(amqpUrl(victim.queue, token))).rejects.toThrow(
+      /ACCESS[-_]REFUSED|403/,
+    );
     const client = await RawStomp.open(endpoints.stompUrl);
-    expect(await client.login({ login: victim.queue, passcode: token, host: 'warren' })).toBe(false);
+    expect(await client.login({ login: victim.queue, passcode: token, host: 'warren' })).toBe(
+      false,
+    );
     await client.close();
   });
 
@@ -270,7 +292,9 @@ describe('the broker refuses a login with a token', () => {
     });
     expect(response.status).toBe(401);
     for (const token of [attacker.token, 'Basic']) {
-      const asBearer = await fetch(`${origin}/api/overview`, { headers: { authorization: `Bearer ${token}` } });
+      const asBearer = await fetch(`${origin}/api/overview`, {
+        headers: { authorization: `Bearer ${token}` },
+      });
       expect(asBearer.status).toBe(401);
     }
   });

@@ -16,7 +16,9 @@ export const brokerDefaults: Partial<BrokerOptions> = root === undefined ? {} : 
 export async function createBroker(
   options: Partial<BrokerOptions> = {},
 ): Promise<{ broker: Broker; remove: () => Promise<void> }> {
-  const dataDir = await mkdtemp(join(root === undefined ? tmpdir() : `${root}/tmp`, 'warren-broker-'));
+  const dataDir = await mkdtemp(
+    join(root === undefined ? tmpdir() : `${root}/tmp`, 'warren-broker-'),
+  );
   const broker = new Broker({ dataDir, ...brokerDefaults, ...options });
   const remove = async (): Promise<void> => {
     await broker.stop();

@@ -18,7 +18,9 @@ export class Program {
       env: {
         PATH: process.env['PATH'],
         HOME: process.env['HOME'],
-        ...(process.env['npm_config_cache'] !== undefined && { npm_config_cache: process.env['npm_config_cache'] }),
+        ...(process.env['npm_config_cache'] !== undefined && {
+          npm_config_cache: process.env['npm_config_cache'],
+        }),
         ...environment,
       },
     });

@@ -17,7 +17,10 @@ export class Proxy {
       }
       this.accepted++;
       const upstream = connect(targetPort, '127.0.0.1');
-      for (const [socket, other] of [[client, upstream], [upstream, client]] as const) {
+      for (const [socket, other] of [
+        [client, upstream],
+        [upstream, client],
+      ] as const) {
         this.#sockets.add(socket);
         socket.setNoDelay(true);
         socket.on('error', () => undefined);

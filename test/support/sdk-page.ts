@@ -17,10 +17,16 @@ export async function bundleSdk(): Promise<string> {
 /** Serves a page at `/page` that has the SDK as `window.warren`. */
 export function mountSdkPage(app: Express, sdk: string): void {
   app.get('/page', (_request, response) => {
-    response.type('html').send('<!doctype html><title>page</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>');
+    response
+      .type('html')
+      .send(
+        '<!doctype html><title>page</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>',
+      );
   });
   app.get('/page.js', (_request, response) => {
-    response.type('text/javascript').send("import * as warren from '/sdk.js'; window.warren = warren;");
+    response
+      .type('text/javascript')
+      .send("import * as warren from '/sdk.js'; window.warren = warren;");
   });
   app.get('/sdk.js', (_request, response) => {
     response.type('text/javascript').send(sdk);

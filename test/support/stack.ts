@@ -4,10 +4,23 @@ import { join } from 'node:path';
 import jwt from 'jsonwebtoken';
 import { inject } from 'vitest';
 import WebSocket from 'ws';
-import { getClient, stomp, type Client, type ClientOptions, type Message, type Transport } from '@warren/client';
+import {
+  getClient,
+  stomp,
+  type Client,
+  type ClientOptions,
+  type Message,
+  type Transport,
+} from '@warren/client';
 import { amqp } from '@warren/client/amqp';
-import type { SessionGrant, UserState } from '@warren/protocol';
-import { createLogger, startServer, type Config, type RunningServer, type ServerExtras } from '@warren/server';
+import type { Problem, SendReply, SessionGrant, UserState } from '@warren/protocol';
+import {
+  createLogger,
+  startServer,
+  type Config,
+  type RunningServer,
+  type ServerExtras,
+} from '@warren/server';
 import type { BrokerEndpoints } from '@warren/rabbitmq';
 
 export const SERVICE_KEY = 'service-key-for-tests-only';
@@ -17,7 +30,8 @@ export const USER_SECRET = 'a secret for user tokens that only tests know';
 export const TRANSPORTS: Record<'stomp' | 'amqp', () => Transport> = {
   stomp: () =>
     stomp({
-      createWebSocket: (url, protocols) => new WebSocket(url, protocols) as unknown as globalThis.WebSocket,
+      createWebSocket: (url, protocols) =>
+        new WebSocket(url, protocols) as unknown as globalThis.WebSocket,
     }),
   amqp,
 };
@@ -49,9 +63,19 @@ export interface Stack {
 export interface ApiReply {
   status: number;
   headers: Headers;
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- tests look into it as they please
-  body: any;
+  body: ReplyBody;
 }
+
+/** Every field that some route answers with; a test looks for those of its own. */
+export type ReplyBody = SendReply &
+  UserState &
+  Problem & {
+    errors: { path: string }[];
+    detail: string;
+    token: string;
+    paths: Record<string, unknown>;
+    components: { schemas: { Problem: { properties: { code: { enum: string[] } } } } };
+  };
 
 export const userToken = (userId: string, claims: object = {}): string =>
   jwt.sign({ sub: userId, ...claims }, USER_SECRET, { algorithm: 'HS256', expiresIn: '1h' });
@@ -85,7 +109,11 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const logger =
     log === undefined
       ? createLogger('silent')
-      : createLogger('debug', { write: (line: string) => { log(line); } });
+      : createLogger('debug', {
+          write: (line: string) => {
+            log(line);
+          },
+        });
   const server = await startServer(config, logger, options.extras);
   await server.warren.ready(10_000);
   const clients: Client[] = [];
@@ -99,9 +127,9 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     session: async (userId, body) => {
       const reply = await request(`${server.url}/v1/sessions`, 'POST', userToken(userId), body);
       if (reply.status !== 201) throw new Error(`no session: ${JSON.stringify(reply.body)}`);
-      return reply.body as SessionGrant;
+      return reply.body as unknown as SessionGrant;
     },
-    user: async (userId) => (await api('GET', `/v1/users/${encodeURIComponent(userId)}`)).body as UserState,
+    user: async (userId) => (await api('GET', `/v1/users/${encodeURIComponent(userId)}`)).body,
     client: (userId, transport, more = {}) => {
       const client = getClient({
         apiUrl: server.url,
@@ -149,7 +177,7 @@ export async function request(
   } catch {
     // Text, then.
   }
-  return { status: response.status, headers: response.headers, body: parsed };
+  return { status: response.status, headers: response.headers, body: parsed as ReplyBody };
 }
 
 /** Collects what a client handles. */

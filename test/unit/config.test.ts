@@ -47,7 +47,9 @@ describe('the server’s configuration', () => {
     const file = join(dir, 'key.pem');
     writeFileSync(file, `${signingKey}\n`);
     const { WARREN_SIGNING_KEY: _key, ...rest } = complete;
-    expect(readConfig({ ...rest, WARREN_SIGNING_KEY_FILE: file }).signingKey).toBe(signingKey.trim());
+    expect(readConfig({ ...rest, WARREN_SIGNING_KEY_FILE: file }).signingKey).toBe(
+      signingKey.trim(),
+    );
   });
 
   it('lists all that is missing at once', () => {
@@ -78,14 +80,22 @@ describe('the server’s configuration', () => {
 
   it('refuses two kinds of user keys, a variable given twice, and a file that is not there', () => {
     const jwks = 'https://login.example/keys';
-    expect(problemsOf({ ...complete, WARREN_USER_JWT_JWKS_URL: jwks })).toEqual(['WARREN_USER_JWT_…']);
+    expect(problemsOf({ ...complete, WARREN_USER_JWT_JWKS_URL: jwks })).toEqual([
+      'WARREN_USER_JWT_…',
+    ]);
     expect(problemsOf({ ...complete, WARREN_AMQP_URL_FILE: '/x' })).toEqual(['WARREN_AMQP_URL']);
     const { WARREN_SERVICE_KEYS: _keys, ...rest } = complete;
-    expect(problemsOf({ ...rest, WARREN_SERVICE_KEYS_FILE: '/nowhere' })).toEqual(['WARREN_SERVICE_KEYS']);
+    expect(problemsOf({ ...rest, WARREN_SERVICE_KEYS_FILE: '/nowhere' })).toEqual([
+      'WARREN_SERVICE_KEYS',
+    ]);
   });
 
   it('repeats no value in its message', () => {
-    const spoiled = { ...complete, WARREN_SERVICE_KEYS: 'oops', WARREN_AMQP_URL: 'amqpx://u:hunter2@h' };
+    const spoiled = {
+      ...complete,
+      WARREN_SERVICE_KEYS: 'oops',
+      WARREN_AMQP_URL: 'amqpx://u:hunter2@h',
+    };
     expect(() => readConfig(spoiled)).toThrow(ConfigError);
     try {
       readConfig(spoiled);

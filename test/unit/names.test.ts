@@ -22,7 +22,10 @@ describe('names of queues and keys', () => {
     const { user, device, nonce } = vector;
     expect(userKeys(user)).toEqual({ mail: vector.userKey, live: vector.userLiveKey });
     expect(deviceKeys(user, device).mail).toBe(vector.deviceKey);
-    expect(deviceQueues(user, device, nonce)).toEqual({ mail: vector.queue, live: vector.liveQueue });
+    expect(deviceQueues(user, device, nonce)).toEqual({
+      mail: vector.queue,
+      live: vector.liveQueue,
+    });
   });
 
   it('never gives two ids one name', () => {

@@ -12,8 +12,8 @@ export function element<Tag extends keyof HTMLElementTagNameMap>(
 }
 
 /** Finds an element that the page is known to have. */
-export function find<Found extends HTMLElement>(selector: string): Found {
-  const found = document.querySelector<Found>(selector);
-  if (found === null) throw new Error(`The page has no ${selector}.`);
+export function find<Type extends HTMLElement>(selector: string, type: new () => Type): Type {
+  const found = document.querySelector(selector);
+  if (!(found instanceof type)) throw new Error(`The page has no ${selector}.`);
   return found;
 }

@@ -3,7 +3,7 @@ import { Phone } from './phone.js';
 import { startSender } from './sender.js';
 
 const phones = { alice: new Phone('alice', 'Alice'), bob: new Phone('bob', 'Bob') };
-find('.phones').append(phones.alice.root, phones.bob.root);
+find('.phones', HTMLElement).append(phones.alice.root, phones.bob.root);
 
 async function showWaiting(): Promise<void> {
   try {

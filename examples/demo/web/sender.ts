@@ -11,13 +11,13 @@ const SAMPLES = ['Dinner is ready', 'The train leaves at nine', 'Your parcel is 
 
 /** The sender's side: asks the demo's back end to send, and lists what the broker confirmed. */
 export function startSender(onSent: () => void): void {
-  const form = find<HTMLFormElement>('.sender form');
-  const text = find<HTMLInputElement>('.sender input[name="text"]');
+  const form = find('.sender form', HTMLFormElement);
+  const text = find('.sender input[name="text"]', HTMLInputElement);
   let sample = 0;
   const nextText = (): string => text.value.trim() || (SAMPLES[sample++ % SAMPLES.length] ?? '');
 
   const send = async (count: number): Promise<void> => {
-    const chosen = String(new FormData(form).get('to'));
+    const chosen = find('.to input:checked', HTMLInputElement).value;
     const users = chosen === 'both' ? ['alice', 'bob'] : [chosen];
     for (let index = 0; index < count; index++) {
       const words = nextText();
@@ -30,16 +30,20 @@ export function startSender(onSent: () => void): void {
     event.preventDefault();
     void send(1);
   });
-  find('.burst').addEventListener('click', () => {
+  find('.burst', HTMLButtonElement).addEventListener('click', () => {
     void send(10);
   });
 }
 
 async function sendOne(to: string, text: string): Promise<void> {
-  const entry = element('li', {}, element('span', { className: 'words', text: `${NAMES[to] ?? to}: ${text}` }));
-  const log = find('.log');
+  const entry = element(
+    'li',
+    {},
+    element('span', { className: 'words', text: `${NAMES[to] ?? to}: ${text}` }),
+  );
+  const log = find('.log', HTMLElement);
   log.prepend(entry);
-  find('.empty').hidden = true;
+  find('.empty', HTMLElement).hidden = true;
   try {
     const response = await fetch('/demo/api/send', {
       method: 'POST',
@@ -52,6 +56,8 @@ async function sendOne(to: string, text: string): Promise<void> {
     const confirm = `${outcome}, confirmed in ${confirmedInMs.toFixed(1)} ms`;
     entry.append(element('small', { text: confirm }));
   } catch {
-    entry.append(element('small', { className: 'failed', text: 'not sent: the server or the broker is away' }));
+    entry.append(
+      element('small', { className: 'failed', text: 'not sent: the server or the broker is away' }),
+    );
   }
 }

@@ -69,7 +69,11 @@ export class ManagementApi {
     try {
       response = await fetch(`${this.#origin}/api${path}`, {
         method,
-        headers: { ...headers, authorization: this.#authorization, 'content-type': 'application/json' },
+        headers: {
+          ...headers,
+          authorization: this.#authorization,
+          'content-type': 'application/json',
+        },
         signal: AbortSignal.timeout(TIMEOUT_MS),
         ...(body !== undefined && { body: JSON.stringify(body) }),
       });

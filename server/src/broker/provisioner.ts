@@ -88,7 +88,8 @@ export class Provisioner {
   }
 
   async close(): Promise<void> {
-    for (const channel of this.#channels) void channel?.then((open) => open.close()).catch(() => undefined);
+    for (const channel of this.#channels)
+      void channel?.then((open) => open.close()).catch(() => undefined);
     const timer = setTimeout(() => {
       this.#connection.unsafeDestroy();
     }, 2000);

@@ -28,7 +28,12 @@ export async function runUp(
   options: UpOptions,
   onReady: (running: Running) => void,
 ): Promise<void> {
-  const starting = up({ onProgress: (text) => { process.stdout.write(`  ${text} …\n`); }, ...options });
+  const starting = up({
+    onProgress: (text) => {
+      process.stdout.write(`  ${text} …\n`);
+    },
+    ...options,
+  });
   const stop = (): void => {
     process.stdout.write('\n  Stopping …\n');
     starting

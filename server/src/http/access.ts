@@ -20,7 +20,10 @@ export interface AccessControl {
   check: (access: Access, request: Request) => Promise<string | undefined>;
 }
 
-export function createAccessControl(serviceKeys: string[], authenticate: Authenticate): AccessControl {
+export function createAccessControl(
+  serviceKeys: string[],
+  authenticate: Authenticate,
+): AccessControl {
   // Digests have one length, which a comparison in constant time asks for.
   const known = serviceKeys.map(digest);
   const checkService = (request: Request): void => {
@@ -34,7 +37,10 @@ export function createAccessControl(serviceKeys: string[], authenticate: Authent
   const checkUser = async (request: Request): Promise<string> => {
     const version = request.get('warren-protocol');
     if (version !== undefined && !(Number(version) >= PROTOCOL_VERSION)) {
-      throw new HttpProblem('upgrade_required', `This server speaks ${String(PROTOCOL_VERSION)} and up.`);
+      throw new HttpProblem(
+        'upgrade_required',
+        `This server speaks ${String(PROTOCOL_VERSION)} and up.`,
+      );
     }
     const userId = await authenticate(request);
     if (userId === null) throw new HttpProblem('token_invalid');

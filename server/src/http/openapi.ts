@@ -51,14 +51,20 @@ function operation(entry: Route): Json {
   }));
   const replies = Object.entries(entry.replies).map(([status, { description, schema }]) => [
     status,
-    { description, ...(schema !== undefined && content('application/json', jsonSchema(schema, 'output'))) },
+    {
+      description,
+      ...(schema !== undefined && content('application/json', jsonSchema(schema, 'output'))),
+    },
   ]) as [string, Json][];
   return {
     summary: entry.summary,
     ...(entry.access !== 'none' && { security: [{ [entry.access]: [] }] }),
     ...(parameters.length > 0 && { parameters }),
     ...(entry.body !== undefined && {
-      requestBody: { required: true, ...content('application/json', jsonSchema(entry.body, 'input')) },
+      requestBody: {
+        required: true,
+        ...content('application/json', jsonSchema(entry.body, 'input')),
+      },
     }),
     responses: { ...problemReplies(entry), ...Object.fromEntries(replies) },
   };

@@ -31,7 +31,11 @@ export function createRouter({ routes, access, metrics, logger }: RouterOptions)
     const here = routes.filter((entry) => entry.path === path);
     const mounted = router.route(path.replaceAll(/\{(\w+)\}/g, ':$1'));
     for (const entry of here) {
-      mounted[entry.method](observe(entry, metrics), authorize(entry, access), handle(entry, readBody));
+      mounted[entry.method](
+        observe(entry, metrics),
+        authorize(entry, access),
+        handle(entry, readBody),
+      );
     }
     mounted.all((_request, response) => {
       response.set('allow', here.map(({ method }) => method.toUpperCase()).join(', '));
@@ -72,7 +76,10 @@ interface Locals {
 
 function handle(entry: Route, readBody: RequestHandler): RequestHandler {
   return async (request, response) => {
-    const body = entry.body === undefined ? undefined : await parseBody(entry.body, request, response, readBody);
+    const body =
+      entry.body === undefined
+        ? undefined
+        : await parseBody(entry.body, request, response, readBody);
     const reply = await entry.handle({
       params: request.params as Record<string, string>,
       body,
@@ -81,7 +88,8 @@ function handle(entry: Route, readBody: RequestHandler): RequestHandler {
     });
     response.status(reply.status);
     if (reply.body === undefined) response.end();
-    else if (typeof reply.body === 'string') response.type(reply.contentType ?? 'text').send(reply.body);
+    else if (typeof reply.body === 'string')
+      response.type(reply.contentType ?? 'text').send(reply.body);
     else response.json(reply.body);
   };
 }
@@ -92,7 +100,8 @@ async function parseBody(
   response: Response,
   readBody: RequestHandler,
 ): Promise<unknown> {
-  const hasBody = Number(request.headers['content-length'] ?? 0) > 0 || 'transfer-encoding' in request.headers;
+  const hasBody =
+    Number(request.headers['content-length'] ?? 0) > 0 || 'transfer-encoding' in request.headers;
   if (hasBody && request.is('application/json') === false) {
     throw new HttpProblem('unsupported_media_type');
   }
@@ -134,7 +143,9 @@ function fromZodError({ issues }: z.core.$ZodError): HttpProblem {
     return [{ path: issue.path.join('.'), message: issue.message }];
   });
   const isUnknown = issues.every(({ code }) => code === 'unrecognized_keys');
-  const isId = issues.every((issue) => issue.code === 'custom' && issue.params?.['code'] === 'invalid_id');
+  const isId = issues.every(
+    (issue) => issue.code === 'custom' && issue.params?.['code'] === 'invalid_id',
+  );
   const code = isUnknown ? 'unknown_field' : isId ? 'invalid_id' : 'invalid_request';
   const detail = fieldErrors.map(({ path, message }) => `${path || 'body'}: ${message}`).join('; ');
   return new HttpProblem(code, detail.slice(0, 1000), { fieldErrors: fieldErrors.slice(0, 20) });
@@ -163,6 +174,7 @@ function toProblem(error: unknown): HttpProblem {
   if (error instanceof HttpProblem) return error;
   if (error instanceof PublishError) return fromPublishError(error);
   // Express throws this for a "%" in a path that does not begin an encoded byte.
-  if (error instanceof URIError) return new HttpProblem('invalid_request', 'The path is not valid.');
+  if (error instanceof URIError)
+    return new HttpProblem('invalid_request', 'The path is not valid.');
   return new HttpProblem('internal', undefined, { cause: error });
 }

@@ -90,7 +90,7 @@ function userRoutes({ sessions, users }: Services): Route[] {
       method: 'delete',
       path: '/v1/users/{id}',
       access: 'service',
-      summary: "Remove a user: its queues with what waits in them, its connections, its record.",
+      summary: 'Remove a user: its queues with what waits in them, its connections, its record.',
       replies: { 204: { description: 'Nothing of the user is left.' } },
       problems: ['invalid_id', 'user_unknown', 'broker_unavailable'],
       handle: async (context) => {

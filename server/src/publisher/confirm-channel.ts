@@ -149,7 +149,11 @@ export class ConfirmChannel {
       await withTimeout(new Promise<void>((resolve) => this.#idle.push(resolve)), timeoutMs);
     }
     for (const entry of this.#waiting.splice(0)) {
-      this.#fail(entry, 'broker_unavailable', 'The publisher was closed before the broker was back.');
+      this.#fail(
+        entry,
+        'broker_unavailable',
+        'The publisher was closed before the broker was back.',
+      );
     }
     this.#abandonInFlight('The publisher was closed before the confirm came.');
     this.#state = 'closed';
@@ -259,7 +263,11 @@ export class ConfirmChannel {
     this.#sweeper = undefined;
   }
 
-  #fail(entry: Entry, code: 'broker_unavailable' | 'outcome_unknown' | 'publisher_closed', why: string): void {
+  #fail(
+    entry: Entry,
+    code: 'broker_unavailable' | 'outcome_unknown' | 'publisher_closed',
+    why: string,
+  ): void {
     this.#settle(entry, () => {
       entry.reject(new PublishError(code, why, entry.message.messageId));
     });

@@ -54,7 +54,10 @@ export class Sessions {
    * @throws {HttpProblem} `session_replaced` when another session has taken the device over since;
    *   `broker_unavailable` when its queues could not be made sure of.
    */
-  async open(userId: string, body: SessionBody): Promise<{ grant: SessionGrant; kind: SessionKind }> {
+  async open(
+    userId: string,
+    body: SessionBody,
+  ): Promise<{ grant: SessionGrant; kind: SessionKind }> {
     const { store, provisioner } = this.#options;
     const deviceId = body.deviceId ?? randomName();
     // Asked before anything is written, so that a session that cannot be had leaves no trace.
@@ -62,7 +65,12 @@ export class Sessions {
 
     const claimed =
       (await store.find(userId, deviceId)) === undefined && (await store.claim(userId, deviceId));
-    const device = await store.findOrAdd(userId, deviceId, () => this.#newQueues(userId, deviceId), Date.now());
+    const device = await store.findOrAdd(
+      userId,
+      deviceId,
+      () => this.#newQueues(userId, deviceId),
+      Date.now(),
+    );
     const before = device.session_id;
     if (body.sessionId !== undefined && before !== null && before !== body.sessionId) {
       throw new HttpProblem('session_replaced');
@@ -92,7 +100,12 @@ export class Sessions {
     const devices: Device[] = [];
     for (const deviceId of deviceIds) {
       devices.push(
-        await store.findOrAdd(userId, deviceId, () => this.#newQueues(userId, deviceId), Date.now()),
+        await store.findOrAdd(
+          userId,
+          deviceId,
+          () => this.#newQueues(userId, deviceId),
+          Date.now(),
+        ),
       );
     }
     if (deviceIds.length === 0) {

@@ -40,7 +40,9 @@ export async function openDatabase(file: string): Promise<Database> {
   // libsql has better-sqlite3's interface and comes prebuilt; its own types do not say so.
   const sqlite = new Libsql(file) as unknown as SqliteDatabase & { exec(sql: string): void };
   // Readers do not wait for the writer; a power cut may lose the last moments, never the file.
-  sqlite.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;');
+  sqlite.exec(
+    'PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;',
+  );
   const database = new Kysely<Schema>({ dialect: new SqliteDialect({ database: sqlite }) });
   const migrator = new Migrator({
     db: database,

@@ -115,8 +115,8 @@ export class DeviceStore {
       await transaction
         .deleteFrom('users')
         .where('user_id', '=', userId)
-        .where(({ not, exists, selectFrom }) =>
-          not(exists(selectFrom('devices').select('id').where('user_id', '=', userId))),
+        .where((eb) =>
+          eb.not(eb.exists(eb.selectFrom('devices').select('id').where('user_id', '=', userId))),
         )
         .execute();
     });

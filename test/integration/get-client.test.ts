@@ -1,0 +1,172 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  getClient,
+  UnauthorizedError,
+  type Client,
+  type StateChange,
+  type WarrenError,
+} from '@warren/client';
+import {
+  collect,
+  startStack,
+  TRANSPORTS,
+  uniqueUser,
+  userToken,
+  type Stack,
+} from '../support/stack.js';
+import { until } from '../support/until.js';
+
+let stack: Stack;
+beforeAll(async () => {
+  stack = await startStack();
+});
+afterAll(() => stack.close());
+
+async function failure(client: Client): Promise<string> {
+  client.start();
+  try {
+    await client.ready();
+  } catch (error) {
+    return (error as WarrenError).code;
+  }
+  return 'none';
+}
+
+describe('getClient', () => {
+  const amqp = TRANSPORTS.amqp;
+
+  it('gives one client for a device, however often it is called, and takes the newest getToken', async () => {
+    const user = uniqueUser();
+    const first = stack.client(user, amqp(), {
+      getToken: () => Promise.reject(new Error('the old one')),
+    });
+    const second = stack.client(user, amqp());
+    expect(second).toBe(first);
+    expect(stack.client(user, amqp(), { deviceId: 'another' })).not.toBe(first);
+    second.start();
+    await second.ready();
+    expect(() => stack.client(user, TRANSPORTS.stomp(), { deviceId: 'amqp' })).toThrow(
+      expect.objectContaining({ code: 'conflicting_options' }),
+    );
+  });
+
+  it('refuses options that cannot work', () => {
+    const good = { apiUrl: 'http://127.0.0.1:1', userId: 'a', deviceId: 'd', getToken: () => 'x' };
+    for (const bad of [
+      { apiUrl: 'ftp://x' },
+      { apiUrl: '' },
+      { userId: '' },
+      { deviceId: '' },
+      { getToken: 'x' as never },
+      { drainMs: -1 },
+      { handlerAttempts: 0 },
+    ]) {
+      expect(() => getClient({ ...good, ...bad })).toThrow(
+        expect.objectContaining({ code: 'invalid_options' }),
+      );
+    }
+    const { deviceId: _device, ...without } = good;
+    expect(() => getClient(without)).toThrow(/deviceId is required in Node/);
+  });
+
+  it.each([
+    ['nobody is logged in', { getToken: () => null }, 'logged_out'],
+    [
+      'the application refuses',
+      { getToken: () => Promise.reject(new UnauthorizedError()) },
+      'unauthorized',
+    ],
+    ['the server refuses the token twice', { getToken: () => 'nonsense' }, 'unauthorized'],
+    [
+      'the token is somebody else’s',
+      { getToken: () => userToken('somebody-else') },
+      'user_mismatch',
+    ],
+  ])('ends in failed when %s', async (_what, options, code) => {
+    const client = stack.client(uniqueUser(), amqp(), options);
+    expect(await failure(client)).toBe(code);
+    expect(client.getSnapshot()).toMatchObject({ state: 'failed', reason: { code } });
+  });
+
+  it('asks for a fresh token when the server refuses one', async () => {
+    const user = uniqueUser();
+    const reasons: string[] = [];
+    const client = stack.client(user, amqp(), {
+      getToken: ({ reason }) => {
+        reasons.push(reason);
+        return reason === 'connect' ? 'stale' : userToken(user);
+      },
+    });
+    client.start();
+    await client.ready();
+    expect(reasons).toEqual(['connect', 'unauthorized']);
+  });
+
+  it('tries again when getToken fails or the server cannot be reached', async () => {
+    const user = uniqueUser();
+    let calls = 0;
+    const client = stack.client(user, amqp(), {
+      getToken: () =>
+        ++calls < 3 ? Promise.reject(new Error('the login server is away')) : userToken(user),
+    });
+    const changes: StateChange[] = [];
+    client.on('state', (change) => changes.push(change));
+    client.start();
+    await client.ready();
+    const waits = changes.filter(({ current }) => current === 'waiting');
+    expect(waits.map(({ reason }) => reason?.code)).toEqual([
+      'token_unavailable',
+      'token_unavailable',
+    ]);
+    expect(waits.every(({ retryAt }) => retryAt !== undefined)).toBe(true);
+
+    const lost = stack.client(user, amqp(), { deviceId: 'lost', apiUrl: 'http://127.0.0.1:1' });
+    lost.start();
+    await until(() => lost.getSnapshot().reason?.code === 'api_unreachable');
+    await lost.stop();
+    expect(lost.getSnapshot().state).toBe('closed');
+  });
+
+  it('ends ready() when it is stopped, and refuses it before start()', async () => {
+    const client = stack.client(uniqueUser(), amqp(), {
+      getToken: () => new Promise<string>(() => undefined),
+    });
+    await expect(client.ready()).rejects.toMatchObject({ code: 'not_started' });
+    client.start();
+    const ready = client.ready();
+    await client.stop();
+    await expect(ready).rejects.toMatchObject({ code: 'stopped' });
+  });
+
+  it('can be started and stopped in any order, and ends with one connection', async () => {
+    const user = uniqueUser();
+    const client = stack.client(user, amqp());
+    collect(client);
+    for (let index = 0; index < 10; index++) {
+      client.start();
+      if (index % 3 === 0) await client.ready();
+      void client.stop();
+    }
+    client.start();
+    client.start();
+    await client.ready();
+    const { devices } = await stack.user(user);
+    expect(devices[0]!.online).toBe(true);
+    await stack.send({ user }, 1);
+    await client.stop();
+    await until(async () => !(await stack.user(user)).online);
+  });
+
+  it('stops asking for a token when it is stopped', async () => {
+    let aborted = false;
+    const client = stack.client(uniqueUser(), amqp(), {
+      getToken: ({ signal }) =>
+        new Promise(() => {
+          signal.addEventListener('abort', () => (aborted = true));
+        }),
+    });
+    client.start();
+    await client.stop();
+    expect(aborted).toBe(true);
+  });
+});
