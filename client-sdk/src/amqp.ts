@@ -95,6 +95,10 @@ class AmqpConnection implements TransportConnection {
     });
   }
 
+  get isOpen(): boolean {
+    return this.#open;
+  }
+
   async consume(
     queue: string,
     prefetch: number,

@@ -140,8 +140,7 @@ export class Connector {
       accepting = false;
       this.#dispatcher.discard();
       // On a connection that is gone, what a handler still does could not be acked.
-      const lost = await Promise.race([connection.ended.then(() => true), Promise.resolve(false)]);
-      if (!lost) await this.#drain();
+      if (connection.isOpen) await this.#drain();
       await connection.close(CLOSE_MS);
       if (platform.now() - connectedAt >= STABLE_MS) {
         this.#backoff.reset();

@@ -112,6 +112,10 @@ class StompConnection implements TransportConnection {
     });
   }
 
+  get isOpen(): boolean {
+    return this.#open && this.#client.connected;
+  }
+
   consume(
     queue: string,
     prefetch: number,
@@ -170,7 +174,7 @@ class StompConnection implements TransportConnection {
   }
 
   #settle(send: () => void): boolean {
-    if (!this.#open || !this.#client.connected) return false;
+    if (!this.isOpen) return false;
     send();
     return true;
   }

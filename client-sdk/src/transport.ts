@@ -52,6 +52,8 @@ export interface ConnectOptions {
 export interface TransportConnection {
   /** Resolves once, with why, when the connection is gone: also after `close()`. Never rejects. */
   readonly ended: Promise<TransportError>;
+  /** Whether acks still reach the broker. */
+  readonly isOpen: boolean;
   /**
    * Consumes a queue; every delivery is acked or rejected by its own methods.
    * @throws {TransportError}

@@ -63,7 +63,11 @@ export class FakeConnection implements TransportConnection {
     this.ended = new Promise((resolve) => (this.#end = resolve));
   }
 
-  consume(queue: string, _prefetch: number, onDelivery: (delivery: Delivery) => void): Promise<void> {
+  consume(
+    queue: string,
+    _prefetch: number,
+    onDelivery: (delivery: Delivery) => void,
+  ): Promise<void> {
     this.consumers.set(queue, onDelivery);
     return Promise.resolve();
   }
@@ -101,7 +105,8 @@ export class FakeTransport implements Transport {
 
   connect(options: ConnectOptions): Promise<TransportConnection> {
     const refusal = this.refusals.shift();
-    if (refusal !== undefined) return Promise.reject(new TransportError(refusal, 'the test refused'));
+    if (refusal !== undefined)
+      return Promise.reject(new TransportError(refusal, 'the test refused'));
     const connection = new FakeConnection(options);
     this.connections.push(connection);
     return Promise.resolve(connection);
@@ -122,7 +127,9 @@ export function fakeApi(userId: string) {
     requests.push(JSON.parse(String(init.body)) as (typeof requests)[number]);
     const reply = replies.shift();
     if (reply !== undefined) {
-      return Promise.resolve(Response.json({}, { status: reply.status, headers: reply.headers ?? {} }));
+      return Promise.resolve(
+        Response.json({}, { status: reply.status, headers: reply.headers ?? {} }),
+      );
     }
     const grant = {
       protocol: 1,
