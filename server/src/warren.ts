@@ -119,7 +119,10 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     router,
     publisher,
     metrics,
-    ready: (timeoutMs) => publisher.ready(timeoutMs),
+    ready: async (timeoutMs = 10_000) => {
+      const reached = await Promise.all([publisher.ready(timeoutMs), provisioner.ready(timeoutMs)]);
+      return reached.every(Boolean);
+    },
     close: () => (closing ??= closeAll()),
   };
 }

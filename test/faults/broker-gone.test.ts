@@ -1,3 +1,4 @@
+import { connect as connectAmqp } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Broker } from '@warren/rabbitmq';
 import { createBroker } from '../support/broker.js';
@@ -113,6 +114,22 @@ describe('when the broker is gone', () => {
     proxy.cut();
     proxy.open();
     await until(async () => (await stack.send({ user }, 2)).status === 202);
+  });
+});
+
+describe('when somebody deletes the exchange', () => {
+  it('sends say so, and the next session makes it again', async () => {
+    const connection = await connectAmqp(broker.endpoints.amqpUrl);
+    await (await connection.createChannel()).deleteExchange('warren.direct');
+    await connection.close();
+    const user = uniqueUser();
+    const sent = await stack.send({ user }, 1);
+    expect([sent.status, sent.body.code]).toEqual([503, 'broker_unavailable']);
+    const open = () =>
+      request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(user), { deviceId: 'phone' });
+    await until(async () => (await open()).status === 201, 'a session');
+    await until(async () => (await stack.send({ user }, 2)).status === 202, 'a send');
+    expect((await stack.user(user)).devices[0]!.depth).toBe(1);
   });
 });
 

@@ -163,6 +163,29 @@ describe('POST /v1/sessions', () => {
     expect([late.status, late.body.code]).toEqual([409, 'session_replaced']);
   });
 
+  it('grants hundreds at once, new and renewed', async () => {
+    const users = Array.from({ length: 300 }, uniqueUser);
+    const first = await Promise.all(users.map((user) => stack.session(user, { deviceId: 'd' })));
+    const again = await Promise.all(
+      users.map((user, index) =>
+        stack.session(user, { deviceId: 'd', sessionId: first[index]!.sessionId }),
+      ),
+    );
+    expect(again.map(({ queue }) => queue)).toEqual(first.map(({ queue }) => queue));
+    expect(new Set(first.map(({ queue }) => queue)).size).toBe(300);
+    expect(again.every(({ resumed }) => resumed)).toBe(true);
+  });
+
+  it('gives one mailbox to a device that opens several sessions at once', async () => {
+    const user = uniqueUser();
+    await stack.api('PUT', `/v1/users/${user}`);
+    const grants = await Promise.all(
+      Array.from({ length: 10 }, () => stack.session(user, { deviceId: 'phone' })),
+    );
+    expect(new Set(grants.map(({ queue }) => queue)).size).toBe(1);
+    expect((await stack.user(user)).devices).toHaveLength(1);
+  });
+
   it('makes a device id when none is given, and ignores fields of newer clients', async () => {
     const grant = await stack.session(uniqueUser(), { somethingNew: true });
     expect(grant.deviceId).toMatch(/^[0-9a-f]{32}$/);

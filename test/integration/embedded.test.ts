@@ -33,6 +33,9 @@ beforeAll(async () => {
     // The application's own login: here, a header that its middleware has checked.
     authenticate: (incoming) => incoming.get('x-session')?.replace(/^session-of-/, '') ?? null,
   });
+  await warren.ready();
+  // The application parses bodies by itself, before Warren sees them.
+  app.use(express.json());
   app.use('/warren', warren.router);
   app.post('/own', express.text(), (incoming, response) => {
     response.send(`own: ${String(incoming.body)}`);
@@ -74,6 +77,12 @@ describe('Warren in somebody’s own Express application', () => {
     });
     await until(() => seen.length === 1);
     await client.stop();
+  });
+
+  it('reads bodies that the application has parsed', async () => {
+    const body = { to: { user: uniqueUser() }, type: 'greeting', data: { text: 'x' } };
+    const sent = await request(`${url}/warren/v1/messages`, 'POST', SERVICE_KEY, body);
+    expect(sent.body.recipients).toMatchObject([{ outcome: 'unprovisioned' }]);
   });
 
   it('refuses who is not logged in, and answers errors under its own path alone', async () => {

@@ -124,7 +124,7 @@ export function fakeApi(userId: string) {
   const requests: { deviceId: string; sessionId?: string }[] = [];
   const replies: { status: number; headers?: Record<string, string> }[] = [];
   const fetch = ((_url: string, init: RequestInit) => {
-    requests.push(JSON.parse(String(init.body)) as (typeof requests)[number]);
+    requests.push(JSON.parse(init.body as string) as (typeof requests)[number]);
     const reply = replies.shift();
     if (reply !== undefined) {
       return Promise.resolve(

@@ -102,6 +102,6 @@ export class Phone {
       bubble.prepend(element('b', { className: 'number', text: String(number) }));
     }
     this.#messages.append(bubble);
-    bubble.scrollIntoView({ block: 'nearest' });
+    this.#messages.scrollTop = this.#messages.scrollHeight;
   }
 }

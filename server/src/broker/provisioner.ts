@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import { AMQPChannelError, AMQPConnectionError, Connection, type Channel } from 'rabbitmq-client';
 import { topology, type TopologyNames } from '@warren/rabbitmq';
 import { HttpProblem } from '../problem.js';
@@ -30,6 +31,9 @@ export class Provisioner {
   readonly #onError: (error: Error) => void;
   readonly #channels: (Promise<Channel> | undefined)[] = [];
   #turn = 0;
+  /** Channels to ask on whether a queue exists; a "no" closes the one that was asked on. */
+  readonly #probes: Channel[] = [];
+  readonly #probeLimit = pLimit(CHANNELS);
   #topologyReady: Promise<void> | undefined;
 
   constructor({ amqpUrl, names, onError }: ProvisionerOptions) {
@@ -59,13 +63,24 @@ export class Provisioner {
     return this.#connection.ready;
   }
 
+  /** Resolves to whether the broker was reached within `timeoutMs`. */
+  async ready(timeoutMs: number): Promise<boolean> {
+    try {
+      await this.#connection.onConnect(timeoutMs, true);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /** Makes sure that both queues are there and bound. `created` says that the mailbox is a new one. */
   async ensureQueues(mail: QueueSpec, live: QueueSpec): Promise<{ created: boolean }> {
     return this.#guard(async () => {
       await this.#ensureTopology();
       const created = !(await this.#exists(mail.queue));
-      const specs = created ? [mail, live] : [live];
-      await Promise.all(specs.map((spec) => this.#declare(spec)));
+      // Also what exists is bound again: a server that was killed between declaring and binding, or
+      // somebody who has deleted the exchange, leaves a mailbox that nothing reaches.
+      await Promise.all([mail, live].map((spec) => this.#declare(spec)));
       return { created };
     });
   }
@@ -88,8 +103,11 @@ export class Provisioner {
   }
 
   async close(): Promise<void> {
-    for (const channel of this.#channels)
-      void channel?.then((open) => open.close()).catch(() => undefined);
+    for (const probe of this.#probes) void probe.close();
+    for (const opening of this.#channels) {
+      opening?.then((channel) => channel.close()).catch(() => undefined);
+    }
+    // A broker that does not answer must not hold up the shutdown.
     const timer = setTimeout(() => {
       this.#connection.unsafeDestroy();
     }, 2000);
@@ -105,18 +123,20 @@ export class Provisioner {
     }
   }
 
-  /** A passive declare that fails closes its channel, so it has one of its own. */
-  async #exists(queue: string): Promise<boolean> {
-    const channel = await this.#connection.acquire();
-    try {
-      await channel.queueDeclare({ queue, passive: true });
-      return true;
-    } catch (error) {
-      if (error instanceof AMQPChannelError && error.code === 'NOT_FOUND') return false;
-      throw error;
-    } finally {
-      await channel.close();
-    }
+  /** A passive declare of a queue that is missing closes its channel, so it has that to itself. */
+  #exists(queue: string): Promise<boolean> {
+    return this.#probeLimit(async () => {
+      let probe = this.#probes.pop();
+      if (probe?.active !== true) probe = await this.#connection.acquire();
+      try {
+        await probe.queueDeclare({ queue, passive: true });
+        this.#probes.push(probe);
+        return true;
+      } catch (error) {
+        if (isChannelError(error, 'NOT_FOUND')) return false;
+        throw error;
+      }
+    });
   }
 
   async #channel(): Promise<Channel> {
@@ -161,15 +181,16 @@ export class Provisioner {
     try {
       return await Promise.race([work(), late]);
     } catch (error) {
-      if (error instanceof AMQPConnectionError || isClosedChannel(error)) {
-        throw new HttpProblem('broker_unavailable', undefined, { cause: error });
-      }
-      throw error;
+      // Somebody has deleted the exchange: it is declared again before the next attempt.
+      if (isChannelError(error, 'NOT_FOUND')) this.#topologyReady = undefined;
+      else if (!isChannelError(error, 'CH_CLOSE') && !(error instanceof AMQPConnectionError))
+        throw error;
+      throw new HttpProblem('broker_unavailable', undefined, { cause: error });
     } finally {
       clearTimeout(timer);
     }
   }
 }
 
-const isClosedChannel = (error: unknown): boolean =>
-  error instanceof AMQPChannelError && error.code === 'CH_CLOSE';
+const isChannelError = (error: unknown, code: string): boolean =>
+  error instanceof AMQPChannelError && error.code === code;

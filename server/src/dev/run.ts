@@ -34,14 +34,18 @@ export async function runUp(
     },
     ...options,
   });
+  let stopping = false;
   const stop = (): void => {
+    // A second Ctrl-C would leave the broker behind; stopping ends by itself.
+    if (stopping) return;
+    stopping = true;
     process.stdout.write('\n  Stopping …\n');
     starting
       .then((running) => running.stop())
       .catch(() => undefined)
       .finally(() => process.exit());
   };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
   try {
     onReady(await starting);
   } catch (error) {

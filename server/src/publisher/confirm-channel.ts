@@ -184,9 +184,9 @@ export class ConfirmChannel {
       this.#channel = opened;
       this.#becomeReady();
     } catch (error) {
-      // A lost connection opens a channel again when it is back; a closed channel alone does not.
       this.#options.onError(toError(error));
       if (channel !== undefined) await channel.close();
+      this.#reopenLater();
     }
   }
 
@@ -208,7 +208,11 @@ export class ConfirmChannel {
       this.#returned.clear();
       this.#abandonInFlight('The connection to the broker was lost before the confirm came.');
     });
-    // The connection may be well: a message that the broker would not take closes the channel alone.
+    this.#reopenLater();
+  }
+
+  /** A lost connection opens a channel when it is back; one that is well has lost its channel alone. */
+  #reopenLater(): void {
     setTimeout(() => {
       if (this.#state === 'connecting' && this.#channel === undefined && this.#connection.ready) {
         void this.#open();

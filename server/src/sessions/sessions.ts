@@ -63,8 +63,8 @@ export class Sessions {
     // Asked before anything is written, so that a session that cannot be had leaves no trace.
     if (!provisioner.isConnected) throw new HttpProblem('broker_unavailable');
 
-    const claimed =
-      (await store.find(userId, deviceId)) === undefined && (await store.claim(userId, deviceId));
+    // A mailbox that was made ahead becomes the first device's.
+    if ((await store.find(userId, deviceId)) === undefined) await store.claim(userId, deviceId);
     const device = await store.findOrAdd(
       userId,
       deviceId,
@@ -79,7 +79,6 @@ export class Sessions {
 
     const [mail, live] = this.#specs(device);
     const { created } = await provisioner.ensureQueues(mail, live);
-    if (claimed && !created) await provisioner.ensureQueue(mail);
 
     const sessionId = renews ? before : randomName();
     if (!(await store.setSession(device, sessionId, renews ? before : undefined, Date.now()))) {

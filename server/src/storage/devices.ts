@@ -83,6 +83,18 @@ export class DeviceStore {
       .set({ device_id: deviceId })
       .where('user_id', '=', userId)
       .where('device_id', '=', UNCLAIMED)
+      // Another request of the same device may have come first.
+      .where((eb) =>
+        eb.not(
+          eb.exists(
+            eb
+              .selectFrom('devices')
+              .select('id')
+              .where('user_id', '=', userId)
+              .where('device_id', '=', deviceId),
+          ),
+        ),
+      )
       .executeTakeFirst();
     return result.numUpdatedRows > 0n;
   }
