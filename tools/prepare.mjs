@@ -135,9 +135,10 @@ if (!PURPOSES.includes(mode)) {
   giveUp('prepare.mjs was called wrong.', `Say one of: ${PURPOSES.join(', ')}.`);
 }
 checkNode();
-installPackages();
+// What cannot be installed is said before anything is downloaded.
 if (mode === 'start' && !process.env.WARREN_AMQP_URL && !process.env.WARREN_AMQP_URL_FILE) {
   installSystemPackages(['rabbitmq-server']);
 }
 if (mode === 'test') installSystemPackages(Object.keys(PACKAGES));
+installPackages();
 build(mode === 'start' ? ['examples/demo', 'bench', 'client-sdk/tsconfig.amqp.json'] : ['.']);

@@ -38,19 +38,26 @@ async function connect(target: ConnectOptions): Promise<TransportConnection> {
     // Without noDelay an ack waits for the answer to the one before it (Nagle's algorithm).
     { noDelay: true, timeout: target.timeoutMs, servername: hostname },
   );
-  let model: ChannelModel;
+  const { signal } = target;
+  let giveUp: () => void = () => undefined;
+  const givenUp = new Promise<never>((_, reject) => {
+    giveUp = () => {
+      reject(new TransportError('lost', 'The attempt was given up.'));
+    };
+  });
+  signal.addEventListener('abort', giveUp);
+  if (signal.aborted) giveUp();
   try {
-    model = await connecting;
+    const model = await Promise.race([connecting, givenUp]);
     // Its 'error' events go with 'close', which carries the same error; unlistened they would throw.
     model.on('error', () => undefined);
-    if (target.signal.aborted) {
-      await model.close();
-      throw new TransportError('lost', 'The attempt was given up.');
-    }
-    const connection = new AmqpConnection(model, await model.createChannel());
-    return connection;
+    return new AmqpConnection(model, await model.createChannel());
   } catch (error) {
+    // amqplib cannot be told to give up; if it gets through after all, it is closed then.
+    connecting.then((model) => model.close()).catch(() => undefined);
     throw toTransportError(error);
+  } finally {
+    signal.removeEventListener('abort', giveUp);
   }
 }
 

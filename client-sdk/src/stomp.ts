@@ -31,12 +31,16 @@ let connections = 0;
 function connect(target: ConnectOptions, options: StompOptions): Promise<TransportConnection> {
   return new Promise((resolve, reject) => {
     const { createWebSocket, binaryFrames = false } = options;
-    let failure: TransportError | undefined;
+    // Made here and not by stompjs, which would let what the constructor throws go unhandled: an
+    // address that is none, or ws: on a page that came by https:.
+    const socket =
+      createWebSocket === undefined
+        ? new WebSocket(target.url, SUBPROTOCOLS)
+        : createWebSocket(target.url, SUBPROTOCOLS);
+    // Until stompjs sets its own: in Node an error that nobody listens to ends the process.
+    socket.onerror = () => undefined;
     const client = new Client({
-      webSocketFactory: () =>
-        createWebSocket === undefined
-          ? new WebSocket(target.url, SUBPROTOCOLS)
-          : createWebSocket(target.url, SUBPROTOCOLS),
+      webSocketFactory: () => socket,
       connectHeaders: { login: target.login, passcode: target.token, host: target.vhost },
       // Retrying is the SDK's: stompjs knows neither jitter nor errors that end it.
       reconnectDelay: 0,
@@ -47,36 +51,36 @@ function connect(target: ConnectOptions, options: StompOptions): Promise<Transpo
       discardWebsocketOnCommFailure: true,
       forceBinaryWSFrames: binaryFrames,
     });
-    const abandon = (): void => {
-      void client.deactivate({ force: true });
-    };
     let end: (error: TransportError) => void = () => undefined;
     const ended = new Promise<TransportError>((resolveEnded) => {
       end = resolveEnded;
     });
-
-    client.onStompError = (frame) => {
-      failure ??= fromErrorFrame(frame);
-      // The broker does not always close the socket itself.
-      abandon();
-    };
-    client.onWebSocketClose = () => {
-      target.signal.removeEventListener('abort', abandon);
-      const error = failure ?? new TransportError('lost', 'The connection was lost.');
+    const finish = (error: TransportError): void => {
+      target.signal.removeEventListener('abort', giveUp);
       end(error);
       // Too late to matter once it has been resolved.
       reject(error);
+      void client.deactivate({ force: true });
+      // stompjs does not know of the socket before its own first turn.
+      socket.close();
+    };
+    const giveUp = (): void => {
+      finish(new TransportError('lost', 'The attempt was given up.'));
+    };
+    client.onStompError = (frame) => {
+      // The broker does not always close the socket itself.
+      finish(fromErrorFrame(frame));
+    };
+    client.onWebSocketClose = () => {
+      finish(new TransportError('lost', 'The connection was lost.'));
     };
     client.onConnect = () => {
-      target.signal.removeEventListener('abort', abandon);
+      target.signal.removeEventListener('abort', giveUp);
       resolve(new StompConnection(client, ended));
     };
-    if (target.signal.aborted) {
-      reject(new TransportError('lost', 'The attempt was given up.'));
-      return;
-    }
-    target.signal.addEventListener('abort', abandon, { once: true });
-    client.activate();
+    target.signal.addEventListener('abort', giveUp, { once: true });
+    if (target.signal.aborted) giveUp();
+    else client.activate();
   });
 }
 

@@ -11,6 +11,7 @@ import {
   userToken,
   type Stack,
 } from '../support/stack.js';
+import { until } from '../support/until.js';
 
 let stack: Stack;
 const log: string[] = [];
@@ -48,6 +49,13 @@ describe('POST /v1/messages', () => {
       ['phone', 1],
       ['tablet', 2],
     ]);
+  });
+
+  it('lets a message go when its time is over', async () => {
+    const user = uniqueUser();
+    await stack.session(user, { deviceId: 'phone' });
+    await stack.send({ user }, 'brief', { ttlMs: 50 });
+    await until(async () => (await stack.user(user)).devices[0]!.depth === 0, 'its end');
   });
 
   const valid = { to: { user: 'somebody' }, type: 'note', data: 1 };

@@ -138,24 +138,27 @@ describe('getClient', () => {
     await expect(ready).rejects.toMatchObject({ code: 'stopped' });
   });
 
-  it('can be started and stopped in any order, and ends with one connection', async () => {
-    const user = uniqueUser();
-    const client = stack.client(user, amqp());
-    collect(client);
-    for (let index = 0; index < 10; index++) {
+  it.each(['stomp', 'amqp'] as const)(
+    'can be started and stopped in any order by %s, and ends with one connection',
+    async (name) => {
+      const user = uniqueUser();
+      const client = stack.client(user, TRANSPORTS[name]());
+      collect(client);
+      for (let index = 0; index < 10; index++) {
+        client.start();
+        if (index % 3 === 0) await client.ready();
+        void client.stop();
+      }
       client.start();
-      if (index % 3 === 0) await client.ready();
-      void client.stop();
-    }
-    client.start();
-    client.start();
-    await client.ready();
-    const { devices } = await stack.user(user);
-    expect(devices[0]!.online).toBe(true);
-    await stack.send({ user }, 1);
-    await client.stop();
-    await until(async () => !(await stack.user(user)).online);
-  });
+      client.start();
+      await client.ready();
+      const { devices } = await stack.user(user);
+      expect(devices[0]!.online).toBe(true);
+      await stack.send({ user }, 1);
+      await client.stop();
+      await until(async () => !(await stack.user(user)).online);
+    },
+  );
 
   it('stops asking for a token when it is stopped', async () => {
     let aborted = false;
