@@ -1,15 +1,10 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { access, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { access, mkdir, readFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import {
-  backendAccount,
-  DEFAULT_NAMES,
-  definitionsFile,
-  serverAccount,
-  type TopologyNames,
-} from './definitions.js';
+import { promisify } from 'node:util';
+import { nodeEnvironment, writeConfiguration, type Place } from './configuration.js';
+import { DEFAULT_NAMES, type TopologyNames } from './definitions.js';
 import { BrokerError } from './errors.js';
 import { ensureSigningKey, type SigningKey } from './keys.js';
 import { isPortFree } from './ports.js';
@@ -33,7 +28,6 @@ const SERVER_SCRIPTS = [
   '/usr/local/opt/rabbitmq/sbin/rabbitmq-server',
   '/opt/rabbitmq/sbin/rabbitmq-server',
 ];
-const packageFile = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url));
 
 export interface BrokerOptions {
   /** Where the node keeps its data, log, cookie, keys and passwords. Made when missing. */
@@ -142,11 +136,11 @@ export class Broker {
     await this.#assertPortsFree(state.ports);
     await mkdir(join(this.dataDir, 'log'), { recursive: true });
     this.#signingKey = await ensureSigningKey(join(this.dataDir, 'keys'));
-    await this.#writeConfiguration(state);
+    await writeConfiguration(state, this.signingKey, this.#names, this.#place);
     this.#state = state;
 
     this.#epmd = this.#spawn('epmd', ['-address', HOST, '-port', String(state.ports.epmd)], {});
-    this.#node = this.#spawn(script, [], this.#environment(state));
+    this.#node = this.#spawn(script, [], nodeEnvironment(state, this.#place));
     state.running = { broker: this.#node.pid ?? 0, epmd: this.#epmd.pid ?? 0 };
     await writeState(this.dataDir, state);
     try {
@@ -189,6 +183,20 @@ export class Broker {
   async restart(): Promise<void> {
     await this.stop();
     await this.start();
+  }
+
+  /**
+   * Runs `rabbitmqctl` against this node.
+   * @returns what it printed.
+   */
+  async control(...args: string[]): Promise<string> {
+    const state = this.#started();
+    const tool = (await this.#script()).replace(/rabbitmq-server$/, 'rabbitmqctl');
+    const [program, ...rest] = this.#command(tool, ['--node', state.nodeName, ...args]);
+    const { stdout } = await promisify(execFile)(program, rest, {
+      env: { ...this.#baseEnvironment(), ERL_EPMD_PORT: String(state.ports.epmd) },
+    });
+    return stdout;
   }
 
   /** The last lines of the node's own log, for an error message. */
@@ -235,75 +243,33 @@ export class Broker {
     await waitUntil(areFree, 5000, 20);
   }
 
+  get #place(): Place {
+    return { dataDir: this.dataDir, inside: (path) => this.#inside(path) };
+  }
+
   /** A path as the node sees it, which may live in a root directory of its own. */
   #inside(path: string): string {
     const { chroot } = this.#options;
     return chroot === undefined ? path : `/${relative(resolve(chroot), path)}`;
   }
 
-  async #writeConfiguration({ ports, passwords }: BrokerState): Promise<void> {
-    const at = (name: string) => join(this.dataDir, name);
-    const { kid, publicKeyPath } = this.signingKey;
-    const own = [
-      '',
-      '# This private node.',
-      `listeners.tcp.1 = ${HOST}:${String(ports.amqp)}`,
-      `web_stomp.tcp.ip = ${HOST}`,
-      `web_stomp.tcp.port = ${String(ports.stomp)}`,
-      `management.tcp.ip = ${HOST}`,
-      `management.tcp.port = ${String(ports.management)}`,
-      `auth_oauth2.default_key = ${kid}`,
-      `auth_oauth2.signing_keys.${kid} = ${this.#inside(publicKeyPath)}`,
-      'definitions.import_backend = local_filesystem',
-      `definitions.local.path = ${this.#inside(at('definitions.json'))}`,
-      // An operator's change to a policy outlives the next start.
-      'definitions.skip_if_unchanged = true',
-      `log.dir = ${this.#inside(at('log'))}`,
-      'log.file = rabbit.log',
-      'log.file.level = info',
-      'log.file.rotation.size = 10485760',
-      'log.file.rotation.count = 3',
-      'log.console = false',
-      '',
-    ];
-    const common = await readFile(packageFile('rabbitmq.conf'), 'utf8');
-    await writeFile(at('rabbitmq.conf'), common + own.join('\n'));
-    await copyFile(packageFile('enabled_plugins'), at('enabled_plugins'));
-    const accounts = [
-      serverAccount(passwords.server, this.#names),
-      backendAccount(passwords.backend, this.#names),
-    ];
-    await writeFile(at('definitions.json'), definitionsFile(accounts, this.#names), {
-      mode: 0o600,
-    });
+  #command(command: string, args: string[]): [string, ...string[]] {
+    const { chroot } = this.#options;
+    return chroot === undefined ? [command, ...args] : ['chroot', chroot, command, ...args];
   }
 
-  #environment({ nodeName, ports }: BrokerState): Record<string, string> {
-    const at = (name: string) => this.#inside(join(this.dataDir, name));
+  /** Nothing else of the caller's environment: a RABBITMQ_… of somebody else's would get in. */
+  #baseEnvironment(): Record<string, string> {
     return {
-      RABBITMQ_NODENAME: nodeName,
-      RABBITMQ_CONFIG_FILE: at('rabbitmq'),
-      RABBITMQ_ENABLED_PLUGINS_FILE: at('enabled_plugins'),
-      RABBITMQ_MNESIA_BASE: at('mnesia'),
-      RABBITMQ_LOG_BASE: at('log'),
-      RABBITMQ_PID_FILE: at('node.pid'),
-      RABBITMQ_DIST_PORT: String(ports.distribution),
-      ERL_EPMD_PORT: String(ports.epmd),
-      ERL_EPMD_ADDRESS: HOST,
-      // epmd is ours, so that it ends with the node: one that the node starts would stay for ever.
-      RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: [
-        '-start_epmd false',
-        '-kernel inet_dist_use_interface {127,0,0,1}',
-        // Schedulers that spin while they wait would take the cores of a small machine.
-        '+sbwt none +sbwtdcpu none +sbwtdio none',
-      ].join(' '),
+      PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
+      LANG: 'C.UTF-8',
+      // Where the Erlang cookie lies.
+      HOME: this.#inside(this.dataDir),
     };
   }
 
   #spawn(command: string, args: string[], environment: Record<string, string>): ChildProcess {
-    const { chroot } = this.#options;
-    const [program, ...rest] =
-      chroot === undefined ? [command, ...args] : ['chroot', chroot, command, ...args];
+    const [program, ...rest] = this.#command(command, args);
     const output = openSync(
       join(this.dataDir, 'log', `${command === 'epmd' ? 'epmd' : 'console'}.log`),
       'w',
@@ -312,12 +278,7 @@ export class Broker {
       // A group of its own: Ctrl-C in the terminal must reach the launcher, not the node.
       detached: true,
       stdio: ['ignore', output, output],
-      env: {
-        PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
-        LANG: 'C.UTF-8',
-        HOME: this.#inside(this.dataDir),
-        ...environment,
-      },
+      env: { ...this.#baseEnvironment(), ...environment },
     });
     closeSync(output);
     // Without a listener a failed spawn would end the process; `exited` sees it through the exit.

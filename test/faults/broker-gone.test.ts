@@ -114,6 +114,27 @@ describe('when the broker is gone', () => {
     proxy.cut();
     proxy.open();
     await until(async () => (await stack.send({ user }, 2)).status === 202);
+    await until(async () => (await ready()).status === 200);
+  });
+});
+
+describe('when the broker has a memory alarm', () => {
+  it('what was sent may still arrive, what was not is refused, and readiness says so', async () => {
+    const user = uniqueUser();
+    await stack.session(user, { deviceId: 'phone' });
+    await broker.control('set_vm_memory_high_watermark', 'absolute', '1000000');
+    // The broker tells of its alarm when it is sent something.
+    const first = await stack.send({ user }, 'first');
+    expect([first.status, first.body.code]).toEqual([503, 'outcome_unknown']);
+    const second = await stack.send({ user }, 'second');
+    expect([second.status, second.body.code]).toEqual([503, 'broker_unavailable']);
+    expect((await ready()).status).toBe(503);
+    const third = stack.send({ user }, 'third');
+    await broker.control('set_vm_memory_high_watermark', '0.4');
+    expect((await third).status).toBe(202);
+    // The first has arrived after all, as it was said that it might.
+    await until(async () => (await stack.user(user)).devices[0]!.depth === 2);
+    expect((await ready()).status).toBe(200);
   });
 });
 
