@@ -10,6 +10,16 @@ export interface DemoEvents {
 
 const USERS = ['alice', 'bob'];
 
+/** Makes the users' mailboxes, so that what is sent before anybody has opened the demo waits there. */
+export async function provisionUsers({ apiUrl, serviceKey }: DevInfo): Promise<void> {
+  for (const user of USERS) {
+    await fetch(`${apiUrl}/v1/users/${user}`, {
+      method: 'PUT',
+      headers: { authorization: `Bearer ${serviceKey}` },
+    });
+  }
+}
+
 /** The demo's own back end: its page, and a sender as any application would write it. */
 export function createBackend({ apiUrl, amqpUrl, serviceKey, exchange }: DevInfo): {
   router: Router;

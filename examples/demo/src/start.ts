@@ -1,6 +1,6 @@
 // `npm start`: a private broker, a server, and the demo's page on it.
 import { fail, readFlags, runUp } from '@warren/server/dev';
-import { createBackend } from './backend.js';
+import { createBackend, provisionUsers } from './backend.js';
 
 try {
   let closeBackend: () => Promise<void> = () => Promise.resolve();
@@ -17,7 +17,8 @@ try {
       },
       onStop: () => closeBackend(),
     },
-    ({ info, file }) => {
+    async ({ info, file }) => {
+      await provisionUsers(info);
       process.stdout.write(`
   Warren is ready.
 
@@ -25,7 +26,7 @@ try {
     API    ${info.apiUrl}  (described at /openapi.json)
     Keys   ${file}
 
-  Open the demo, then send Alice a message:
+  Open the demo, and send Alice a message (the other way round, it waits for her):
 
     curl -X POST ${info.apiUrl}/v1/messages \\
       -H 'Authorization: Bearer ${info.serviceKey}' \\

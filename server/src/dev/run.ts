@@ -26,7 +26,7 @@ export function readFlags(args: string[]): Flags {
  */
 export async function runUp(
   options: UpOptions,
-  onReady: (running: Running) => void,
+  onReady: (running: Running) => Promise<void> | void,
 ): Promise<void> {
   const starting = up({
     onProgress: (text) => {
@@ -47,7 +47,7 @@ export async function runUp(
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
   try {
-    onReady(await starting);
+    await onReady(await starting);
   } catch (error) {
     fail(error);
   }
