@@ -6,6 +6,8 @@ export const MAX_ID_BYTES = 256;
 const MAX_ENCODED_BYTES = 80;
 
 const PLAIN = /[A-Za-z0-9-]/;
+/** Most ids are encoded as they are. */
+const ALL_PLAIN = /^[A-Za-z0-9-]{1,80}$/;
 
 /**
  * Whether `id` can name a user, group or device: 1 to 256 bytes of UTF-8. A lone surrogate is
@@ -24,6 +26,7 @@ export function isValidId(id: string): boolean {
  * @throws {RangeError} when {@link isValidId} does not hold.
  */
 export function encodeId(id: string): string {
+  if (ALL_PLAIN.test(id)) return id;
   if (!isValidId(id)) {
     throw new RangeError(`An id has 1 to ${String(MAX_ID_BYTES)} bytes of valid UTF-8.`);
   }

@@ -46,20 +46,21 @@ async function receiver(user: string, name: 'stomp' | 'amqp') {
   });
   client.start();
   await client.ready();
-  return { seen, connects: () => connects };
+  return { seen, connects: () => connects, isUp: () => client.getSnapshot().state === 'connected' };
 }
 
 describe(`${String(MESSAGES)} messages to one user over networks that are cut`, () => {
   it('are each handled exactly once and in order, by each transport', async () => {
     const user = uniqueUser();
     const receivers = { stomp: await receiver(user, 'stomp'), amqp: await receiver(user, 'amqp') };
+    const { publisher } = stack.server.warren;
     const tally = { unknown: 0, unavailable: 0 };
 
     // As an application would: what was not confirmed is sent again with the same id.
     const send = async (number: number): Promise<void> => {
       for (;;) {
         try {
-          await stack.server.warren.publisher.toUser(user, 'number', number, {
+          await publisher.toUser(user, 'number', number, {
             id: `${user}-${String(number)}`,
           });
           return;
@@ -71,14 +72,22 @@ describe(`${String(MESSAGES)} messages to one user over networks that are cut`, 
       }
     };
     const between = Math.floor(MESSAGES / (CUTS + 1));
-    const cutAt = new Map<number, Proxy>();
-    Object.values(proxies).forEach((proxy, index) => {
-      for (let cut = 1; cut <= CUTS; cut++) cutAt.set(cut * between + index * 301, proxy);
+    const networks = [
+      { proxy: proxies.stomp, isUp: receivers.stomp.isUp },
+      { proxy: proxies.amqp, isUp: receivers.amqp.isUp },
+      { proxy: proxies.server, isUp: () => publisher.state === 'ready' },
+    ];
+    const cutAt = new Map<number, (typeof networks)[number]>();
+    networks.forEach((network, index) => {
+      for (let cut = 1; cut <= CUTS; cut++) cutAt.set(cut * between + index * 301, network);
     });
     for (let number = 0; number < MESSAGES; number++) {
+      const network = cutAt.get(number);
+      // A cable that is pulled twice before anybody is back is pulled once.
+      if (network !== undefined) await until(network.isUp, 'the end of the last cut');
       const sending = send(number);
       // While the message is on its way.
-      cutAt.get(number)?.cut();
+      network?.proxy.cut();
       await sending;
     }
 

@@ -167,6 +167,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
         contentType: 'application/json',
         // A live message is worthless after a restart of the broker, so it is not written to disk.
         durable: !live,
+        mandatory: true,
         ...(ttlMs !== undefined && { expiration: String(ttlMs) }),
         ...(correlationId !== undefined && { correlationId }),
       },
