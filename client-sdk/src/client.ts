@@ -4,7 +4,7 @@ import { Emitter } from './emitter.js';
 import { WarrenError } from './errors.js';
 import type { Message } from './message.js';
 import { resolveOptions, type ClientOptions, type ResolvedOptions } from './options.js';
-import { register, unregister } from './registry.js';
+import { claim, findOrAdd, release } from './registry.js';
 import type { GetToken } from './session.js';
 import { StateMachine, type Snapshot, type StateChange } from './state.js';
 
@@ -110,7 +110,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
    *   been made for the same device since.
    */
   start(): void {
-    register(this.#options, this);
+    claim(this.#options, this);
     this.#connector.start();
   }
 
@@ -141,7 +141,8 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
    */
   async stop(): Promise<void> {
     await this.#connector.stop();
-    unregister(this.#options, this);
+    // Unless it was started again meanwhile.
+    if (this.#state.snapshot.state === 'closed') release(this.#options, this);
   }
 
   /** @internal A second `getClient` for the same device. */
@@ -174,7 +175,7 @@ export function getClient<Events extends EventMap = Record<string, unknown>>(
   options: ClientOptions,
 ): Client<Events> {
   const resolved = resolveOptions(options);
-  const client = register(resolved, () => new Client<EventMap>(resolved));
+  const client = findOrAdd(resolved, () => new Client<EventMap>(resolved));
   client.adopt(options);
   // The events' types exist only for the compiler.
   return client as unknown as Client<Events>;

@@ -24,36 +24,34 @@ function registry(): Map<string, AnyClient> {
 const keyOf = ({ apiUrl, userId, deviceId }: Identity): string =>
   JSON.stringify([apiUrl, userId, deviceId]);
 
+/** The client of this device, or the one that `make` makes. */
+export function findOrAdd(identity: Identity, make: () => AnyClient): AnyClient {
+  const clients = registry();
+  const key = keyOf(identity);
+  const client = clients.get(key) ?? make();
+  clients.set(key, client);
+  return client;
+}
+
 /**
- * Makes `client` the one of its device, or finds the one that is.
- * @param client the client itself, which must then be the one; or how to make one.
+ * Takes a client that was stopped in again.
  * @throws {WarrenError} `conflicting_options`
  */
-export function register(
-  identity: Identity,
-  client: { start: unknown } | (() => AnyClient),
-): AnyClient {
+export function claim(identity: Identity, client: unknown): void {
   const clients = registry();
   const key = keyOf(identity);
   const known = clients.get(key);
-  if (typeof client === 'function') {
-    if (known !== undefined) return known;
-    const made = client();
-    clients.set(key, made);
-    return made;
-  }
-  const given = client as AnyClient;
-  if (known !== undefined && known !== given) {
+  if (known !== undefined && known !== client) {
     throw new WarrenError(
       'conflicting_options',
       'Another client was made for this device after this one was stopped: use that one.',
     );
   }
-  clients.set(key, given);
-  return given;
+  clients.set(key, client as AnyClient);
 }
 
-export function unregister(identity: Identity, client: unknown): void {
+/** Lets a client that was stopped go, so that it can be collected. */
+export function release(identity: Identity, client: unknown): void {
   const key = keyOf(identity);
   if (registry().get(key) === client) registry().delete(key);
 }

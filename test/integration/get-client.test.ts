@@ -69,6 +69,17 @@ describe('getClient', () => {
     expect(() => getClient(without)).toThrow(/deviceId is required in Node/);
   });
 
+  it('does not let a stopped client come back beside a newer one', async () => {
+    const user = uniqueUser();
+    const old = stack.client(user, amqp());
+    await old.stop();
+    const newer = stack.client(user, amqp());
+    expect(newer).not.toBe(old);
+    expect(() => {
+      old.start();
+    }).toThrow(expect.objectContaining({ code: 'conflicting_options' }));
+  });
+
   it.each([
     ['nobody is logged in', { getToken: () => null }, 'logged_out'],
     [
@@ -152,6 +163,7 @@ describe('getClient', () => {
       client.start();
       client.start();
       await client.ready();
+      expect(stack.client(user, TRANSPORTS[name]())).toBe(client);
       const { devices } = await stack.user(user);
       expect(devices[0]!.online).toBe(true);
       await stack.send({ user }, 1);
