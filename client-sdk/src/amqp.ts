@@ -21,6 +21,9 @@ export function amqp(): Transport {
 }
 
 async function connect(target: ConnectOptions): Promise<TransportConnection> {
+  if (!URL.canParse(target.url)) {
+    throw new TransportError('lost', 'The broker’s address cannot be used here.');
+  }
   const { protocol, hostname, port } = new URL(target.url);
   const secure = protocol === 'amqps:';
   const connecting = connectAmqp(

@@ -30,13 +30,8 @@ let connections = 0;
 
 function connect(target: ConnectOptions, options: StompOptions): Promise<TransportConnection> {
   return new Promise((resolve, reject) => {
-    const { createWebSocket, binaryFrames = false } = options;
-    // Made here and not by stompjs, which would let what the constructor throws go unhandled: an
-    // address that is none, or ws: on a page that came by https:.
-    const socket =
-      createWebSocket === undefined
-        ? new WebSocket(target.url, SUBPROTOCOLS)
-        : createWebSocket(target.url, SUBPROTOCOLS);
+    const { binaryFrames = false } = options;
+    const socket = openSocket(target.url, options);
     // Until stompjs sets its own: in Node an error that nobody listens to ends the process.
     socket.onerror = () => undefined;
     const client = new Client({
@@ -82,6 +77,25 @@ function connect(target: ConnectOptions, options: StompOptions): Promise<Transpo
     if (target.signal.aborted) giveUp();
     else client.activate();
   });
+}
+
+/**
+ * Made here and not by stompjs, which would let what the constructor throws go unhandled.
+ * @throws {TransportError}
+ */
+function openSocket(url: string, { createWebSocket }: StompOptions): WebSocket {
+  if (createWebSocket === undefined && !('WebSocket' in globalThis)) {
+    const advice = 'use amqp(), or give stomp() a createWebSocket';
+    throw new TransportError('lost', `There is no WebSocket in this environment: ${advice}.`);
+  }
+  try {
+    return createWebSocket === undefined
+      ? new WebSocket(url, SUBPROTOCOLS)
+      : createWebSocket(url, SUBPROTOCOLS);
+  } catch (error) {
+    // An address that is none; or ws: on a page that came by https:.
+    throw new TransportError('lost', 'The broker’s address cannot be used here.', { cause: error });
+  }
 }
 
 /**

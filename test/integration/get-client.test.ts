@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   getClient,
+  stomp,
   UnauthorizedError,
   type Client,
   type StateChange,
@@ -68,6 +69,16 @@ describe('getClient', () => {
     const { deviceId: _device, ...without } = good;
     expect(() => getClient(without)).toThrow(/deviceId is required in Node/);
   });
+
+  it.runIf(!('WebSocket' in globalThis))(
+    'says what to do where there is no WebSocket',
+    async () => {
+      const client = stack.client(uniqueUser(), stomp());
+      client.start();
+      await until(() => client.getSnapshot().state === 'waiting');
+      expect(client.getSnapshot().reason?.message).toMatch(/use amqp\(\), or .*createWebSocket/);
+    },
+  );
 
   it('does not let a stopped client come back beside a newer one', async () => {
     const user = uniqueUser();

@@ -140,7 +140,7 @@ describe.each(['stomp', 'amqp'] as const)('the %s transport', (name) => {
   });
 
   it('rejects for an address that is none, and when it is given up before it has begun', async () => {
-    await expect(connect({ url: 'nonsense' })).rejects.toThrow();
+    await expect(connect({ url: 'nonsense' })).rejects.toBeInstanceOf(TransportError);
     await expect(connect({ signal: AbortSignal.abort() })).rejects.toMatchObject({
       failure: 'lost',
     });
