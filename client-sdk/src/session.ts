@@ -61,12 +61,13 @@ export class SessionApi {
    * @throws {TerminalError} @throws {UnavailableError}
    */
   async open(signal: AbortSignal): Promise<SessionGrant> {
-    const response =
-      (await this.#request('connect', signal)) ?? (await this.#request('unauthorized', signal));
-    if (response === undefined) {
+    let reply = await this.#request('connect', signal);
+    if (reply.status === 401) reply = await this.#request('unauthorized', signal);
+    if (reply.status === 401) {
       throw new TerminalError('unauthorized', 'The server refused the token twice.');
     }
-    const grant = (await readJson(response)) as SessionGrant | undefined;
+    if (!reply.ok) throw toError(reply);
+    const grant = reply.body as SessionGrant | undefined;
     if (grant?.queue === undefined) {
       throw new UnavailableError(
         'api_unavailable',
@@ -81,15 +82,13 @@ export class SessionApi {
     return grant;
   }
 
-  /** Undefined when the token was refused. */
-  async #request(reason: TokenReason, signal: AbortSignal): Promise<Response | undefined> {
+  async #request(reason: TokenReason, signal: AbortSignal): Promise<Reply> {
     const { apiUrl, deviceId, platform, timeoutMs } = this.#options;
     const token = await this.#token(reason, signal);
     const body = { deviceId, ...(this.#sessionId !== undefined && { sessionId: this.#sessionId }) };
     const attempt = withTimeout(platform, signal, timeoutMs);
-    let response: Response;
     try {
-      response = await platform.fetch(`${apiUrl}/v1/sessions`, {
+      const response = await platform.fetch(`${apiUrl}/v1/sessions`, {
         method: 'POST',
         headers: {
           authorization: `Bearer ${token}`,
@@ -99,6 +98,9 @@ export class SessionApi {
         body: JSON.stringify(body),
         signal: attempt.signal,
       });
+      const { ok, status, headers } = response;
+      // Within the attempt: a body that stalls would hold up everything, stop() too.
+      return { ok, status, retryAfter: headers.get('retry-after'), body: await readJson(response) };
     } catch (error) {
       throw new UnavailableError('api_unreachable', 'The server did not answer.', 0, {
         cause: error,
@@ -106,9 +108,6 @@ export class SessionApi {
     } finally {
       attempt.end();
     }
-    if (response.ok) return response;
-    if (response.status === 401) return undefined;
-    throw await toError(response);
   }
 
   async #token(reason: TokenReason, signal: AbortSignal): Promise<string> {
@@ -137,6 +136,14 @@ export class SessionApi {
   }
 }
 
+interface Reply {
+  ok: boolean;
+  status: number;
+  retryAfter: string | null;
+  /** Undefined when it is no JSON. */
+  body: unknown;
+}
+
 const TERMINAL: Partial<Record<number, TerminalCode>> = {
   400: 'request_refused',
   403: 'request_refused',
@@ -144,12 +151,12 @@ const TERMINAL: Partial<Record<number, TerminalCode>> = {
   426: 'upgrade_required',
 };
 
-async function toError(response: Response): Promise<WarrenError> {
-  const problem = (await readJson(response)) as { title?: string; code?: string } | undefined;
-  const text = `The server answered ${String(response.status)}: ${problem?.title ?? 'no explanation'}`;
-  const terminal = TERMINAL[response.status];
+function toError({ status, retryAfter, body }: Reply): WarrenError {
+  const problem = body as { title?: string } | undefined;
+  const text = `The server answered ${String(status)}: ${problem?.title ?? 'no explanation'}`;
+  const terminal = TERMINAL[status];
   if (terminal !== undefined) return new TerminalError(terminal, text);
-  const seconds = Number(response.headers.get('retry-after') ?? 0);
+  const seconds = Number(retryAfter ?? 0);
   return new UnavailableError('api_unavailable', text, seconds > 0 ? seconds * 1000 : 0);
 }
 

@@ -1,3 +1,5 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   getClient,
@@ -182,6 +184,22 @@ describe('getClient', () => {
       await until(async () => !(await stack.user(user)).online);
     },
   );
+
+  it('gives up on an answer that does not end, and can be stopped meanwhile', async () => {
+    const server = createServer((_request, response) => {
+      response.writeHead(201, { 'content-type': 'application/json' });
+      response.write('{"protocol":');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const apiUrl = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+    const client = stack.client(uniqueUser(), amqp(), { apiUrl, timeoutMs: 100 });
+    client.start();
+    await until(() => client.getSnapshot().state === 'waiting');
+    await until(() => client.getSnapshot().state === 'authorizing');
+    await client.stop();
+    server.closeAllConnections();
+    server.close();
+  });
 
   it('stops asking for a token when it is stopped', async () => {
     let aborted = false;
