@@ -5,6 +5,7 @@ import {
   type ConsumeMessage,
 } from 'amqplib';
 import {
+  HEARTBEAT_MS,
   TransportError,
   type ConnectOptions,
   type Delivery,
@@ -12,8 +13,6 @@ import {
   type Transport,
   type TransportConnection,
 } from './transport.js';
-
-const HEARTBEAT_SECONDS = 10;
 
 /** AMQP 0-9-1: for Node and Electron's main process. */
 export function amqp(): Transport {
@@ -34,7 +33,7 @@ async function connect(target: ConnectOptions): Promise<TransportConnection> {
       username: target.login,
       password: target.token,
       vhost: target.vhost,
-      heartbeat: HEARTBEAT_SECONDS,
+      heartbeat: HEARTBEAT_MS / 1000,
       // RabbitMQ from 4.1 on refuses less than 8192.
       frameMax: 131_072,
     },
@@ -83,11 +82,17 @@ class AmqpConnection implements TransportConnection {
   readonly #model: ChannelModel;
   readonly #channel: Channel;
   #end: (error: TransportError) => void = () => undefined;
+  readonly #stream: Stream | undefined;
   #open = true;
+  #heardAt = Date.now();
 
   constructor(model: ChannelModel, channel: Channel) {
     this.#model = model;
     this.#channel = channel;
+    this.#stream = (model.connection as { stream?: Stream }).stream;
+    this.#stream?.on('readable', () => {
+      this.#heardAt = Date.now();
+    });
     this.ended = new Promise((resolve) => {
       this.#end = (error) => {
         this.#open = false;
@@ -107,6 +112,10 @@ class AmqpConnection implements TransportConnection {
 
   get isOpen(): boolean {
     return this.#open;
+  }
+
+  get lastHeardAt(): number {
+    return this.#heardAt;
   }
 
   async consume(
@@ -132,6 +141,11 @@ class AmqpConnection implements TransportConnection {
 
   async close(timeoutMs: number): Promise<void> {
     this.#open = false;
+    if (timeoutMs === 0) {
+      this.#stream?.destroy();
+      this.#end(new TransportError('lost', 'The connection was closed.'));
+      return;
+    }
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, timeoutMs);
@@ -141,7 +155,7 @@ class AmqpConnection implements TransportConnection {
     await Promise.race([closed.catch(() => undefined), late]);
     clearTimeout(timer);
     // A broker that did not answer would keep the socket, and the process, for two heartbeats more.
-    (this.#model.connection as { stream?: { destroy: () => void } }).stream?.destroy();
+    this.#stream?.destroy();
     this.#end(new TransportError('lost', 'The connection was closed.'));
   }
 
@@ -178,6 +192,12 @@ class AmqpConnection implements TransportConnection {
       return false;
     }
   }
+}
+
+/** The socket, which the library does not type. */
+interface Stream {
+  on: (event: 'readable', listener: () => void) => void;
+  destroy: () => void;
 }
 
 // The library types the properties as `any`.

@@ -1,20 +1,28 @@
-import { Connector, type ConnectorEvents } from './connector.js';
-import { Dispatcher } from './dispatcher.js';
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { DedupeWindow } from './dedupe.js';
+import { Dispatcher, type Handler, type HandlerContext } from './dispatcher.js';
 import { Emitter } from './emitter.js';
 import { WarrenError } from './errors.js';
-import type { Message } from './message.js';
-import { resolveOptions, type ClientOptions, type ResolvedOptions } from './options.js';
+import type { Decode, Message } from './message.js';
+import {
+  FIXED_OPTIONS,
+  resolveOptions,
+  type ClientOptions,
+  type ResolvedOptions,
+} from './options.js';
 import { claim, findOrAdd, release } from './registry.js';
 import type { GetToken } from './session.js';
 import { StateMachine, type Snapshot, type StateChange } from './state.js';
+import { Supervisor } from './supervisor.js';
 
 /** Types of messages and the payload of each. */
 export type EventMap = object;
 
+/** What {@link Client.on} tells of. */
 export interface ClientEvents {
   /** The connection's state changed. */
   state: StateChange;
-  /** Nobody handles this message's type; it was rejected. */
+  /** Nobody handles this message's type; it was rejected. Told in the tab that has the connection. */
   unhandled: Message;
   /** Something went wrong that the client survives. `message` is the one that it happened to. */
   error: { error: WarrenError; message: Message | undefined };
@@ -25,47 +33,76 @@ export type MessageOf<Events extends EventMap, Type> = Type extends keyof Events
   ? Message<Events[Type]>
   : Message;
 
+type TypeOf<Events extends EventMap> = (keyof Events & string) | '*';
+
+/** How long {@link Client.retain} outlives its last holder, in milliseconds. */
+const LINGER_MS = 1000;
+
 /**
  * One device's connection to its queues. Get it from {@link getClient}; however often that is called,
  * there is one.
  */
 export class Client<Events extends EventMap = Record<string, unknown>> {
   readonly #options: ResolvedOptions;
-  readonly #emitter = new Emitter<ClientEvents>();
+  readonly #emitter = new Emitter<ClientEvents & { snapshot: undefined }>();
   readonly #state: StateMachine;
   readonly #dispatcher: Dispatcher;
-  readonly #connector: Connector;
+  readonly #supervisor: Supervisor;
   #getToken: GetToken;
+  #decode: Decode | undefined;
+  #holders = 0;
+  #loggedOut = false;
 
   /** @internal */
   constructor(options: ResolvedOptions) {
     this.#options = options;
+    const { platform, dedupe, key } = options;
     this.#getToken = options.getToken;
-    this.#state = new StateMachine((change) => {
-      this.#emitter.emit('state', change);
+    const onError = (error: WarrenError, message?: Message): void => {
+      this.#emitter.emit('error', { error, message });
+    };
+    this.#state = new StateMachine(
+      (change) => {
+        this.#emitter.emit('state', change);
+      },
+      () => {
+        this.#supervisor.tellTabs();
+        this.#emitter.emit('snapshot', undefined);
+      },
+    );
+    const window = new DedupeWindow({
+      now: platform.now,
+      storage: dedupe === 'storage' ? platform.storage : undefined,
+      key: `${key}:seen`,
+      onStorageError: (cause) => {
+        const why = 'What was handled cannot be kept: the storage is full or forbidden.';
+        onError(new WarrenError('storage_unavailable', why, { cause }));
+      },
     });
     this.#dispatcher = new Dispatcher({
-      platform: options.platform,
+      platform,
+      window,
+      concurrency: options.concurrency,
       attempts: options.handlerAttempts,
       retryDelayMs: options.handlerRetryDelayMs,
-      onError: (error, message) => {
-        this.#emitter.emit('error', { error, message });
-      },
+      handlerTimeoutMs: options.handlerTimeoutMs,
+      decode: () => this.#decode,
+      onError,
       onUnhandled: (message) => {
         this.#emitter.emit('unhandled', message);
       },
-    });
-    const events: ConnectorEvents = {
-      onError: (error) => {
-        this.#emitter.emit('error', { error, message: undefined });
+      onHandlers: () => {
+        this.#supervisor.announceHandlers();
       },
-    };
-    this.#connector = new Connector(
-      { ...options, getToken: () => this.#getToken },
-      this.#state,
-      this.#dispatcher,
-      events,
-    );
+    });
+    this.#supervisor = new Supervisor({
+      options,
+      getToken: () => this.#getToken,
+      state: this.#state,
+      dispatcher: this.#dispatcher,
+      window,
+      onError,
+    });
   }
 
   get userId(): string {
@@ -76,23 +113,56 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     return this.#options.deviceId;
   }
 
-  /** State, reason and time of the next attempt at this moment. */
-  getSnapshot(): Snapshot {
-    return this.#state.snapshot;
-  }
+  /**
+   * State, reason and more at this moment; the same object until something changes. Needs no `this`, so
+   * that it can be handed on, to React's `useSyncExternalStore` for one.
+   */
+  readonly getSnapshot = (): Snapshot => this.#state.snapshot;
+
+  /**
+   * Calls `listener` after each change of the snapshot. Needs no `this`.
+   * @returns an idempotent function that ends it.
+   */
+  readonly subscribe = (listener: () => void): (() => void) =>
+    this.#emitter.on('snapshot', listener);
 
   /**
    * Handles messages of a type, `'*'` those of any other, in order and one at a time for each queue.
-   * A message is acked when the handler has resolved; one that throws is called again, and its
-   * message is rejected after the last attempt. Register before {@link start}: a message that nobody
+   * Once for the device, however many tabs handle the type: a handler in the tab that has the connection
+   * comes first. A message is acked when the handler has resolved; one that throws is called again, and
+   * its message is rejected after the last attempt. Register before {@link start}: a message that nobody
    * handles is rejected. A second handler of a type replaces the first.
+   * @param options `schema`: any Standard Schema (zod, valibot, arktype …). What it makes of the data is
+   *   what the handler gets; a message that does not fit is rejected (`undecodable`).
    * @returns an idempotent function that removes it.
    */
-  handle<Type extends (keyof Events & string) | '*'>(
+  handle<Schema extends StandardSchemaV1>(
+    type: TypeOf<Events>,
+    handler: (
+      message: Message<StandardSchemaV1.InferOutput<Schema>>,
+      context: HandlerContext,
+    ) => unknown,
+    options: { schema: Schema },
+  ): () => void;
+  handle<Type extends TypeOf<Events>>(
     type: Type,
-    handler: (message: MessageOf<Events, Type>) => unknown,
+    handler: (message: MessageOf<Events, Type>, context: HandlerContext) => unknown,
+  ): () => void;
+  handle(type: string, handler: unknown, options?: { schema: StandardSchemaV1 }): () => void {
+    return this.#dispatcher.handle(type, handler as Handler, options?.schema);
+  }
+
+  /**
+   * Looks at messages of a type, `'*'` at all, in every tab, after the handler has resolved: to repaint.
+   * Acks nothing, and does not see a message whose handler failed. Without a handler somewhere for the
+   * type, messages of it are rejected all the same. What it throws is reported like any uncaught error.
+   * @returns an idempotent function that removes it.
+   */
+  observe<Type extends TypeOf<Events>>(
+    type: Type,
+    observer: (message: MessageOf<Events, Type>) => void,
   ): () => void {
-    return this.#dispatcher.handle(type, handler as (message: Message) => unknown);
+    return this.#dispatcher.observe(type, observer as (message: Message) => void);
   }
 
   /** @returns an idempotent function that removes the listener. */
@@ -100,28 +170,54 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     name: Name,
     listener: (event: ClientEvents[Name]) => void,
   ): () => void {
-    return this.#emitter.on(name, listener);
+    return this.#emitter.on<keyof ClientEvents>(name, listener as (event: unknown) => void);
   }
 
   /**
-   * Connects, and stays connected until {@link stop}. Idempotent. After `failed` or `closed` it
-   * begins again.
+   * Connects, and stays connected, as the app's life and other tabs allow, until {@link stop}.
+   * Idempotent. After `failed` or `closed` it begins again.
    * @throws {WarrenError} `conflicting_options` when this client was stopped and another one has
-   *   been made for the same device since.
+   *   been made for the same device since; `stopped` after {@link logout}.
    */
   start(): void {
-    claim(this.#options, this);
-    this.#connector.start();
+    if (this.#loggedOut) {
+      throw new WarrenError('stopped', 'The device was logged out: get a new client.');
+    }
+    claim(this.#options.key, this);
+    this.#supervisor.start();
   }
 
   /**
-   * Resolves when connected; at once, if it is.
+   * For views that come and go: starts with the first holder and stops a second after the last has
+   * let go, so that mounting anew (StrictMode, navigation) keeps the connection. A client that has
+   * failed is not started again.
+   * @returns an idempotent function that lets go.
+   * @throws {WarrenError} as {@link start}
+   */
+  retain(): () => void {
+    const { state } = this.getSnapshot();
+    if (state === 'idle' || state === 'closed') this.start();
+    this.#holders++;
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      this.#holders--;
+      this.#options.platform.setTimer(() => {
+        if (this.#holders === 0) void this.stop();
+      }, LINGER_MS);
+    };
+  }
+
+  /**
+   * Resolves when messages reach this tab, by its own connection or that of another tab; at once, if
+   * they do.
    * @throws {WarrenError} the reason when it failed; `not_started`; `stopped`.
    */
   ready(): Promise<void> {
     return new Promise((resolve, reject) => {
-      const settle = ({ state, reason }: Snapshot): boolean => {
-        if (state === 'connected') resolve();
+      const settle = ({ state, reason, receiving }: Snapshot): boolean => {
+        if (receiving) resolve();
         else if (state === 'failed') reject(reason ?? new WarrenError('stopped', 'It failed.'));
         else if (state === 'closed') reject(new WarrenError('stopped', 'The client was stopped.'));
         else if (state === 'idle') reject(new WarrenError('not_started', 'Call start() first.'));
@@ -129,7 +225,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
         return true;
       };
       if (settle(this.getSnapshot())) return;
-      const off = this.on('state', () => {
+      const off = this.subscribe(() => {
         if (settle(this.getSnapshot())) off();
       });
     });
@@ -137,25 +233,41 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
 
   /**
    * Lets a running handler end (`drainMs` at the longest), gives back what was not begun, and closes
-   * the connection. The queue goes on collecting. Idempotent; never rejects.
+   * the connection; another tab takes it over. The queue goes on collecting. Idempotent; never rejects.
    */
   async stop(): Promise<void> {
-    await this.#connector.stop();
+    await this.#supervisor.stop();
     // Unless it was started again meanwhile.
-    if (this.#state.snapshot.state === 'closed') release(this.#options, this);
+    if (this.getSnapshot().state === 'closed') release(this.#options.key, this);
+  }
+
+  /**
+   * Ends this device: stops in every tab (`failed`, `logged_out` in the others), clears what the SDK has
+   * kept, and deletes the session with its queues and what waits in them. Call it while `getToken`
+   * still gives a token. For the next login get a new client.
+   * @throws {WarrenError} `logout_incomplete` when the server could not be told; all the rest is done.
+   */
+  async logout(): Promise<void> {
+    this.#loggedOut = true;
+    const { platform, deviceKey, key } = this.#options;
+    if (deviceKey !== undefined) platform.storage?.removeItem(deviceKey);
+    try {
+      await this.#supervisor.logout();
+    } finally {
+      release(key, this);
+    }
   }
 
   /** @internal A second `getClient` for the same device. */
   adopt(options: ClientOptions): void {
-    const { transport, handlerAttempts, drainMs } = options;
     const mine = this.#options;
-    const conflicts = [
-      transport !== undefined && transport.name !== mine.transport.name && 'transport',
-      handlerAttempts !== undefined &&
-        handlerAttempts !== mine.handlerAttempts &&
-        'handlerAttempts',
-      drainMs !== undefined && drainMs !== mine.drainMs && 'drainMs',
-    ].filter((name) => name !== false);
+    const conflicts: string[] = FIXED_OPTIONS.filter(
+      (name) =>
+        options[name] !== undefined && JSON.stringify(options[name]) !== JSON.stringify(mine[name]),
+    );
+    if (options.transport !== undefined && options.transport.name !== mine.transport.name) {
+      conflicts.push('transport');
+    }
     if (conflicts.length > 0) {
       throw new WarrenError(
         'conflicting_options',
@@ -163,19 +275,20 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       );
     }
     this.#getToken = options.getToken;
+    this.#decode = options.decode ?? this.#decode;
   }
 }
 
 /**
  * The client of this device: a new one, or the one that exists, which then takes over the newer
- * `getToken`.
+ * `getToken` and `decode`.
  * @throws {WarrenError} `invalid_options`, `conflicting_options`
  */
 export function getClient<Events extends EventMap = Record<string, unknown>>(
   options: ClientOptions,
 ): Client<Events> {
   const resolved = resolveOptions(options);
-  const client = findOrAdd(resolved, () => new Client<EventMap>(resolved));
+  const client = findOrAdd(resolved.key, () => new Client<EventMap>(resolved));
   client.adopt(options);
   // The events' types exist only for the compiler.
   return client as unknown as Client<Events>;

@@ -1,11 +1,12 @@
 import type { SessionGrant } from '@warren/protocol';
 import { Backoff } from './backoff.js';
 import type { Dispatcher } from './dispatcher.js';
-import { TerminalError, WarrenError } from './errors.js';
+import { TerminalError, WarrenError, type PauseCode } from './errors.js';
 import type { ResolvedOptions } from './options.js';
 import { SessionApi, UnavailableError, type GetToken } from './session.js';
-import type { StateMachine } from './state.js';
-import { TransportError, type TransportConnection } from './transport.js';
+import type { State, StateMachine } from './state.js';
+import { Countdown, delay, follow, isOver } from './timing.js';
+import { HEARTBEAT_MS, TransportError, type TransportConnection } from './transport.js';
 
 export type ConnectorOptions = Omit<ResolvedOptions, 'getToken'> & {
   /** Asked for each time, since a newer function may have replaced it. */
@@ -15,6 +16,8 @@ export type ConnectorOptions = Omit<ResolvedOptions, 'getToken'> & {
 export interface ConnectorEvents {
   /** A renewal that failed while the connection is well, and will be tried again. */
   onError: (error: WarrenError) => void;
+  /** The session that the connection is for, so that another tab can go on with it. */
+  onSession: () => void;
 }
 
 /** A connection that lasted so long was a good one: the next failure is a first one again. */
@@ -22,24 +25,32 @@ const STABLE_MS = 10_000;
 const CLOSE_MS = 2000;
 /** Renew when this part of the token's life is over; the rest is for a server that is away. */
 const RENEW_AT = 0.75;
-/** setTimeout fires at once beyond 31 bits. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+/** How often a connection that is held is looked at. */
+const TICK_MS = 5000;
+/** A broker that was silent for so long is gone, or the device has slept. */
+const SILENCE_MS = 1.5 * HEARTBEAT_MS;
+/** An attempt younger than this is not followed by another: wake-up events come in bunches. */
+const FRESH_MS = 1000;
 
 /**
- * Keeps one connection while the application wants one: asks for a session, connects, consumes, renews,
- * and begins again when something breaks. One loop, so that there is never more than one attempt.
+ * Keeps one connection while it is told to: asks for a session, connects, consumes, renews, and begins
+ * again when something breaks. One loop, so that there is never more than one attempt.
  */
 export class Connector {
   readonly #options: ConnectorOptions;
   readonly #state: StateMachine;
   readonly #dispatcher: Dispatcher;
   readonly #events: ConnectorEvents;
-  readonly #session: SessionApi;
   readonly #backoff: Backoff;
+  /** Which session is renewed; `undefined` in it takes the device over. */
+  readonly session: SessionApi;
   #run: { controller: AbortController; ended: Promise<void> } | undefined;
   #attempts = 0;
   /** Refusals of the broker since the last good connection. */
   #refusals = 0;
+  #attempt: { at: number; abort: () => void } | undefined;
+  #nap: { signal: AbortSignal; abort: () => void; notBefore: number } | undefined;
+  #connection: TransportConnection | undefined;
 
   constructor(
     options: ConnectorOptions,
@@ -51,7 +62,7 @@ export class Connector {
     this.#state = state;
     this.#dispatcher = dispatcher;
     this.#events = events;
-    this.#session = new SessionApi(options);
+    this.session = new SessionApi(options);
     this.#backoff = new Backoff({
       baseMs: options.backoffBaseMs,
       maxMs: options.backoffMaxMs,
@@ -59,9 +70,13 @@ export class Connector {
     });
   }
 
+  /** Wakes it, when it runs already. */
   start(): void {
     const before = this.#run;
-    if (before !== undefined && !before.controller.signal.aborted) return;
+    if (before !== undefined && !isOver(before.controller.signal)) {
+      this.#wake();
+      return;
+    }
     const controller = new AbortController();
     // At once, so that whoever asks next sees a client that is starting.
     this.#state.transition('authorizing');
@@ -73,50 +88,113 @@ export class Connector {
     this.#run = { controller, ended };
   }
 
-  async stop(): Promise<void> {
+  /**
+   * Goes to another state and closes the connection. Never rejects.
+   * @param urgent closes before it returns and waits for no handler: the app is about to be suspended.
+   */
+  async stop(
+    next: Extract<State, 'closed' | 'paused' | 'failed'>,
+    reason?: WarrenError,
+    urgent = false,
+  ): Promise<void> {
+    if (urgent) {
+      this.#dispatcher.discard();
+      void this.#connection?.close(0);
+    }
     this.#run?.controller.abort();
-    this.#state.transition('closed');
+    this.#state.transition(next, reason);
     await this.#run?.ended;
+  }
+
+  /**
+   * The app may have been asleep, or the network has come back: replaces a connection that has been
+   * silent for too long, and ends a wait. Does nothing while an attempt is fresh.
+   */
+  #wake(): void {
+    const { platform, timeoutMs } = this.#options;
+    const now = platform.now();
+    const attempt = this.#attempt;
+    const nap = this.#nap;
+    if (nap !== undefined) {
+      const soonest = Math.max(nap.notBefore, (attempt?.at ?? 0) + FRESH_MS);
+      if (now >= soonest) nap.abort();
+      else void delay(platform, soonest - now, nap.signal).done.then(nap.abort);
+    } else if (this.#connection !== undefined) {
+      this.#replaceIfSilent(this.#connection);
+    } else if (attempt !== undefined && now - attempt.at > 2 * timeoutMs) {
+      // It has slept on the way, and whatever it waits for is gone.
+      attempt.abort();
+    }
   }
 
   /** Ends when the signal aborts, or in `failed`. Never rejects. */
   async #loop(signal: AbortSignal): Promise<void> {
+    const { platform } = this.#options;
     let grant: SessionGrant | undefined;
-    this.#backoff.reset();
-    this.#refusals = 0;
     while (!isOver(signal)) {
+      const attempt = follow(signal);
+      this.#attempt = { at: platform.now(), abort: attempt.abort };
       try {
         // A planned renewal brings the next grant along.
-        grant = await this.#attempt(grant, signal);
+        grant = await this.#connectOnce(grant, attempt.signal);
       } catch (error) {
         grant = undefined;
         if (isOver(signal)) return;
+        // Given up for a newer one, which begins at once.
+        if (isOver(attempt.signal)) continue;
         const next = this.#judge(error);
         if (next.failed) {
-          // Starting again is a decision to take the device over.
-          this.#session.reset();
-          this.#state.transition('failed', next.reason);
+          this.fail(next.reason);
           return;
         }
-        const retryAt = this.#options.platform.now() + next.delayMs;
-        this.#state.transition('waiting', next.reason, retryAt);
-        await this.#sleep(next.delayMs, signal);
+        await this.#rest(next, signal);
+      } finally {
+        attempt.release();
       }
     }
+  }
+
+  /** Ends in `failed`. Starting again is then a decision to take the device over. */
+  fail(reason: WarrenError): void {
+    this.session.sessionId = undefined;
+    this.#backoff.reset();
+    this.#refusals = 0;
+    this.#run?.controller.abort();
+    this.#state.transition('failed', reason);
+  }
+
+  async #rest({ reason, delayMs, notBefore }: Verdict, signal: AbortSignal): Promise<void> {
+    const { platform } = this.#options;
+    const retryAt = platform.now() + delayMs;
+    // A device that says it is offline may be wrong, so it is tried all the same.
+    if (platform.isOnline()) this.#state.transition('waiting', reason, retryAt);
+    else this.#state.transition('paused', offline(reason), retryAt);
+    const nap = follow(signal);
+    this.#nap = { ...nap, notBefore };
+    const countdown = new Countdown(platform, delayMs);
+    while (!isOver(nap.signal)) {
+      const { left } = countdown;
+      if (left <= 0) break;
+      await delay(platform, Math.min(left, FRESH_MS), nap.signal).done;
+    }
+    nap.abort();
+    nap.release();
+    this.#nap = undefined;
   }
 
   /**
    * From the grant to the connection's end.
    * @returns the next grant, when the connection was closed to be made again with it.
    */
-  async #attempt(
+  async #connectOnce(
     given: SessionGrant | undefined,
     signal: AbortSignal,
   ): Promise<SessionGrant | undefined> {
     let grant = given;
     if (grant === undefined) {
       this.#state.transition('authorizing');
-      grant = await this.#session.open(signal);
+      grant = await this.session.open(signal);
+      this.#events.onSession();
     }
     if (isOver(signal)) return undefined;
     this.#state.transition('connecting');
@@ -124,12 +202,16 @@ export class Connector {
     const { platform } = this.#options;
     const connectedAt = platform.now();
     let accepting = true;
+    this.#connection = connection;
     try {
+      // Whoever gave the attempt up meanwhile did not know of the connection.
+      if (isOver(signal)) return undefined;
+      const prefetch = Math.min(grant.prefetch, this.#options.prefetch);
       for (const [kind, queue] of [
         ['queued', grant.queue],
         ['live', grant.liveQueue],
       ] as const) {
-        await connection.consume(queue, grant.prefetch, (delivery) => {
+        await connection.consume(queue, prefetch, (delivery) => {
           if (accepting) this.#dispatcher.push(kind, delivery);
         });
       }
@@ -142,6 +224,7 @@ export class Connector {
       // On a connection that is gone, what a handler still does could not be acked.
       if (connection.isOpen) await this.#drain();
       await connection.close(CLOSE_MS);
+      this.#connection = undefined;
       if (platform.now() - connectedAt >= STABLE_MS) {
         this.#backoff.reset();
         this.#refusals = 0;
@@ -166,17 +249,20 @@ export class Connector {
     first: SessionGrant,
     signal: AbortSignal,
   ): Promise<SessionGrant | undefined> {
-    let renewInMs = this.#renewalDelay(first);
+    const { platform } = this.#options;
+    let renewal = new Countdown(platform, this.#renewalDelay(first));
     for (;;) {
-      const timer = this.#timer(renewInMs, signal);
-      const ended = await Promise.race([connection.ended, timer.done]);
-      timer.cancel();
-      if (ended !== undefined) throw ended;
+      const tick = delay(platform, Math.min(TICK_MS, Math.max(0, renewal.left)), signal);
+      const ended = await Promise.race([connection.ended, tick.done]);
+      tick.cancel();
       if (isOver(signal)) return undefined;
+      if (ended !== undefined) throw ended;
+      if (this.#replaceIfSilent(connection)) return undefined;
+      if (renewal.left > 0) continue;
       const next = await this.#renew(connection, signal);
       if (next === undefined) {
         // The old token is still good for a while.
-        renewInMs = this.#backoff.next() + 1000;
+        renewal = new Countdown(platform, this.#backoff.next() + 1000);
         continue;
       }
       if (connection.updateToken === undefined) return next;
@@ -185,8 +271,16 @@ export class Connector {
       } catch {
         return next;
       }
-      renewInMs = this.#renewalDelay(next);
+      renewal = new Countdown(platform, this.#renewalDelay(next));
     }
+  }
+
+  /** A silent connection is closed without waiting, and made again without a wait. */
+  #replaceIfSilent(connection: TransportConnection): boolean {
+    if (this.#options.platform.now() - connection.lastHeardAt <= SILENCE_MS) return false;
+    void connection.close(0);
+    this.#attempt?.abort();
+    return true;
   }
 
   /** Undefined when it has to be tried again. */
@@ -194,7 +288,7 @@ export class Connector {
     connection: TransportConnection,
     signal: AbortSignal,
   ): Promise<SessionGrant | undefined> {
-    const opening = this.#session.open(signal);
+    const opening = this.session.open(signal);
     // Whichever comes second has nobody who waits for it.
     opening.catch(() => undefined);
     try {
@@ -209,16 +303,16 @@ export class Connector {
   /** Waits for running handlers, so that their acks still travel by this connection. */
   async #drain(): Promise<void> {
     const { platform, drainMs } = this.#options;
-    let timer: unknown;
-    const late = new Promise<void>((resolve) => {
-      timer = platform.setTimer(resolve, drainMs);
-    });
-    await Promise.race([this.#dispatcher.idle(), late]);
-    platform.clearTimer(timer);
+    const late = delay(platform, drainMs);
+    await Promise.race([this.#dispatcher.idle(), this.#connection?.ended, late.done]);
+    late.cancel();
   }
 
-  #judge(error: unknown): { failed: boolean; reason: WarrenError; delayMs: number } {
-    if (error instanceof TerminalError) return { failed: true, reason: error, delayMs: 0 };
+  #judge(error: unknown): Verdict {
+    const now = this.#options.platform.now();
+    if (error instanceof TerminalError) {
+      return { failed: true, reason: error, delayMs: 0, notBefore: now };
+    }
     if (error instanceof TransportError && error.failure === 'refused') {
       this.#refusals++;
       const failed = this.#refusals > 1;
@@ -228,10 +322,11 @@ export class Connector {
           })
         : new WarrenError('connection_failed', error.message, { cause: error });
       // The first time at once, with a fresh token.
-      return { failed, reason, delayMs: 0 };
+      return { failed, reason, delayMs: 0, notBefore: now };
     }
     const asked = error instanceof UnavailableError ? error.retryAfterMs : 0;
-    return { failed: false, reason: toReason(error), delayMs: asked + this.#backoff.next() };
+    const delayMs = asked + this.#backoff.next();
+    return { failed: false, reason: toReason(error), delayMs, notBefore: now + asked };
   }
 
   /** From the token's own times, which do not depend on this device's clock being right. */
@@ -239,36 +334,30 @@ export class Connector {
     const { platform } = this.#options;
     const lifetimeMs = tokenLifetimeMs(token) ?? Date.parse(expiresAt) - platform.now();
     const jitter = 1 - platform.random() * 0.1;
-    return Math.min(MAX_TIMER_MS, Math.max(0, lifetimeMs * RENEW_AT * jitter));
-  }
-
-  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
-    await this.#timer(ms, signal).done;
-  }
-
-  /** Resolves after a time, or when the signal aborts. */
-  #timer(ms: number, signal: AbortSignal): { done: Promise<undefined>; cancel: () => void } {
-    const { platform } = this.#options;
-    let cancel: () => void = () => undefined;
-    const done = new Promise<undefined>((resolve) => {
-      const finish = (): void => {
-        cancel();
-        resolve(undefined);
-      };
-      const timer = platform.setTimer(finish, ms);
-      cancel = () => {
-        platform.clearTimer(timer);
-        signal.removeEventListener('abort', finish);
-      };
-      signal.addEventListener('abort', finish, { once: true });
-      if (signal.aborted) finish();
-    });
-    return { done, cancel };
+    return lifetimeMs * RENEW_AT * jitter;
   }
 }
 
-/** A function, since the compiler takes a property that was false a moment ago to be false for ever. */
-const isOver = (signal: AbortSignal): boolean => signal.aborted;
+/** What follows from a failed attempt. */
+interface Verdict {
+  failed: boolean;
+  reason: WarrenError;
+  delayMs: number;
+  /** No wake-up shortens the wait further: the server asked for it. Milliseconds since 1970. */
+  notBefore: number;
+}
+
+const PAUSES: Record<PauseCode, string> = {
+  background: 'The app is in the background.',
+  frozen: 'The app is suspended.',
+  offline: 'The device is offline.',
+  follower: 'Another tab has the connection.',
+};
+
+export const pauseReason = (code: PauseCode, options?: ErrorOptions): WarrenError =>
+  new WarrenError(code, PAUSES[code], options);
+
+const offline = (cause: WarrenError): WarrenError => pauseReason('offline', { cause });
 
 function toReason(error: unknown): WarrenError {
   if (error instanceof WarrenError) return error as WarrenError;

@@ -1,47 +1,127 @@
-import { DedupeWindow, type Ending } from './dedupe.js';
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import type { DedupeWindow, Ending } from './dedupe.js';
+import { throwLater } from './emitter.js';
 import { WarrenError } from './errors.js';
-import { decode, type Message } from './message.js';
-import type { Platform } from './platform.js';
+import { Lane } from './lane.js';
+import { decode, typeOf, type Decode, type Message, type Parcel } from './message.js';
+import type { Platform } from './platform/platform.js';
+import { delay } from './timing.js';
 import type { Delivery } from './transport.js';
 
-export type Handler = (message: Message) => unknown;
+/** What a handler is told beside the message. */
+export interface HandlerContext {
+  /** Aborts when the handler has taken longer than `handlerTimeoutMs`. */
+  signal: AbortSignal;
+  /** 1 for the first call. */
+  attempt: number;
+}
+
+export type Handler = (message: Message, context: HandlerContext) => unknown;
+export type Observer = (message: Message) => void;
+
+/**
+ * Which of the other tabs is meant: the one that is handling this very message already, one that
+ * handles its type, or one that handles `'*'`.
+ */
+export type TabWith = 'message' | 'type' | 'any';
+
+/** The other tabs, for messages that this one has no handler for. */
+export interface OtherTabs {
+  /**
+   * Hands a message over.
+   * @returns how it ended, `undefined` when that tab went away; no promise, when there is no such tab.
+   */
+  run: (parcel: Parcel, tabWith: TabWith) => Promise<Ending | undefined> | undefined;
+  /** Tells all tabs how a message ended that this one has handled. */
+  tellEnded: (parcel: Parcel, ending: Ending) => void;
+}
 
 export interface DispatcherOptions {
   platform: Platform;
+  window: DedupeWindow;
+  /** Messages of each queue that are handled at once. */
+  concurrency: number;
   /** How often a failing handler is called in all. */
   attempts: number;
   /** The delay before the second attempt; it doubles. */
   retryDelayMs: number;
+  /** 0: no limit. */
+  handlerTimeoutMs: number;
+  /** Asked for each time, since a newer function may have replaced it. */
+  decode: () => Decode | undefined;
   onError: (error: WarrenError, message: Message | undefined) => void;
   onUnhandled: (message: Message) => void;
+  /** Types that are handled or observed have changed. */
+  onHandlers: () => void;
 }
 
-const WINDOW_ENTRIES = 10_000;
-const WINDOW_MS = 24 * 60 * 60 * 1000;
+interface Registration {
+  handler: Handler;
+  schema: StandardSchemaV1 | undefined;
+}
+
+class TimeoutError extends Error {}
 
 /**
- * Hands messages to handlers: in order, one at a time for each queue, acked after the handler has
- * resolved. It outlives connections, so that what a lost one leaves half-done is not done twice.
+ * Hands messages to handlers, and acks after the handler has resolved. It outlives connections, so
+ * that what a lost one leaves half-done is not done twice.
  */
 export class Dispatcher {
+  /** The other tabs, once there may be some. */
+  others: OtherTabs | undefined;
   readonly #options: DispatcherOptions;
-  readonly #handlers = new Map<string, Handler>();
-  readonly #window: DedupeWindow;
+  readonly #handlers = new Map<string, Registration>();
+  readonly #observers = new Map<string, Set<Observer>>();
+  /** Messages that are being handled, so that one which comes again meanwhile joins. */
+  readonly #running = new Map<string, Promise<Ending | undefined>>();
   readonly #lanes: Record<Message['delivery'], Lane>;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
-    this.#window = new DedupeWindow(WINDOW_ENTRIES, WINDOW_MS, options.platform.now);
     const lane = (kind: Message['delivery']) =>
-      new Lane((delivery, isCurrent) => this.#process(delivery, kind, isCurrent));
+      new Lane({
+        platform: options.platform,
+        concurrency: options.concurrency,
+        process: (delivery, isCurrent, outdated) =>
+          this.#process(delivery, kind, isCurrent, outdated),
+      });
     this.#lanes = { queued: lane('queued'), live: lane('live') };
   }
 
   /** Replaces an older handler of the type. @returns an idempotent function that removes this one. */
-  handle(type: string, handler: Handler): () => void {
-    this.#handlers.set(type, handler);
+  handle(type: string, handler: Handler, schema: StandardSchemaV1 | undefined): () => void {
+    const registration = { handler, schema };
+    this.#handlers.set(type, registration);
+    this.#options.onHandlers();
     return () => {
-      if (this.#handlers.get(type) === handler) this.#handlers.delete(type);
+      if (this.#handlers.get(type) !== registration) return;
+      this.#handlers.delete(type);
+      this.#options.onHandlers();
+    };
+  }
+
+  /** @returns an idempotent function that removes the observer. */
+  observe(type: string, observer: Observer): () => void {
+    const observers = this.#observers.get(type) ?? new Set();
+    this.#observers.set(type, observers);
+    // Wrapped, so that the same function added twice is told twice and removed one by one.
+    const own: Observer = (message) => {
+      observer(message);
+    };
+    observers.add(own);
+    this.#options.onHandlers();
+    return () => {
+      if (observers.delete(own)) this.#options.onHandlers();
+    };
+  }
+
+  /** What other tabs have to know of this one. */
+  get interests(): { handled: string[]; observed: string[]; running: string[] } {
+    const observed = [...this.#observers].filter(([, { size }]) => size > 0);
+    return {
+      handled: [...this.#handlers.keys()],
+      observed: observed.map(([type]) => type),
+      running: [...this.#running.keys()],
     };
   }
 
@@ -60,48 +140,114 @@ export class Dispatcher {
     await Promise.all([this.#lanes.queued.idle(), this.#lanes.live.idle()]);
   }
 
+  /** Handles a message for the tab that has the connection. */
+  async runFor(parcel: Parcel): Promise<Ending | undefined> {
+    const registration = this.#find(typeOf(parcel));
+    if (registration === undefined) return undefined;
+    return this.#once(parcel, () => this.#runHere(parcel, registration, () => true));
+  }
+
+  /** Another tab has handled a message: it is not to be handled here, but may be looked at. */
+  noteEnded(id: string | undefined, ending: Ending, parcel: Parcel | undefined): void {
+    if (id !== undefined) this.#options.window.add(id, ending);
+    if (parcel !== undefined && ending === 'acked') void this.#show(parcel);
+  }
+
   async #process(
     delivery: Delivery,
     kind: Message['delivery'],
     isCurrent: () => boolean,
+    outdated: boolean,
   ): Promise<void> {
-    const id = delivery.properties.messageId;
-    const known = id === undefined ? undefined : this.#window.get(id);
-    const ending = known ?? (await this.#run(delivery, kind, isCurrent));
-    if (ending === undefined) return;
-    if (known === undefined && id !== undefined) this.#window.add(id, ending);
+    const { body, properties, redelivered } = delivery;
+    const parcel: Parcel = { kind, body, properties, redelivered };
+    const ending = await this.#once(parcel, () =>
+      outdated ? Promise.resolve('acked' as const) : this.#run(parcel, isCurrent),
+    );
+    // False when the connection is gone: the broker will hand it out again, and it is known then.
     if (ending === 'acked') delivery.ack();
-    else delivery.reject();
+    else if (ending === 'rejected') delivery.reject();
   }
 
-  /** Undefined when the connection went away between two attempts: the broker gives it out again. */
-  async #run(
-    delivery: Delivery,
-    kind: Message['delivery'],
+  /** Whatever way and however often a message comes, `run` runs once for it. */
+  #once(
+    parcel: Parcel,
+    run: () => Promise<Ending | undefined>,
+  ): Promise<Ending | undefined> | Ending {
+    const { window } = this.#options;
+    const id = parcel.properties.messageId;
+    if (id === undefined) return run();
+    const known = window.get(id) ?? this.#running.get(id);
+    if (known !== undefined) return known;
+    const running = run().then((ending) => {
+      this.#running.delete(id);
+      // Before the ack: if that is lost, the message comes again.
+      if (ending !== undefined) window.add(id, ending);
+      return ending;
+    });
+    this.#running.set(id, running);
+    return running;
+  }
+
+  /** Undefined when the connection went away before it was done: the broker gives it out again. */
+  async #run(parcel: Parcel, isCurrent: () => boolean): Promise<Ending | undefined> {
+    const type = typeOf(parcel);
+    for (;;) {
+      const exact = this.#handlers.get(type);
+      const any = this.#handlers.get('*');
+      const here = exact ?? any;
+      const away =
+        this.others?.run(parcel, 'message') ??
+        (exact === undefined ? this.others?.run(parcel, 'type') : undefined) ??
+        (here === undefined ? this.others?.run(parcel, 'any') : undefined);
+      if (away === undefined) {
+        return here === undefined ? this.#refuse(parcel) : this.#runHere(parcel, here, isCurrent);
+      }
+      const ending = await away;
+      // Undefined: that tab was closed before it was done.
+      if (ending !== undefined || !isCurrent()) return ending;
+    }
+  }
+
+  async #refuse(parcel: Parcel): Promise<Ending> {
+    const message = await this.#decode(parcel, undefined);
+    if (message !== undefined) this.#options.onUnhandled(message);
+    return 'rejected';
+  }
+
+  #find(type: string): Registration | undefined {
+    return this.#handlers.get(type) ?? this.#handlers.get('*');
+  }
+
+  async #runHere(
+    parcel: Parcel,
+    { schema, handler }: Registration,
     isCurrent: () => boolean,
   ): Promise<Ending | undefined> {
-    const { attempts, onError, onUnhandled } = this.#options;
-    let message: Message;
-    try {
-      message = decode(delivery, kind);
-    } catch (error) {
-      const why = 'A message is not what its content type says; it was rejected.';
-      onError(new WarrenError('undecodable', why, { cause: error }), undefined);
-      return 'rejected';
-    }
-    const handler = this.#handlers.get(message.type) ?? this.#handlers.get('*');
-    if (handler === undefined) {
-      onUnhandled(message);
-      return 'rejected';
-    }
+    const message = await this.#decode(parcel, schema);
+    const ending =
+      message === undefined ? 'rejected' : await this.#attempt(message, handler, isCurrent);
+    if (ending === undefined) return undefined;
+    this.others?.tellEnded(parcel, ending);
+    if (ending === 'acked') void this.#show(parcel);
+    return ending;
+  }
+
+  async #attempt(
+    message: Message,
+    handler: Handler,
+    isCurrent: () => boolean,
+  ): Promise<Ending | undefined> {
+    const { attempts, onError } = this.#options;
     for (let attempt = 1; ; attempt++) {
       try {
-        await handler(message);
+        await this.#call(handler, message, attempt);
         return 'acked';
       } catch (error) {
         if (attempt >= attempts) {
+          const code = error instanceof TimeoutError ? 'handler_timeout' : 'handler_failed';
           const why = `The handler of "${message.type}" failed ${String(attempts)} times; the message was rejected.`;
-          onError(new WarrenError('handler_failed', why, { cause: error }), message);
+          onError(new WarrenError(code, why, { cause: error }), message);
           return 'rejected';
         }
       }
@@ -110,56 +256,66 @@ export class Dispatcher {
     }
   }
 
-  /** Between half and all of a delay that doubles, so that many devices do not fail in step. */
-  #pause(attempt: number): Promise<void> {
-    const { platform, retryDelayMs } = this.#options;
-    const delayMs = retryDelayMs * 2 ** (attempt - 1) * (0.5 + platform.random() / 2);
-    return new Promise((resolve) => {
-      platform.setTimer(resolve, delayMs);
-    });
-  }
-}
-
-/** One queue's messages, one after the other, whichever connection they come by. */
-class Lane {
-  #pending: Delivery[] = [];
-  #next = 0;
-  #generation = 0;
-  #running: Promise<void> | undefined;
-  readonly #process: (delivery: Delivery, isCurrent: () => boolean) => Promise<void>;
-
-  constructor(process: (delivery: Delivery, isCurrent: () => boolean) => Promise<void>) {
-    this.#process = process;
-  }
-
-  push(delivery: Delivery): void {
-    this.#pending.push(delivery);
-    this.#running ??= this.#drain();
-  }
-
-  discard(): void {
-    this.#pending = [];
-    this.#next = 0;
-    this.#generation++;
-  }
-
-  async idle(): Promise<void> {
-    await this.#running;
-  }
-
-  async #drain(): Promise<void> {
-    for (;;) {
-      const delivery = this.#pending[this.#next];
-      if (delivery === undefined) break;
-      this.#next++;
-      // An index instead of shift(), which moves all others each time.
-      if (this.#next >= this.#pending.length) {
-        this.#pending = [];
-        this.#next = 0;
-      }
-      const generation = this.#generation;
-      await this.#process(delivery, () => this.#generation === generation);
+  async #call(handler: Handler, message: Message, attempt: number): Promise<void> {
+    const { platform, handlerTimeoutMs } = this.#options;
+    const controller = new AbortController();
+    const result = handler(message, { signal: controller.signal, attempt });
+    if (handlerTimeoutMs === 0 || !isThenable(result)) {
+      await result;
+      return;
     }
-    this.#running = undefined;
+    const timer = delay(platform, handlerTimeoutMs);
+    const late = timer.done.then(() => {
+      controller.abort();
+      throw new TimeoutError(`It took longer than ${String(handlerTimeoutMs)} ms.`);
+    });
+    try {
+      await Promise.race([result, late]);
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  /** Between half and all of a delay that doubles, so that many devices do not fail in step. */
+  #pause(attempt: number): Promise<undefined> {
+    const { platform, retryDelayMs } = this.#options;
+    return delay(platform, retryDelayMs * 2 ** (attempt - 1) * (0.5 + platform.random() / 2)).done;
+  }
+
+  /** Undefined when it is not what it says, which is told. */
+  async #decode(
+    parcel: Parcel,
+    schema: StandardSchemaV1 | undefined,
+  ): Promise<Message | undefined> {
+    try {
+      const message = await decode(parcel, this.#options.decode());
+      if (schema === undefined) return message;
+      const result = await schema['~standard'].validate(message.data);
+      if (result.issues === undefined) return { ...message, data: result.value };
+      throw new Error(result.issues.map(({ message: issue }) => issue).join('; '));
+    } catch (error) {
+      const why = `A message of type "${typeOf(parcel)}" is not what its content type or schema says; it was rejected.`;
+      this.#options.onError(new WarrenError('undecodable', why, { cause: error }), undefined);
+      return undefined;
+    }
+  }
+
+  async #show(parcel: Parcel): Promise<void> {
+    const observers = ['*', typeOf(parcel)].flatMap((type) => [
+      ...(this.#observers.get(type) ?? []),
+    ]);
+    if (observers.length === 0) return;
+    const message = await this.#decode(parcel, undefined);
+    if (message === undefined) return;
+    for (const observer of observers) {
+      try {
+        observer(message);
+      } catch (error) {
+        throwLater(error);
+      }
+    }
   }
 }
+
+const isThenable = (value: unknown): boolean =>
+  typeof (value as PromiseLike<unknown> | null)?.then === 'function';

@@ -23,10 +23,15 @@ export class Emitter<Events extends object> {
       try {
         listener(event);
       } catch (error) {
-        setTimeout(() => {
-          throw error;
-        }, 0);
+        throwLater(error);
       }
     }
   }
+}
+
+/** Reports what a function of the application threw like any uncaught error, and lets the rest go on. */
+export function throwLater(error: unknown): void {
+  setTimeout(() => {
+    throw error;
+  }, 0);
 }

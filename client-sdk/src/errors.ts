@@ -1,6 +1,7 @@
 /**
  * Errors that end in the state `failed`; trying again by itself would not help.
- * - `logged_out`: `getToken` returned null. Start again after the next login.
+ * - `logged_out`: `getToken` returned null, or another tab has logged out. Start again after the next
+ *   login.
  * - `unauthorized`: the server refused the user's token twice, or `getToken` threw an
  *   {@link UnauthorizedError}. Let the user log in again.
  * - `user_mismatch`: the token belongs to another user than `userId`. Give `getClient` the right one.
@@ -29,8 +30,14 @@ export type TerminalCode =
  * - `token_unavailable`: `getToken` threw or took too long. - `connection_failed`, `connection_lost`:
  *   the broker could not be reached, or was lost. - `consumer_cancelled`: the queue was deleted.
  * - `handler_failed`: a handler threw on its last attempt; the message was rejected.
- * - `undecodable`: a body was not what its content type says; the message was rejected.
+ * - `handler_timeout`: a handler took longer than `handlerTimeoutMs` on its last attempt; the message
+ *   was rejected.
+ * - `undecodable`: a body was not what its content type or its schema says; the message was rejected.
  * - `unhandled`: a message of a type that nobody handles; it was rejected.
+ * - `storage_unavailable`: what was handled cannot be kept in `storage`; it is remembered as long as
+ *   the page lasts.
+ * - `tabs_unsupported`: tabs cannot share a connection here, because Web Locks or BroadcastChannel is
+ *   missing: the newest tab has the device. Serve the page by https.
  */
 export type PassingCode =
   | 'api_unreachable'
@@ -40,18 +47,33 @@ export type PassingCode =
   | 'connection_lost'
   | 'consumer_cancelled'
   | 'handler_failed'
+  | 'handler_timeout'
   | 'undecodable'
-  | 'unhandled';
+  | 'unhandled'
+  | 'storage_unavailable'
+  | 'tabs_unsupported';
+
+/**
+ * Why there is no connection although the application wants one and nothing has failed.
+ * - `background`: the app is in the background, and the option `background` says not to stay.
+ * - `frozen`: the app is suspended: a frozen page, one in the back/forward cache, a sleeping machine.
+ * - `offline`: the device says that it has no network. It is tried all the same, at `retryAt`.
+ * - `follower`: another tab has the connection, and shares it.
+ */
+export type PauseCode = 'background' | 'frozen' | 'offline' | 'follower';
 
 /**
  * Errors in how the SDK is used, thrown at once.
  * - `invalid_options`: an option is missing or wrong; the message says which.
  * - `conflicting_options`: `getClient` was called before for the same user and device with another
- *   value. - `not_started`, `stopped`: `ready()` without `start()`, or after `stop()`.
+ *   value. - `not_started`, `stopped`: `ready()` without `start()`, or after `stop()`; `start()` after
+ *   `logout()`. - `logout_incomplete`: `logout()` has cleared everything here, but the server could not
+ *   be told; the device's queue goes on collecting until the server removes it.
  */
-export type UsageCode = 'invalid_options' | 'conflicting_options' | 'not_started' | 'stopped';
+export type UsageCode =
+  'invalid_options' | 'conflicting_options' | 'not_started' | 'stopped' | 'logout_incomplete';
 
-export type WarrenErrorCode = TerminalCode | PassingCode | UsageCode;
+export type WarrenErrorCode = TerminalCode | PassingCode | PauseCode | UsageCode;
 
 /** Every error of the SDK. Its message says what happened; it never holds a token or a payload. */
 export class WarrenError<Code extends WarrenErrorCode = WarrenErrorCode> extends Error {

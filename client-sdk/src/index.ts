@@ -10,15 +10,27 @@ export {
   UnauthorizedError,
   WarrenError,
   type PassingCode,
+  type PauseCode,
   type TerminalCode,
   type UsageCode,
   type WarrenErrorCode,
 } from './errors.js';
-export type { Message } from './message.js';
+export type { HandlerContext } from './dispatcher.js';
+export type { Background } from './lifecycle.js';
+export type { Decode, Message } from './message.js';
 export type { ClientOptions } from './options.js';
-export type { ClientStorage, Platform } from './platform.js';
+export { browser } from './platform/browser.js';
+export { electron, type PowerMonitor } from './platform/electron.js';
+export { node, type NodeOptions } from './platform/node.js';
+export type {
+  ClientStorage,
+  LifecycleSignal,
+  Phase,
+  Platform,
+  TabChannel,
+} from './platform/platform.js';
 export type { GetToken, TokenReason } from './session.js';
-export type { Snapshot, State, StateChange } from './state.js';
+export type { Role, Snapshot, State, StateChange } from './state.js';
 export { stomp, type StompOptions } from './stomp.js';
 export {
   TransportError,

@@ -1,4 +1,21 @@
-import type { Delivery } from './transport.js';
+import type { Delivery, DeliveryProperties } from './transport.js';
+import { installTextCodec } from './utf8.js';
+
+/**
+ * Turns a body into the message's data, for formats other than JSON, text and bytes, or for bodies that
+ * are encrypted. `fallback` does what is done without it. What it throws rejects the message
+ * (`undecodable`). It may be called in several tabs for one message, and must not change the body.
+ */
+export type Decode = (
+  body: Uint8Array,
+  properties: DeliveryProperties,
+  fallback: () => unknown,
+) => unknown;
+
+/** A delivery without its connection, as another tab can get it. */
+export interface Parcel extends Pick<Delivery, 'body' | 'properties' | 'redelivered'> {
+  kind: Message['delivery'];
+}
 
 /** What a handler gets. */
 export interface Message<Data = unknown> {
@@ -22,16 +39,21 @@ const DEFAULT_TYPE = 'message';
 
 const JSON_TYPE = /^application\/([\w.-]+\+)?json\b/i;
 
+export const typeOf = ({ properties }: Pick<Delivery, 'properties'>): string =>
+  properties.type ?? DEFAULT_TYPE;
+
 /** @throws when the body is not what its content type says. */
-export function decode(delivery: Delivery, kind: Message['delivery']): Message {
-  const { messageId, type, timestamp, correlationId, contentType, headers } = delivery.properties;
+export async function decode(parcel: Parcel, hook: Decode | undefined): Promise<Message> {
+  const { body, properties, kind, redelivered } = parcel;
+  const { messageId, timestamp, correlationId, contentType, headers } = properties;
+  const fallback = (): unknown => decodeBody(body, contentType);
   return {
     id: messageId,
-    type: type ?? DEFAULT_TYPE,
-    data: decodeBody(delivery.body, contentType),
+    type: typeOf(parcel),
+    data: hook === undefined ? fallback() : await hook(body, properties, fallback),
     timestamp: timestamp === undefined ? undefined : new Date(timestamp),
     delivery: kind,
-    redelivered: delivery.redelivered,
+    redelivered,
     correlationId,
     headers,
   };
@@ -41,6 +63,7 @@ let decoder: TextDecoder | undefined;
 
 function toText(body: Uint8Array): string {
   // Made when first needed: React Native's Hermes has none in older versions, until it is polyfilled.
+  if (decoder === undefined) installTextCodec();
   decoder ??= new TextDecoder('utf-8', { fatal: true });
   return decoder.decode(body);
 }

@@ -1,30 +1,59 @@
 import { WarrenError } from './errors.js';
-import { defaultPlatform, type ClientStorage, type Platform } from './platform.js';
+import type { Background } from './lifecycle.js';
+import type { Decode } from './message.js';
+import { browser } from './platform/browser.js';
+import type { ClientStorage, Platform } from './platform/platform.js';
 import type { GetToken } from './session.js';
 import { stomp } from './stomp.js';
 import type { Transport } from './transport.js';
 
 export interface ClientOptions {
-  /** Where Warren's routes are: `https://api.example.com/warren`. */
+  /** Where Warren's routes are: `https://api.example.com/warren`. Required. */
   apiUrl: string;
-  /** Who is logged in. A token of somebody else ends in `failed` (`user_mismatch`). */
+  /** Who is logged in. A token of somebody else ends in `failed` (`user_mismatch`). Required. */
   userId: string;
+  /** Gives the user's JWT for each attempt that needs one; see {@link GetToken}. Required. */
   getToken: GetToken;
   /**
    * Names this installation, 1 to 256 bytes. Default: an id that the SDK makes and keeps in
    * `storage`; without storage one that lasts as long as the page. Required in Node.
    */
   deviceId?: string;
-  /** Keeps the device's id. Default: `localStorage` where there is one. */
+  /** Keeps the device's id and what was handled. Default: `localStorage` where there is one. */
   storage?: ClientStorage;
   /** Default: {@link stomp}. In Node: `amqp()` from `@warren/client/amqp`. */
   transport?: Transport;
-  /** Replaces parts of the environment. Default: the environment's own. */
+  /** Replaces parts of the environment. Default: {@link browser}, which fits Node too. */
   platform?: Partial<Platform>;
+  /** What becomes of the connection in the background. Default: `'keep'`; in React Native `'disconnect'`. */
+  background?: Background;
+  /**
+   * How many messages of each queue are handled at once. Default 1: in the sender's order. With more,
+   * handlers overlap and nothing is promised of their order.
+   */
+  concurrency?: number;
+  /**
+   * How many messages of each queue the broker sends ahead of the acks. Default, and at most: what the
+   * server grants (50). Fewer suit handlers that take long.
+   */
+  prefetch?: number;
+  /**
+   * Where the ids of handled messages are remembered: in `'storage'`, across starts of the app, the last
+   * 1,000; in `'memory'`, as long as the page lasts, 10,000. Both for 24 hours. Default: `'storage'`
+   * where there is one.
+   */
+  dedupe?: 'storage' | 'memory';
+  /** Reads bodies in a format of your own; see {@link Decode}. Default: JSON, text, bytes. */
+  decode?: Decode;
   /** How often a failing handler is called in all before its message is rejected. Default 3. */
   handlerAttempts?: number;
   /** Before the second attempt, in milliseconds; it doubles. Default 500. */
   handlerRetryDelayMs?: number;
+  /**
+   * How long one call of a handler may take, in milliseconds; then it counts as failed and the signal
+   * in its context aborts. Default 300,000; 0: no limit, and a handler that never ends blocks its queue.
+   */
+  handlerTimeoutMs?: number;
   /** How long `stop()` and a renewal wait for a running handler, in milliseconds. Default 5,000. */
   drainMs?: number;
   /** Before the first new attempt, in milliseconds, at most; it doubles. Default 500. */
@@ -35,35 +64,91 @@ export interface ClientOptions {
   timeoutMs?: number;
 }
 
-export type ResolvedOptions = Required<Omit<ClientOptions, 'storage' | 'platform'>> & {
+export type ResolvedOptions = Required<Omit<ClientOptions, 'storage' | 'platform' | 'decode'>> & {
   platform: Platform;
+  /** Names this device on this machine: for the registry, the tabs and what is kept. */
+  key: string;
+  /** Where the device's id is kept; undefined when the application names the device. */
+  deviceKey: string | undefined;
 };
+
+/** Options that a second `getClient` may not change, since they are at work already. */
+export const FIXED_OPTIONS = [
+  'background',
+  'concurrency',
+  'prefetch',
+  'dedupe',
+  'handlerAttempts',
+  'handlerRetryDelayMs',
+  'handlerTimeoutMs',
+  'drainMs',
+  'backoffBaseMs',
+  'backoffMaxMs',
+  'timeoutMs',
+] as const;
 
 /** Checks the options once. @throws {WarrenError} `invalid_options` */
 export function resolveOptions(options: ClientOptions): ResolvedOptions {
-  const platform: Platform = { ...defaultPlatform(), ...options.platform };
+  const platform: Platform = { ...browser(), ...options.platform };
   const storage = options.storage ?? platform.storage;
   const apiUrl = checkText('apiUrl', options.apiUrl).replace(/\/+$/, '');
   if (!/^https?:\/\//.test(apiUrl)) throw invalid('apiUrl must begin with http:// or https://.');
   const userId = checkText('userId', options.userId);
   if (typeof options.getToken !== 'function') throw invalid('getToken must be a function.');
+  const deviceKey =
+    options.deviceId === undefined ? `warren:device:${apiUrl}:${userId}` : undefined;
+  const deviceId =
+    deviceKey === undefined
+      ? checkText('deviceId', options.deviceId)
+      : findDeviceId(storage, platform, deviceKey);
+  const numbers = Object.entries(NUMBERS).map(([name, [byDefault, least]]) => [
+    name,
+    checkNumber(name, options[name as NumberOption] ?? byDefault, least),
+  ]);
   return {
     apiUrl,
     userId,
+    deviceId,
+    deviceKey,
+    key: `warren:${JSON.stringify([apiUrl, userId, deviceId])}`,
     getToken: options.getToken,
-    deviceId:
-      options.deviceId === undefined
-        ? findDeviceId(storage, platform, `warren:device:${apiUrl}:${userId}`)
-        : checkText('deviceId', options.deviceId),
     transport: options.transport ?? stomp(),
     platform: { ...platform, storage },
-    handlerAttempts: checkNumber('handlerAttempts', options.handlerAttempts ?? 3, 1),
-    handlerRetryDelayMs: checkNumber('handlerRetryDelayMs', options.handlerRetryDelayMs ?? 500, 0),
-    drainMs: checkNumber('drainMs', options.drainMs ?? 5000, 0),
-    backoffBaseMs: checkNumber('backoffBaseMs', options.backoffBaseMs ?? 500, 1),
-    backoffMaxMs: checkNumber('backoffMaxMs', options.backoffMaxMs ?? 30_000, 1),
-    timeoutMs: checkNumber('timeoutMs', options.timeoutMs ?? 10_000, 1),
+    background: checkBackground(options.background ?? platform.background),
+    dedupe: checkDedupe(options.dedupe ?? 'storage'),
+    ...(Object.fromEntries(numbers) as Record<NumberOption, number>),
   };
+}
+
+/** Each with its default and the least that makes sense. */
+const NUMBERS = {
+  concurrency: [1, 1],
+  prefetch: [65_535, 1],
+  handlerAttempts: [3, 1],
+  handlerRetryDelayMs: [500, 0],
+  handlerTimeoutMs: [300_000, 0],
+  drainMs: [5000, 0],
+  backoffBaseMs: [500, 1],
+  backoffMaxMs: [30_000, 1],
+  timeoutMs: [10_000, 1],
+} as const;
+type NumberOption = keyof typeof NUMBERS;
+
+function checkBackground(value: Background): Background {
+  if (
+    value === 'disconnect' ||
+    value === 'keep' ||
+    (value as Partial<typeof value>).graceMs !== undefined
+  ) {
+    if (typeof value === 'object') checkNumber('background.graceMs', value.graceMs, 0);
+    return value;
+  }
+  throw invalid("background must be 'disconnect', 'keep' or { graceMs }.");
+}
+
+function checkDedupe(value: 'storage' | 'memory'): 'storage' | 'memory' {
+  if (['storage', 'memory'].includes(value)) return value;
+  throw invalid("dedupe must be 'storage' or 'memory'.");
 }
 
 /**
@@ -79,7 +164,8 @@ function findDeviceId(storage: ClientStorage | undefined, platform: Platform, ke
     if (kept != null && kept !== '') return kept;
     const made = newId(platform.random);
     storage?.setItem(key, made);
-    return made;
+    // Another tab may have written its own at the same moment.
+    return storage?.getItem(key) ?? made;
   } catch {
     // A full or forbidden storage: the id lasts as long as the page.
     return newId(platform.random);

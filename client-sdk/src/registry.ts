@@ -2,11 +2,6 @@ import type { Client, EventMap } from './client.js';
 import { WarrenError } from './errors.js';
 
 type AnyClient = Client<EventMap>;
-interface Identity {
-  apiUrl: string;
-  userId: string;
-  deviceId: string;
-}
 
 // On the global object and under a registered symbol, so that two copies of this module in one
 // process (two bundles, a hot reload) share it: two clients would fight for one queue.
@@ -21,13 +16,9 @@ function registry(): Map<string, AnyClient> {
   return made;
 }
 
-const keyOf = ({ apiUrl, userId, deviceId }: Identity): string =>
-  JSON.stringify([apiUrl, userId, deviceId]);
-
 /** The client of this device, or the one that `make` makes. */
-export function findOrAdd(identity: Identity, make: () => AnyClient): AnyClient {
+export function findOrAdd(key: string, make: () => AnyClient): AnyClient {
   const clients = registry();
-  const key = keyOf(identity);
   const client = clients.get(key) ?? make();
   clients.set(key, client);
   return client;
@@ -37,9 +28,8 @@ export function findOrAdd(identity: Identity, make: () => AnyClient): AnyClient 
  * Takes a client that was stopped in again.
  * @throws {WarrenError} `conflicting_options`
  */
-export function claim(identity: Identity, client: unknown): void {
+export function claim(key: string, client: unknown): void {
   const clients = registry();
-  const key = keyOf(identity);
   const known = clients.get(key);
   if (known !== undefined && known !== client) {
     throw new WarrenError(
@@ -51,7 +41,6 @@ export function claim(identity: Identity, client: unknown): void {
 }
 
 /** Lets a client that was stopped go, so that it can be collected. */
-export function release(identity: Identity, client: unknown): void {
-  const key = keyOf(identity);
+export function release(key: string, client: unknown): void {
   if (registry().get(key) === client) registry().delete(key);
 }

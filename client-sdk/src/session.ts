@@ -1,15 +1,16 @@
 import type { SessionGrant } from '@warren/protocol';
 import { TerminalError, UnauthorizedError, WarrenError, type TerminalCode } from './errors.js';
-import type { Platform } from './platform.js';
+import type { Platform } from './platform/platform.js';
+import { follow } from './timing.js';
 
 /** Sent with each request, so that a server can turn away an SDK that it no longer speaks with. */
 const PROTOCOL_VERSION = '1';
 
 /**
  * Why a token is asked for: `connect` for any attempt; `unauthorized` when the server has just
- * refused one, so that a cached one must not be given again.
+ * refused one, so that a cached one must not be given again; `logout` for the last request.
  */
-export type TokenReason = 'connect' | 'unauthorized';
+export type TokenReason = 'connect' | 'unauthorized' | 'logout';
 
 /**
  * Gives the user's JWT, from the application's own login. Null: nobody is logged in; the client ends
@@ -45,15 +46,10 @@ export class UnavailableError extends WarrenError {
 export class SessionApi {
   readonly #options: SessionApiOptions;
   /** Known from the first grant on: naming it renews, leaving it out takes the device over. */
-  #sessionId: string | undefined;
+  sessionId: string | undefined;
 
   constructor(options: SessionApiOptions) {
     this.#options = options;
-  }
-
-  /** Forgets the session, so that the next one takes the device over. */
-  reset(): void {
-    this.#sessionId = undefined;
   }
 
   /**
@@ -78,24 +74,38 @@ export class SessionApi {
       const why = 'The token belongs to another user than the client was made for.';
       throw new TerminalError('user_mismatch', why);
     }
-    this.#sessionId = grant.sessionId;
+    this.sessionId = grant.sessionId;
     return grant;
+  }
+
+  /**
+   * Deletes the device's session with its queues.
+   * @throws {WarrenError}
+   */
+  async end(signal: AbortSignal): Promise<void> {
+    const reply = await this.#request('logout', signal);
+    // Gone already is as good.
+    if (!reply.ok && reply.status !== 404) throw toError(reply);
   }
 
   async #request(reason: TokenReason, signal: AbortSignal): Promise<Reply> {
     const { apiUrl, deviceId, platform, timeoutMs } = this.#options;
     const token = await this.#token(reason, signal);
-    const body = { deviceId, ...(this.#sessionId !== undefined && { sessionId: this.#sessionId }) };
+    const { sessionId } = this;
     const attempt = withTimeout(platform, signal, timeoutMs);
+    const ends = reason === 'logout';
+    const path = ends ? `/${encodeURIComponent(deviceId)}` : '';
     try {
-      const response = await platform.fetch(`${apiUrl}/v1/sessions`, {
-        method: 'POST',
+      const response = await platform.fetch(`${apiUrl}/v1/sessions${path}`, {
+        method: ends ? 'DELETE' : 'POST',
         headers: {
           authorization: `Bearer ${token}`,
           'content-type': 'application/json',
           'warren-protocol': PROTOCOL_VERSION,
         },
-        body: JSON.stringify(body),
+        ...(!ends && {
+          body: JSON.stringify({ deviceId, ...(sessionId !== undefined && { sessionId }) }),
+        }),
         signal: attempt.signal,
       });
       const { ok, status, headers } = response;
@@ -168,20 +178,15 @@ async function readJson(response: Response): Promise<unknown> {
   }
 }
 
-/** A signal that aborts with `signal` or after a time; AbortSignal.any is too new for many browsers. */
+/** A signal that aborts with `signal` or after a time. */
 function withTimeout(platform: Platform, signal: AbortSignal, ms: number) {
-  const controller = new AbortController();
-  const abort = (): void => {
-    controller.abort();
-  };
-  if (signal.aborted) abort();
-  signal.addEventListener('abort', abort, { once: true });
-  const timer = platform.setTimer(abort, ms);
+  const attempt = follow(signal);
+  const timer = platform.setTimer(attempt.abort, ms);
   return {
-    signal: controller.signal,
+    signal: attempt.signal,
     end: (): void => {
       platform.clearTimer(timer);
-      signal.removeEventListener('abort', abort);
+      attempt.release();
     },
   };
 }

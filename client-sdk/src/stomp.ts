@@ -1,5 +1,6 @@
-import { Client, type IFrame, type IMessage, type StompHeaders } from '@stomp/stompjs';
+import { Parser } from '@stomp/stompjs';
 import {
+  HEARTBEAT_MS,
   TransportError,
   type ConnectOptions,
   type Delivery,
@@ -7,82 +8,248 @@ import {
   type Transport,
   type TransportConnection,
 } from './transport.js';
+import { installTextCodec } from './utf8.js';
 
-const HEARTBEAT_MS = 10_000;
-const SUBPROTOCOLS = ['v12.stomp', 'v11.stomp'];
+const SUBPROTOCOLS = ['v12.stomp'];
+const SOCKET_OPEN = 1;
 
 export interface StompOptions {
   /** Makes the socket. Default: the environment's `WebSocket`. Node has none before version 22. */
   createWebSocket?: (url: string, protocols: string[]) => WebSocket;
   /**
    * Sends frames as binary. React Native cuts text frames at the NUL byte that ends each of them.
-   * Default false.
+   * Default: true there, else false.
    */
   binaryFrames?: boolean;
 }
 
-/** STOMP over WebSocket: for browsers and React Native. */
+/** STOMP 1.2 over WebSocket: for browsers and React Native. */
 export function stomp(options: StompOptions = {}): Transport {
-  return { name: 'stomp', connect: (target) => connect(target, options) };
+  return {
+    name: 'stomp',
+    // In a function that is async, so that a throw becomes a rejection.
+    connect: async (target) => new StompConnection(target, options).connected,
+  };
+}
+
+type Headers = Partial<Record<string, string>>;
+interface Frame {
+  command: string;
+  headers: Headers;
+  body: Uint8Array;
 }
 
 let connections = 0;
 
-function connect(target: ConnectOptions, options: StompOptions): Promise<TransportConnection> {
-  return new Promise((resolve, reject) => {
-    const { binaryFrames = false } = options;
-    const socket = openSocket(target.url, options);
-    // Until stompjs sets its own: in Node an error that nobody listens to ends the process.
+/**
+ * One session on one socket. Frames are read by @stomp/stompjs, whose own client is not used: it has no
+ * error that ends a retry, hides the socket's death behind timers that a hidden page slows down, and
+ * weighs four times as much.
+ */
+class StompConnection implements TransportConnection {
+  readonly connected: Promise<StompConnection>;
+  readonly ended: Promise<TransportError>;
+  readonly #socket: WebSocket;
+  readonly #options: StompOptions;
+  readonly #target: ConnectOptions;
+  // In every subscription's id: the broker does not tell an ack of an older connection apart.
+  readonly #number = ++connections;
+  readonly #receipts = new Map<string, () => void>();
+  readonly #consumers = new Map<string, (delivery: Delivery) => void>();
+  #open = false;
+  #opened: () => void = () => undefined;
+  #end: (error: TransportError) => void = () => undefined;
+  #timer: ReturnType<typeof setInterval>;
+  #heardAt = Date.now();
+  #sentAt = 0;
+  /** False: the broker sends no heartbeats, so that its silence says nothing. */
+  #isHeard = false;
+
+  constructor(target: ConnectOptions, options: StompOptions) {
+    installTextCodec();
+    this.#target = target;
+    this.#options = options;
+    this.#socket = openSocket(target.url, options);
+    this.#timer = setTimeout(() => {
+      this.#finish(new TransportError('lost', 'The broker did not answer in time.'));
+    }, target.timeoutMs);
+    this.ended = new Promise((resolve) => (this.#end = resolve));
+    this.connected = new Promise((resolve, reject) => {
+      this.#opened = () => {
+        resolve(this);
+      };
+      void this.ended.then(reject);
+    });
+    this.#listen();
+    target.signal.addEventListener('abort', this.#giveUp);
+    if (target.signal.aborted) this.#giveUp();
+  }
+
+  get isOpen(): boolean {
+    return this.#open && this.#socket.readyState === SOCKET_OPEN;
+  }
+
+  get lastHeardAt(): number {
+    return this.#isHeard ? this.#heardAt : Date.now();
+  }
+
+  consume(
+    queue: string,
+    prefetch: number,
+    onDelivery: (delivery: Delivery) => void,
+  ): Promise<void> {
+    const id = `${String(this.#number)}-${String(this.#consumers.size)}`;
+    this.#consumers.set(id, onDelivery);
+    // Not /queue/NAME, which declares. The receipt comes even when the broker refuses, but an ERROR
+    // comes first or follows, and ends all.
+    return this.#request('SUBSCRIBE', {
+      destination: `/amq/queue/${queue}`,
+      id,
+      ack: 'client-individual',
+      'prefetch-count': String(prefetch),
+    });
+  }
+
+  async close(timeoutMs: number): Promise<void> {
+    if (this.isOpen && timeoutMs > 0) {
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, timeoutMs);
+      });
+      // Whatever was acked before has arrived when the receipt comes.
+      await Promise.race([this.#request('DISCONNECT', {}).catch(() => undefined), late]);
+      clearTimeout(timer);
+    }
+    this.#finish(new TransportError('lost', 'The connection was closed.'));
+  }
+
+  #listen(): void {
+    const socket = this.#socket;
+    const parser = new Parser(
+      ({ command, headers, binaryBody }) => {
+        this.#receive({
+          command: command ?? '',
+          headers: toHeaders(headers),
+          body: binaryBody ?? new Uint8Array(),
+        });
+      },
+      () => undefined,
+    );
+    socket.binaryType = 'arraybuffer';
+    socket.onopen = () => {
+      const { login, token: passcode, vhost: host } = this.#target;
+      const beat = `${String(HEARTBEAT_MS)},${String(HEARTBEAT_MS)}`;
+      const version = { 'accept-version': '1.2', 'heart-beat': beat };
+      this.#send('CONNECT', { login, passcode, host, ...version });
+    };
+    socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      this.#heardAt = Date.now();
+      parser.parseChunk(data);
+      // A hidden page's timers run once a minute at worst; what the broker sends gets through.
+      this.#beat();
+    };
+    socket.onclose = () => {
+      this.#finish(new TransportError('lost', 'The connection was lost.'));
+    };
+    // In Node an error that nobody listens to ends the process.
     socket.onerror = () => undefined;
-    const client = new Client({
-      webSocketFactory: () => socket,
-      connectHeaders: { login: target.login, passcode: target.token, host: target.vhost },
-      // Retrying is the SDK's: stompjs knows neither jitter nor errors that end it.
-      reconnectDelay: 0,
-      connectionTimeout: target.timeoutMs,
-      heartbeatIncoming: HEARTBEAT_MS,
-      heartbeatOutgoing: HEARTBEAT_MS,
-      // A socket that lost its network waits long for a close that never comes.
-      discardWebsocketOnCommFailure: true,
-      forceBinaryWSFrames: binaryFrames,
-    });
-    let end: (error: TransportError) => void = () => undefined;
-    const ended = new Promise<TransportError>((resolveEnded) => {
-      end = resolveEnded;
-    });
-    const finish = (error: TransportError): void => {
-      target.signal.removeEventListener('abort', giveUp);
-      end(error);
-      // Too late to matter once it has been resolved.
-      reject(error);
-      void client.deactivate({ force: true });
-      // stompjs does not know of the socket before its own first turn.
-      socket.close();
-    };
-    const giveUp = (): void => {
-      finish(new TransportError('lost', 'The attempt was given up.'));
-    };
-    client.onStompError = (frame) => {
+  }
+
+  #receive(frame: Frame): void {
+    const { command, headers } = frame;
+    if (command === 'MESSAGE') {
+      this.#consumers.get(headers['subscription'] ?? '')?.(this.#toDelivery(frame));
+    } else if (command === 'RECEIPT') {
+      const id = headers['receipt-id'] ?? '';
+      this.#receipts.get(id)?.();
+      this.#receipts.delete(id);
+    } else if (command === 'CONNECTED') {
+      this.#start(headers);
+    } else if (command === 'ERROR') {
       // The broker does not always close the socket itself.
-      finish(fromErrorFrame(frame));
+      this.#finish(fromErrorFrame(frame));
+    }
+  }
+
+  #start(headers: Headers): void {
+    this.#target.signal.removeEventListener('abort', this.#giveUp);
+    clearTimeout(this.#timer);
+    this.#isHeard = Number(headers['heart-beat']?.split(',')[0] ?? 0) > 0;
+    this.#timer = setInterval(() => {
+      this.#beat();
+      // Late timers have no say: the wall clock has.
+      if (Date.now() - this.lastHeardAt > 2 * HEARTBEAT_MS) {
+        this.#finish(new TransportError('lost', 'The broker has gone silent.'));
+      }
+    }, HEARTBEAT_MS / 2);
+    this.#open = true;
+    this.#opened();
+  }
+
+  #beat(): void {
+    if (this.isOpen && Date.now() - this.#sentAt >= HEARTBEAT_MS * 0.45) this.#transmit('\n');
+  }
+
+  /** Resolves with the broker's receipt. @throws {TransportError} */
+  #request(command: string, headers: Headers): Promise<void> {
+    return new Promise((resolve, reject) => {
+      void this.ended.then(reject);
+      const receipt = `${command}-${String(this.#receipts.size)}`;
+      this.#receipts.set(receipt, resolve);
+      this.#send(command, { ...headers, receipt });
+    });
+  }
+
+  #send(command: string, headers: Headers): void {
+    // RabbitMQ, like STOMP 1.0, reads the headers of CONNECT as they are.
+    const escape = command === 'CONNECT' ? (value: string) => value : escapeValue;
+    const lines = Object.entries(headers).map(
+      ([name, value]) => `${name}:${escape(String(value))}\n`,
+    );
+    this.#transmit(`${command}\n${lines.join('')}\n\0`);
+  }
+
+  #transmit(text: string): void {
+    const { binaryFrames = isReactNative() } = this.#options;
+    this.#sentAt = Date.now();
+    this.#socket.send(binaryFrames ? new TextEncoder().encode(text) : text);
+  }
+
+  #toDelivery({ headers, body }: Frame): Delivery {
+    const settle = (command: string, more: Headers): boolean => {
+      if (this.isOpen) this.#send(command, { id: headers['ack'] ?? '', ...more });
+      return this.isOpen;
     };
-    client.onWebSocketClose = () => {
-      finish(new TransportError('lost', 'The connection was lost.'));
+    return {
+      body,
+      properties: toProperties(headers),
+      redelivered: headers['redelivered'] === 'true',
+      ack: () => settle('ACK', {}),
+      // Without requeue:false it would come again at once.
+      reject: () => settle('NACK', { requeue: 'false' }),
     };
-    client.onConnect = () => {
-      target.signal.removeEventListener('abort', giveUp);
-      resolve(new StompConnection(client, ended));
-    };
-    target.signal.addEventListener('abort', giveUp, { once: true });
-    if (target.signal.aborted) giveUp();
-    else client.activate();
-  });
+  }
+
+  readonly #giveUp = (): void => {
+    this.#finish(new TransportError('lost', 'The attempt was given up.'));
+  };
+
+  /** Idempotent: what comes second is too late to matter. */
+  #finish(error: TransportError): void {
+    this.#open = false;
+    clearInterval(this.#timer);
+    this.#target.signal.removeEventListener('abort', this.#giveUp);
+    // A socket that lost its network waits long for a close that never comes; nobody else has to.
+    this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.close();
+    this.#end(error);
+  }
 }
 
-/**
- * Made here and not by stompjs, which would let what the constructor throws go unhandled.
- * @throws {TransportError}
- */
+const isReactNative = (): boolean =>
+  (globalThis as Partial<typeof globalThis>).navigator?.product === 'ReactNative';
+
+/** @throws {TransportError} */
 function openSocket(url: string, { createWebSocket }: StompOptions): WebSocket {
   if (createWebSocket === undefined && !('WebSocket' in globalThis)) {
     const advice = 'use amqp(), or give stomp() a createWebSocket';
@@ -102,9 +269,9 @@ function openSocket(url: string, { createWebSocket }: StompOptions): WebSocket {
  * RabbitMQ's ERROR frames are told apart by their text alone. Before 3.10.14 Web-STOMP closes the
  * socket without one, so that a refusal looks like a lost network.
  */
-function fromErrorFrame(frame: IFrame): TransportError {
-  const summary = frame.headers['message'] ?? '';
-  const text = `${summary} ${frame.body}`.toLowerCase();
+function fromErrorFrame({ headers, body }: Frame): TransportError {
+  const summary = headers['message'] ?? '';
+  const text = `${summary} ${new TextDecoder().decode(body)}`.toLowerCase();
   if (/bad connect|access.refused|authentication/.test(text)) {
     return new TransportError('refused', `The broker refused the login: ${summary}`);
   }
@@ -114,91 +281,22 @@ function fromErrorFrame(frame: IFrame): TransportError {
   return new TransportError('lost', `The broker reported: ${summary}`);
 }
 
-class StompConnection implements TransportConnection {
-  readonly ended: Promise<TransportError>;
-  readonly #client: Client;
-  // In every subscription's id: the broker does not tell an ack of an older connection apart.
-  readonly #number = ++connections;
-  #queues = 0;
-  #open = true;
+const ESCAPES: Headers = { '\\': '\\\\', '\r': '\\r', '\n': '\\n', ':': '\\c' };
+const UNESCAPES: Headers = { r: '\r', n: '\n', c: ':' };
 
-  constructor(client: Client, ended: Promise<TransportError>) {
-    this.#client = client;
-    this.ended = ended;
-    void ended.then(() => {
-      this.#open = false;
-    });
-  }
+const escapeValue = (value: string): string =>
+  value.replace(/[\\\r\n:]/g, (character) => ESCAPES[character] ?? '');
 
-  get isOpen(): boolean {
-    return this.#open && this.#client.connected;
+/** Of a header that comes twice, the first counts (STOMP 1.2). */
+function toHeaders(pairs: string[][]): Headers {
+  const headers: Headers = {};
+  for (const [name = '', value = ''] of pairs) {
+    headers[name] ??= value.replace(/\\(.)/g, (_, code: string) => UNESCAPES[code] ?? code);
   }
-
-  consume(
-    queue: string,
-    prefetch: number,
-    onDelivery: (delivery: Delivery) => void,
-  ): Promise<void> {
-    return new Promise((resolve, reject) => {
-      void this.ended.then(reject);
-      const receipt = `subscribed-${String(this.#number)}-${String(++this.#queues)}`;
-      // Comes even when the broker refuses, but an ERROR comes first or follows, and ends all.
-      this.#client.watchForReceipt(receipt, () => {
-        resolve();
-      });
-      this.#client.subscribe(
-        // Not /queue/NAME, which declares.
-        `/amq/queue/${queue}`,
-        (message) => {
-          onDelivery(this.#toDelivery(message));
-        },
-        {
-          id: `${String(this.#number)}-${String(this.#queues)}`,
-          ack: 'client-individual',
-          'prefetch-count': String(prefetch),
-          receipt,
-        },
-      );
-    });
-  }
-
-  async close(timeoutMs: number): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs);
-    });
-    // Sends DISCONNECT and waits for its receipt: whatever was acked before has then arrived.
-    await Promise.race([this.#client.deactivate().catch(() => undefined), late]);
-    clearTimeout(timer);
-    this.#open = false;
-    void this.#client.deactivate({ force: true });
-  }
-
-  #toDelivery(message: IMessage): Delivery {
-    return {
-      body: message.binaryBody,
-      properties: toProperties(message.headers),
-      redelivered: message.headers['redelivered'] === 'true',
-      ack: () =>
-        this.#settle(() => {
-          message.ack();
-        }),
-      // Without requeue:false it would come again at once.
-      reject: () =>
-        this.#settle(() => {
-          message.nack({ requeue: 'false' });
-        }),
-    };
-  }
-
-  #settle(send: () => void): boolean {
-    if (!this.isOpen) return false;
-    send();
-    return true;
-  }
+  return headers;
 }
 
-function toProperties(headers: StompHeaders): DeliveryProperties {
+function toProperties(headers: Headers): DeliveryProperties {
   const properties: DeliveryProperties = { headers: {} };
   const messageId = headers['amqp-message-id'];
   const { type, timestamp } = headers;
@@ -210,8 +308,9 @@ function toProperties(headers: StompHeaders): DeliveryProperties {
   if (timestamp !== undefined) properties.timestamp = Number(timestamp) * 1000;
   if (correlationId !== undefined) properties.correlationId = correlationId;
   if (contentType !== undefined) properties.contentType = contentType;
-  for (const [name, value] of Object.entries(headers)) {
-    if (name.startsWith('x-')) properties.headers[name] = value;
+  for (const name in headers) {
+    const value = headers[name];
+    if (name.startsWith('x-') && value !== undefined) properties.headers[name] = value;
   }
   return properties;
 }

@@ -39,6 +39,9 @@ export class TransportError extends Error {
   }
 }
 
+/** Every transport asks the broker for a heartbeat this often, in milliseconds. */
+export const HEARTBEAT_MS = 10_000;
+
 export interface ConnectOptions {
   url: string;
   vhost: string;
@@ -55,6 +58,11 @@ export interface TransportConnection {
   /** Whether acks still reach the broker. */
   readonly isOpen: boolean;
   /**
+   * When the broker was last heard of, its heartbeats included, in milliseconds since 1970: whether a
+   * connection has outlived the device's sleep.
+   */
+  readonly lastHeardAt: number;
+  /**
    * Consumes a queue; every delivery is acked or rejected by its own methods.
    * @throws {TransportError}
    */
@@ -65,7 +73,10 @@ export interface TransportConnection {
   ) => Promise<void>;
   /** Hands the broker a fresh token, where the protocol can. */
   updateToken?: (token: string) => Promise<void>;
-  /** Lets what was acked reach the broker, and closes. Never rejects; ends within `timeoutMs`. */
+  /**
+   * Lets what was acked reach the broker, and closes. Never rejects; ends within `timeoutMs`; 0 closes
+   * before it returns, for an app that is about to be suspended.
+   */
   close: (timeoutMs: number) => Promise<void>;
 }
 

@@ -18,6 +18,7 @@ describe('docs/errors.md', () => {
     ['the publish helper', () => unionIn('server/src/publisher/errors.ts', 'PublishErrorCode')],
     ['the SDK, terminal', () => unionIn('client-sdk/src/errors.ts', 'TerminalCode')],
     ['the SDK, passing', () => unionIn('client-sdk/src/errors.ts', 'PassingCode')],
+    ['the SDK, pausing', () => unionIn('client-sdk/src/errors.ts', 'PauseCode')],
     ['the SDK, usage', () => unionIn('client-sdk/src/errors.ts', 'UsageCode')],
     ['the launcher', () => unionIn('rabbitmq/src/errors.ts', 'BrokerErrorCode')],
   ])('explains every code of %s', async (_what, codesOf) => {

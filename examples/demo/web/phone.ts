@@ -13,6 +13,7 @@ const STATES: Record<StateChange['current'], string> = {
   connecting: 'Connecting',
   connected: 'Connected',
   waiting: 'No connection',
+  paused: 'Asleep',
   closed: 'Off',
   failed: 'Signed out',
 };

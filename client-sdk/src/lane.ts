@@ -1,0 +1,104 @@
+import type { Platform } from './platform/platform.js';
+import type { Delivery } from './transport.js';
+
+export interface LaneOptions {
+  platform: Platform;
+  /** How many messages are handled at once. */
+  concurrency: number;
+  /**
+   * Handles one message. `isCurrent` tells whether its connection still is the one; `outdated` that a
+   * newer message with its collapse key waits, so that this one need not be handled.
+   */
+  process: (delivery: Delivery, isCurrent: () => boolean, outdated: boolean) => Promise<void>;
+}
+
+export const COLLAPSE_HEADER = 'x-warren-collapse-key';
+/**
+ * At the beginning of a connection, and after messages were passed over, newer ones are probably on
+ * their way from the broker: so long they are waited for …
+ */
+const COLLAPSE_WAIT_MS = 30;
+/** … but no longer than this in all, or a steady stream would never be handled. */
+const COLLAPSE_LIMIT_MS = 300;
+
+const collapseKeyOf = ({ properties }: Delivery): string | undefined =>
+  properties.headers[COLLAPSE_HEADER];
+
+/** One queue's messages, in their order, whichever connection they come by. */
+export class Lane {
+  readonly #options: LaneOptions;
+  #pending: Delivery[] = [];
+  #next = 0;
+  #generation = 0;
+  /** While the first messages of a connection come. */
+  #backlogUntil: number | undefined;
+  readonly #workers = new Set<Promise<void>>();
+  /** Of the messages that wait, the newest with each collapse key. */
+  readonly #newest = new Map<string, Delivery>();
+  /** Keys of which messages were just passed over, and until when newer ones are waited for. */
+  readonly #passedOver = new Map<string, number>();
+
+  constructor(options: LaneOptions) {
+    this.#options = options;
+  }
+
+  push(delivery: Delivery): void {
+    this.#pending.push(delivery);
+    this.#backlogUntil ??= this.#options.platform.now() + COLLAPSE_LIMIT_MS;
+    const key = collapseKeyOf(delivery);
+    if (key !== undefined) this.#newest.set(key, delivery);
+    if (this.#workers.size >= this.#options.concurrency) return;
+    const worker = this.#work().finally(() => this.#workers.delete(worker));
+    this.#workers.add(worker);
+  }
+
+  /** Forgets what has not begun. */
+  discard(): void {
+    this.#pending = [];
+    this.#next = 0;
+    this.#generation++;
+    this.#newest.clear();
+    this.#backlogUntil = undefined;
+  }
+
+  /** Resolves when nothing runs. */
+  async idle(): Promise<void> {
+    while (this.#workers.size > 0) await Promise.all(this.#workers);
+  }
+
+  async #work(): Promise<void> {
+    for (;;) {
+      const delivery = this.#pending[this.#next];
+      if (delivery === undefined) return;
+      this.#next++;
+      // An index instead of shift(), which moves all others each time.
+      if (this.#next >= this.#pending.length) {
+        this.#pending = [];
+        this.#next = 0;
+      }
+      const generation = this.#generation;
+      const isCurrent = (): boolean => this.#generation === generation;
+      const key = collapseKeyOf(delivery);
+      const outdated = key !== undefined && (await this.#isOutdated(delivery, key));
+      if (key !== undefined && !isCurrent()) continue;
+      await this.#options.process(delivery, isCurrent, outdated);
+    }
+  }
+
+  async #isOutdated(delivery: Delivery, key: string): Promise<boolean> {
+    const { platform } = this.#options;
+    const passedOverUntil = this.#passedOver.get(key);
+    const until = passedOverUntil ?? this.#backlogUntil ?? 0;
+    if (this.#newest.get(key) === delivery && platform.now() < until) {
+      await new Promise<void>((resolve) => platform.setTimer(resolve, COLLAPSE_WAIT_MS));
+    }
+    if (this.#newest.get(key) === delivery) {
+      this.#newest.delete(key);
+      this.#passedOver.delete(key);
+      return false;
+    }
+    if (passedOverUntil === undefined)
+      this.#passedOver.set(key, platform.now() + COLLAPSE_LIMIT_MS);
+    return true;
+  }
+}

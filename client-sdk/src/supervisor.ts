@@ -1,0 +1,196 @@
+import { Connector, pauseReason } from './connector.js';
+import type { DedupeWindow } from './dedupe.js';
+import type { Dispatcher } from './dispatcher.js';
+import { TerminalError, WarrenError, type PauseCode } from './errors.js';
+import { Lifecycle } from './lifecycle.js';
+import type { ResolvedOptions } from './options.js';
+import type { GetToken } from './session.js';
+import type { StateMachine } from './state.js';
+import { Tabs } from './tabs.js';
+
+export interface SupervisorOptions {
+  options: ResolvedOptions;
+  getToken: () => GetToken;
+  state: StateMachine;
+  dispatcher: Dispatcher;
+  window: DedupeWindow;
+  onError: (error: WarrenError) => void;
+}
+
+/**
+ * Decides when there is to be a connection: while the application wants one, its life allows for it,
+ * and no other tab has it. Everything that happens asks the same question again.
+ */
+export class Supervisor {
+  readonly #parts: SupervisorOptions;
+  readonly #connector: Connector;
+  readonly #lifecycle: Lifecycle;
+  readonly #tabs: Tabs | undefined;
+  #wanted = false;
+
+  constructor(parts: SupervisorOptions) {
+    this.#parts = parts;
+    const { options, getToken, state, dispatcher, onError } = parts;
+    this.#connector = new Connector({ ...options, getToken }, state, dispatcher, {
+      onError,
+      onSession: () => {
+        this.tellTabs();
+      },
+    });
+    this.#lifecycle = new Lifecycle({
+      platform: options.platform,
+      background: options.background,
+      onChange: () => {
+        this.#update();
+      },
+      onTerminate: () => this.stop(),
+    });
+    this.#tabs = this.#makeTabs();
+    dispatcher.others = this.#tabs;
+  }
+
+  /** Idempotent. */
+  start(): void {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    const { platform } = this.#parts.options;
+    if (this.#tabs === undefined) {
+      this.#parts.window.open();
+      if (platform.hasTabs) {
+        const why =
+          'Web Locks or BroadcastChannel is missing, so tabs cannot share a connection: the newest has it.';
+        this.#parts.onError(new WarrenError('tabs_unsupported', why));
+      }
+    }
+    this.#lifecycle.watch();
+    this.#update();
+  }
+
+  /** Never rejects. */
+  async stop(): Promise<void> {
+    this.#wanted = false;
+    this.#lifecycle.unwatch();
+    await this.#connector.stop('closed');
+    // Unless it was started again meanwhile.
+    if (this.#isWanted()) return;
+    this.#tabs?.leave();
+    this.#parts.window.close();
+    this.#parts.state.share('alone');
+  }
+
+  /** Ends here and in all tabs, and deletes the session. @throws {WarrenError} `logout_incomplete` */
+  async logout(): Promise<void> {
+    this.#tabs?.join();
+    this.#tabs?.tellFailed(loggedOut());
+    await this.stop();
+    this.#parts.window.clear();
+    const controller = new AbortController();
+    try {
+      await this.#connector.session.end(controller.signal);
+    } catch (error) {
+      const why = 'Everything here is cleared, but the server could not be told.';
+      throw new WarrenError('logout_incomplete', why, { cause: error });
+    }
+  }
+
+  /** What is handled or observed here has changed. */
+  announceHandlers(): void {
+    this.#tabs?.announce();
+  }
+
+  /** After each change of the state. */
+  tellTabs(): void {
+    const { state, reason, receiving, role } = this.#parts.state.snapshot;
+    if (state === 'failed') this.#giveUp(reason);
+    else if (role === 'leader') {
+      this.#tabs?.tellStanding({ sessionId: this.#connector.session.sessionId, receiving });
+    }
+  }
+
+  // A function, since the compiler takes the field to be what it was before an await.
+  #isWanted(): boolean {
+    return this.#wanted;
+  }
+
+  #update(): void {
+    if (!this.#wanted) return;
+    const { obstacle } = this.#lifecycle;
+    if (obstacle !== undefined) {
+      void this.#pause(obstacle);
+    } else if (this.#tabs === undefined || this.#tabs.isLeading) {
+      this.#connector.start();
+    } else {
+      this.#tabs.join();
+      this.#tabs.seek();
+      void this.#tabs.wake();
+      this.#follow();
+    }
+  }
+
+  async #pause(obstacle: PauseCode): Promise<void> {
+    const { isUrgent } = this.#lifecycle;
+    const ended = this.#connector.stop('paused', pauseReason(obstacle), isUrgent);
+    // Whatever takes time may not be reached any more.
+    if (!isUrgent) await ended;
+    if (this.#lifecycle.obstacle === undefined || !this.#wanted) return;
+    if (obstacle === 'frozen') this.#tabs?.leave();
+    else this.#tabs?.yield();
+    this.#follow();
+  }
+
+  #follow(): void {
+    const { state, window } = this.#parts;
+    if (this.#tabs === undefined || this.#tabs.isLeading) return;
+    window.close();
+    state.share('follower', state.snapshot.role === 'follower' && state.snapshot.receiving);
+    if (this.#lifecycle.obstacle === undefined) {
+      void this.#connector.stop('paused', pauseReason('follower'));
+    }
+  }
+
+  #giveUp(reason: WarrenError | undefined): void {
+    this.#wanted = false;
+    this.#lifecycle.unwatch();
+    if (this.#tabs?.isLeading === true && reason instanceof TerminalError) {
+      this.#tabs.tellFailed(reason);
+    }
+    this.#tabs?.leave();
+    this.#parts.window.close();
+  }
+
+  #makeTabs(): Tabs | undefined {
+    const { options, state, dispatcher, window } = this.#parts;
+    const { platform, key } = options;
+    const { locks, openChannel } = platform;
+    if (locks === undefined || openChannel === undefined) return undefined;
+    return new Tabs({
+      key,
+      platform,
+      locks,
+      openChannel,
+      dispatcher,
+      onLead: (stolen) => {
+        // The tab it was stolen from may hold a connection: taking the device over closes that.
+        if (stolen) this.#connector.session.sessionId = undefined;
+        window.open();
+        state.share('leader');
+        this.#connector.start();
+      },
+      onLost: () => {
+        void this.#connector.stop('paused', pauseReason('follower'), true);
+        this.#update();
+      },
+      onLeaderNews: (sessionId, receiving) => {
+        this.#connector.session.sessionId = sessionId;
+        if (this.#wanted) state.share('follower', receiving);
+      },
+      onFailed: (reason) => {
+        if (reason.code === 'logged_out') window.clear();
+        this.#connector.fail(reason);
+      },
+    });
+  }
+}
+
+const loggedOut = (): TerminalError =>
+  new TerminalError('logged_out', 'Another tab has logged out.');

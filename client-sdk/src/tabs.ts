@@ -1,0 +1,293 @@
+import type { Ending } from './dedupe.js';
+import type { Dispatcher, OtherTabs, TabWith } from './dispatcher.js';
+import { TerminalError, type TerminalCode } from './errors.js';
+import { typeOf, type Parcel } from './message.js';
+import type { Platform, TabChannel } from './platform/platform.js';
+import { delay } from './timing.js';
+
+/** A tab that does not answer for so long is asleep. */
+const ANSWER_MS = 3000;
+/** Less, so that no tab begins with what has been given to another since. */
+const STALE_MS = 2000;
+
+type Interests = Dispatcher['interests'];
+
+/** What the tabs say to each other. `from` is added to each. */
+type News =
+  /** A tab has come, or wants to know who leads. */
+  | { kind: 'hello' }
+  | { kind: 'tab'; interests: Interests }
+  | { kind: 'bye' }
+  /** From the leader; `fresh` when it has just become that. */
+  | { kind: 'lead'; fresh: boolean; sessionId: string | undefined; receiving: boolean }
+  | { kind: 'run'; to: string; call: number; sentAt: number; parcel: Parcel }
+  | { kind: 'took'; to: string; call: number }
+  | { kind: 'result'; to: string; call: number; ending: Ending | undefined }
+  | { kind: 'ended'; id: string | undefined; ending: Ending; parcel: Parcel | undefined }
+  | { kind: 'failed'; code: TerminalCode; message: string };
+
+interface Call {
+  tab: string;
+  taken: () => void;
+  end: (ending: Ending | undefined) => void;
+}
+
+export interface TabsOptions {
+  /** The same in all tabs of one device; names the lock and the channel. */
+  key: string;
+  platform: Platform;
+  locks: Pick<LockManager, 'request'>;
+  openChannel: (name: string) => TabChannel;
+  dispatcher: Dispatcher;
+  /** `stolen`: from a tab that did not answer, and may still hold a connection. */
+  onLead: (stolen: boolean) => void;
+  /** Another tab has taken the lead, because this one did not answer. */
+  onLost: () => void;
+  /** The leader has told how it stands. */
+  onLeaderNews: (sessionId: string | undefined, receiving: boolean) => void;
+  /** The client failed in another tab, or was logged out there. */
+  onFailed: (reason: TerminalError) => void;
+}
+
+/**
+ * Makes one consumer of many tabs. A Web Lock elects the leader, which has the connection; by a
+ * BroadcastChannel it hands messages to whichever tab has the handler. A tab that dies lets its locks
+ * go, so that nobody has to guess by timers.
+ */
+export class Tabs implements OtherTabs {
+  readonly #options: TabsOptions;
+  readonly #id: string;
+  readonly #others = new Map<string, Interests>();
+  readonly #calls = new Map<number, Call>();
+  #lastCall = 0;
+  #channel: TabChannel | undefined;
+  /** Aborts whatever waits for a lock. */
+  #membership = new AbortController();
+  #candidacy: AbortController | undefined;
+  #giveUpLead: (() => void) | undefined;
+  #standing: { sessionId: string | undefined; receiving: boolean } = {
+    sessionId: undefined,
+    receiving: false,
+  };
+  #leaderHeard = false;
+  #probing = false;
+
+  constructor(options: TabsOptions) {
+    this.#options = options;
+    this.#id = String(options.platform.random()).slice(2);
+  }
+
+  get isLeading(): boolean {
+    return this.#giveUpLead !== undefined;
+  }
+
+  /** Idempotent. */
+  join(): void {
+    if (this.#channel !== undefined) return;
+    const { key, openChannel } = this.#options;
+    this.#membership = new AbortController();
+    const { signal } = this.#membership;
+    this.#channel = openChannel(key);
+    this.#channel.onmessage = ({ data }) => {
+      this.#hear(data as News & { from: string });
+    };
+    // Held for as long as this tab lives.
+    this.#hold(
+      this.#lockOf(this.#id),
+      signal,
+      () => new Promise((resolve) => (signal.onabort = resolve)),
+    );
+    this.#say({ kind: 'hello' });
+    this.announce();
+  }
+
+  /** Gives up the lead and says goodbye. Idempotent. */
+  leave(): void {
+    this.yield();
+    this.#say({ kind: 'bye' });
+    this.#channel?.close();
+    this.#channel = undefined;
+    this.#membership.abort();
+    for (const tab of [...this.#others.keys()]) this.#forget(tab);
+  }
+
+  /** Waits in the line for the lead. Idempotent. */
+  seek(steal = false): void {
+    if (this.#candidacy !== undefined) return;
+    const { key, locks, onLead, onLost } = this.#options;
+    const candidacy = new AbortController();
+    this.#candidacy = candidacy;
+    const lead = (): Promise<void> | undefined => {
+      if (candidacy.signal.aborted) return undefined;
+      const led = new Promise<void>((resolve) => (this.#giveUpLead = resolve));
+      this.#say({ kind: 'lead', fresh: true, ...this.#standing });
+      for (const tab of this.#others.keys()) this.#watch(tab);
+      onLead(steal);
+      return led;
+    };
+    // The two options exclude each other.
+    const options = steal ? { steal } : { signal: candidacy.signal };
+    locks.request(key, options, lead).catch(() => {
+      // Given up before it came; or, while it was held, taken away.
+      if (this.#candidacy !== candidacy || candidacy.signal.aborted) return;
+      this.#candidacy = undefined;
+      this.#giveUpLead = undefined;
+      onLost();
+    });
+  }
+
+  /** Gives up the lead, or the place in the line. Idempotent. */
+  yield(): void {
+    this.#candidacy?.abort();
+    this.#candidacy = undefined;
+    this.#giveUpLead?.();
+    this.#giveUpLead = undefined;
+  }
+
+  /** After a sleep: asks who leads, and takes the lead from a tab that does not answer. */
+  async wake(): Promise<void> {
+    if (this.#probing || this.isLeading) return;
+    this.#probing = true;
+    this.#leaderHeard = false;
+    this.announce();
+    this.#say({ kind: 'hello' });
+    await delay(this.#options.platform, ANSWER_MS, this.#membership.signal).done;
+    this.#probing = false;
+    if (!this.#isUnanswered()) return;
+    this.yield();
+    this.seek(true);
+  }
+
+  #isUnanswered(): boolean {
+    return !this.#leaderHeard && !this.isLeading && this.#candidacy !== undefined;
+  }
+
+  /** Tells the other tabs what is handled and observed here. */
+  announce(): void {
+    this.#say({ kind: 'tab', interests: this.#options.dispatcher.interests });
+  }
+
+  /** As the leader: tells how it stands. */
+  tellStanding(standing: { sessionId: string | undefined; receiving: boolean }): void {
+    this.#standing = standing;
+    if (this.isLeading) this.#say({ kind: 'lead', fresh: false, ...standing });
+  }
+
+  tellFailed({ code, message }: TerminalError): void {
+    this.#say({ kind: 'failed', code, message });
+  }
+
+  tellEnded(parcel: Parcel, ending: Ending): void {
+    if (this.#others.size === 0) return;
+    const type = typeOf(parcel);
+    const observes = ({ observed }: Interests): boolean =>
+      observed.includes(type) || observed.includes('*');
+    this.#say({
+      kind: 'ended',
+      id: parcel.properties.messageId,
+      ending,
+      parcel: [...this.#others.values()].some(observes) ? parcel : undefined,
+    });
+  }
+
+  run(parcel: Parcel, tabWith: TabWith): Promise<Ending | undefined> | undefined {
+    const fits = ({ handled, running }: Interests): boolean => {
+      if (tabWith === 'message') return running.includes(parcel.properties.messageId ?? '');
+      return handled.includes(tabWith === 'type' ? typeOf(parcel) : '*');
+    };
+    const found = [...this.#others].find(([, interests]) => fits(interests));
+    if (found === undefined) return undefined;
+    const [tab] = found;
+    const call = ++this.#lastCall;
+    const { platform } = this.#options;
+    return new Promise((resolve) => {
+      const timer = delay(platform, ANSWER_MS);
+      const taken = timer.cancel;
+      void timer.done.then(() => {
+        this.#forget(tab);
+      });
+      const end = (ending: Ending | undefined): void => {
+        taken();
+        this.#calls.delete(call);
+        resolve(ending);
+      };
+      this.#calls.set(call, { tab, taken, end });
+      this.#say({ kind: 'run', to: tab, call, sentAt: platform.now(), parcel });
+    });
+  }
+
+  #say(news: News): void {
+    this.#channel?.postMessage({ ...news, from: this.#id });
+  }
+
+  #hear(news: News & { from: string }): void {
+    const { dispatcher, onLeaderNews, onFailed } = this.#options;
+    switch (news.kind) {
+      case 'hello':
+        this.announce();
+        this.tellStanding(this.#standing);
+        break;
+      case 'tab':
+        if (this.isLeading && !this.#others.has(news.from)) this.#watch(news.from);
+        this.#others.set(news.from, news.interests);
+        break;
+      case 'bye':
+        this.#forget(news.from);
+        break;
+      case 'lead':
+        this.#leaderHeard = true;
+        this.#standing = { sessionId: news.sessionId, receiving: news.receiving };
+        if (news.fresh) this.announce();
+        onLeaderNews(news.sessionId, news.receiving);
+        break;
+      case 'run':
+        if (news.to === this.#id) void this.#runFor(news);
+        break;
+      case 'took':
+        if (news.to === this.#id) this.#calls.get(news.call)?.taken();
+        break;
+      case 'result':
+        if (news.to === this.#id) this.#calls.get(news.call)?.end(news.ending);
+        break;
+      case 'ended':
+        dispatcher.noteEnded(news.id, news.ending, news.parcel);
+        break;
+      case 'failed':
+        onFailed(new TerminalError(news.code, news.message));
+    }
+  }
+
+  async #runFor({
+    from,
+    call,
+    sentAt,
+    parcel,
+  }: Extract<News, { kind: 'run' }> & { from: string }): Promise<void> {
+    // Asleep meanwhile: the leader has given it to another tab.
+    if (this.#options.platform.now() - sentAt > STALE_MS) return;
+    this.#say({ kind: 'took', to: from, call });
+    const ending = await this.#options.dispatcher.runFor(parcel);
+    this.#say({ kind: 'result', to: from, call, ending });
+  }
+
+  /** As the leader: learns of a tab's end by the lock that it holds. */
+  #watch(tab: string): void {
+    this.#hold(this.#lockOf(tab), this.#membership.signal, () => {
+      this.#forget(tab);
+    });
+  }
+
+  #forget(tab: string): void {
+    this.#others.delete(tab);
+    for (const call of [...this.#calls.values()]) if (call.tab === tab) call.end(undefined);
+  }
+
+  #hold(name: string, signal: AbortSignal, held: () => unknown): void {
+    // Rejects when the tab leaves first.
+    this.#options.locks.request(name, { signal }, held).catch(() => undefined);
+  }
+
+  #lockOf(tab: string): string {
+    return `${this.#options.key}:${tab}`;
+  }
+}

@@ -1,0 +1,162 @@
+import type { SessionGrant } from '@warren/protocol';
+import type { ClientOptions } from '../options.js';
+import type { ClientStorage } from '../platform/platform.js';
+import { FakeApp } from './app.js';
+import { FakeBroker, TEST_QUEUES, type TestMessage, type TestOutcome } from './broker.js';
+import { FakeClock } from './clock.js';
+
+export { FakeApp } from './app.js';
+export { FakeBroker, FakeConnection, type TestMessage, type TestOutcome } from './broker.js';
+export { FakeClock, settle } from './clock.js';
+
+/** What a message has beside its type and data. */
+export interface TestDelivery {
+  /** Default: a new one. */
+  id?: string;
+  /** Default `queued`. */
+  delivery?: 'queued' | 'live';
+  /** Default: none. */
+  correlationId?: string;
+  /** `x-…` headers. Default: none. */
+  headers?: Record<string, string>;
+}
+
+/** A request for a session that the bed has answered. */
+export interface TestSessionRequest {
+  method: string;
+  token: string;
+  deviceId: string | undefined;
+  sessionId: string | undefined;
+}
+
+export interface TestBedOptions {
+  /** Default `alice`. */
+  userId?: string;
+  /** Default: a new one for each bed, so that each has a client of its own. */
+  deviceId?: string;
+  /** What the client draws its jitter from. Default: always 0.5. */
+  random?: () => number;
+}
+
+let beds = 0;
+
+/**
+ * All that a client needs, in memory: an app that the test puts to sleep, a clock that it winds, a
+ * broker that it breaks. The client itself is the real one.
+ * @example
+ * const bed = new TestBed();
+ * const client = getClient({ ...bed.options, background: 'disconnect' });
+ * client.handle('note', (message) => { … });
+ * client.start();
+ * await bed.deliver('note', { text: 'hello' }); // 'acked'
+ * bed.app.hide();
+ * await client.stop();
+ */
+export class TestBed {
+  readonly clock = new FakeClock();
+  readonly app = new FakeApp();
+  readonly broker = new FakeBroker(this.clock);
+  /** What the client has asked the server for, the oldest first. */
+  readonly requests: TestSessionRequest[] = [];
+  /** What the server answers next instead of a grant, one each. */
+  readonly replies: { status: number; headers?: Record<string, string> }[] = [];
+  /** What the client has kept. */
+  readonly stored = new Map<string, string>();
+  readonly userId: string;
+  readonly deviceId: string;
+  /** To be spread into `getClient`. */
+  readonly options: Required<
+    Pick<
+      ClientOptions,
+      'apiUrl' | 'userId' | 'deviceId' | 'getToken' | 'transport' | 'platform' | 'storage'
+    >
+  >;
+  #messages = 0;
+
+  constructor({ userId = 'alice', deviceId, random = () => 0.5 }: TestBedOptions = {}) {
+    this.userId = userId;
+    this.deviceId = deviceId ?? `test-device-${String(++beds)}`;
+    const storage: ClientStorage = {
+      getItem: (key) => this.stored.get(key) ?? null,
+      setItem: (key, value) => {
+        this.stored.set(key, value);
+      },
+      removeItem: (key) => {
+        this.stored.delete(key);
+      },
+    };
+    this.options = {
+      apiUrl: 'http://warren.test',
+      userId,
+      deviceId: this.deviceId,
+      getToken: () => 'test-token',
+      transport: this.broker,
+      storage,
+      platform: {
+        ...this.clock.platform,
+        ...this.app.platform,
+        fetch: (_url, init) => this.#answer(init),
+        random,
+        isServer: false,
+        locks: undefined,
+        openChannel: undefined,
+      },
+    };
+  }
+
+  /**
+   * Sends the client a message of JSON.
+   * @returns how it ended, once it has: while the client is away, that waits.
+   */
+  deliver(type: string, data: unknown, options: TestDelivery = {}): Promise<TestOutcome> {
+    const { id, delivery, correlationId, headers } = options;
+    return this.enqueue({
+      body: new TextEncoder().encode(JSON.stringify(data)),
+      live: delivery === 'live',
+      properties: {
+        messageId: id ?? `test-message-${String(++this.#messages)}`,
+        type,
+        contentType: 'application/json',
+        headers: headers ?? {},
+        ...(correlationId !== undefined && { correlationId }),
+      },
+    });
+  }
+
+  /** As {@link deliver}, with a body and properties of one's own. */
+  enqueue(message: TestMessage): Promise<TestOutcome> {
+    return this.broker.enqueue(message);
+  }
+
+  async #answer(init: RequestInit | undefined): Promise<Response> {
+    if (!this.broker.reachable) throw new TypeError('The network is down.');
+    const { authorization = '' } = init?.headers as Record<string, string>;
+    const body = JSON.parse((init?.body as string | undefined) ?? '{}') as Record<string, string>;
+    this.requests.push({
+      method: init?.method ?? 'GET',
+      token: authorization.replace('Bearer ', ''),
+      deviceId: body['deviceId'],
+      sessionId: body['sessionId'],
+    });
+    const reply = this.replies.shift();
+    if (reply !== undefined) {
+      return Response.json({}, { status: reply.status, headers: reply.headers ?? {} });
+    }
+    if (init?.method === 'DELETE') return new Response(null, { status: 204 });
+    const grant: SessionGrant = {
+      protocol: 1,
+      userId: this.userId,
+      deviceId: this.deviceId,
+      sessionId: 'test-session',
+      queue: TEST_QUEUES.queued,
+      liveQueue: TEST_QUEUES.live,
+      vhost: 'warren',
+      token: `test-grant-${String(this.requests.length)}`,
+      expiresAt: new Date(this.clock.now + 3_600_000).toISOString(),
+      resumed: true,
+      endpoints: { stomp: ['ws://one', 'ws://two'], amqp: [] },
+      prefetch: 50,
+    };
+    return Promise.resolve(Response.json(grant, { status: 201 }));
+  }
+}

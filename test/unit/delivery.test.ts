@@ -1,0 +1,456 @@
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { getClient, type Message } from '@warren/client';
+import { settle, TestBed } from '@warren/client/testing';
+import { setupBed } from '../support/bed.js';
+
+/** A promise that the test settles. */
+function gate(): { opened: Promise<void>; open: () => void } {
+  let open: () => void = () => undefined;
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  return { opened, open };
+}
+
+describe('a message whose ack was lost', () => {
+  it('joins its handler while that still runs, is acked after it, and not handled again', async () => {
+    const { client, clock, broker, connect, deliver, ended } = setupBed();
+    const seen: Message[] = [];
+    const { opened, open } = gate();
+    client.handle('note', (message) => {
+      seen.push(message);
+      return opened;
+    });
+    const first = await connect();
+    deliver('m1', 1);
+    await settle();
+    first.break('lost');
+    await clock.advance(1000);
+    expect(broker.connection).not.toBe(first);
+    expect(ended).toEqual([]);
+    open();
+    await settle();
+    expect(ended).toEqual(['acked m1']);
+    expect(seen).toHaveLength(1);
+  });
+
+  it('is acked without its handler when it had ended', async () => {
+    const { client, clock, bed, connect, ended, deliver, broker } = setupBed();
+    let calls = 0;
+    client.handle('note', () => {
+      calls++;
+      // The connection goes before the ack does.
+      if (calls === 1) broker.connection.break('lost');
+    });
+    await connect();
+    deliver('m1', 1);
+    await clock.advance(1000);
+    expect(ended).toEqual(['acked m1']);
+    expect(await bed.deliver('note', 1, { id: 'm1' })).toBe('acked');
+    expect(calls).toBe(1);
+  });
+
+  it('is rejected again when it had been rejected', async () => {
+    const { client, clock, connect, ended, deliver, broker } = setupBed({ handlerAttempts: 1 });
+    let calls = 0;
+    client.handle('note', () => {
+      calls++;
+      broker.connection.break('lost');
+      throw new Error('no');
+    });
+    await connect();
+    deliver('m1', 1);
+    await clock.advance(1000);
+    expect(ended).toEqual(['rejected m1']);
+    expect(calls).toBe(1);
+    expect(broker.deadLetters).toHaveLength(1);
+  });
+
+  it('is not handled again after the app was started anew, when there is a storage', async () => {
+    const bed = new TestBed();
+    let calls = 0;
+    const start = async () => {
+      const client = getClient(bed.options);
+      client.handle('note', () => {
+        calls++;
+      });
+      client.start();
+      await settle();
+      return client;
+    };
+    const first = await start();
+    for (let index = 0; index < 100; index++) {
+      expect(await bed.deliver('note', index, { id: `m${String(index)}` })).toBe('acked');
+    }
+    await first.stop();
+    const second = await start();
+    expect(second).not.toBe(first);
+    for (let index = 0; index < 100; index++) {
+      expect(await bed.deliver('note', index, { id: `m${String(index)}` })).toBe('acked');
+    }
+    await second.stop();
+    expect(calls).toBe(100);
+    expect(bed.clock.pending).toBe(0);
+  });
+
+  it('is remembered in memory alone when that is asked for', async () => {
+    const { client, bed, connect } = setupBed({ dedupe: 'memory' });
+    client.handle('note', () => undefined);
+    await connect();
+    await bed.deliver('note', 1);
+    expect([...bed.stored.keys()]).toEqual([]);
+  });
+});
+
+describe('the window of handled messages', () => {
+  it('holds the last ten thousand, for a day', async () => {
+    const { client, clock, bed, connect } = setupBed({ dedupe: 'memory' });
+    let calls = 0;
+    client.handle('note', () => {
+      calls++;
+    });
+    await connect();
+    const send = (id: string) => bed.deliver('note', 0, { id });
+    for (let index = 0; index < 10_000; index++) void send(`m${String(index)}`);
+    await settle();
+    await send('m0');
+    expect(calls).toBe(10_000);
+    await send('one-more');
+    await send('m1');
+    await send('m0');
+    expect(calls).toBe(10_002);
+    await clock.advance(24 * 60 * 60 * 1000 + 1);
+    await send('m9');
+    expect(calls).toBe(10_003);
+  });
+
+  it('takes no more room in storage than its last thousand', async () => {
+    const { client, bed, connect } = setupBed();
+    client.handle('note', () => undefined);
+    await connect();
+    for (let index = 0; index < 3000; index++) {
+      void bed.deliver('note', 0, { id: `m${String(index)}` });
+    }
+    await settle();
+    const kept = [...bed.stored.values()].join('').match(/"m\d+"/g) ?? [];
+    expect(kept.length).toBeLessThanOrEqual(1000);
+    expect(kept.length).toBeGreaterThanOrEqual(975);
+    expect(kept).toContain('"m2999"');
+  });
+
+  it('goes on in memory when the storage is full, and says so once', async () => {
+    const full = () => {
+      throw new DOMException('full', 'QuotaExceededError');
+    };
+    const storage = { getItem: () => null, setItem: full, removeItem: full };
+    const { client, bed, connect, errors } = setupBed({ storage });
+    let calls = 0;
+    client.handle('note', () => {
+      calls++;
+    });
+    await connect();
+    for (const id of ['m1', 'm2', 'm1']) await bed.deliver('note', 1, { id });
+    expect(calls).toBe(2);
+    expect(errors.map(({ code }) => code)).toEqual(['storage_unavailable']);
+  });
+});
+
+describe('order and concurrency', () => {
+  it('handles one message of a queue at a time, in order, and lets live ones pass', async () => {
+    const { client, connect, deliver, ended } = setupBed();
+    const seen: unknown[] = [];
+    const { opened, open } = gate();
+    client.handle('note', ({ data, delivery }) => {
+      seen.push(data);
+      return delivery === 'queued' ? opened : undefined;
+    });
+    await connect();
+    deliver('m1', 'first');
+    deliver('m2', 'second');
+    deliver('l1', 'live', { live: true });
+    await settle();
+    expect(seen).toEqual(['first', 'live']);
+    expect(ended).toEqual(['acked l1']);
+    open();
+    await settle();
+    expect(seen).toEqual(['first', 'live', 'second']);
+  });
+
+  it('handles as many at once as it is told', async () => {
+    const { client, connect, deliver } = setupBed({ concurrency: 3 });
+    let running = 0;
+    let most = 0;
+    let done = 0;
+    client.handle('note', async () => {
+      most = Math.max(most, ++running);
+      await settle();
+      running--;
+      done++;
+    });
+    await connect();
+    for (let index = 0; index < 10; index++) deliver(`m${String(index)}`, index);
+    for (let turn = 0; turn < 20; turn++) await settle();
+    expect([most, done]).toEqual([3, 10]);
+  });
+
+  it('lets the broker send no more ahead than it is told', async () => {
+    const { client, connect, deliver, broker } = setupBed({ prefetch: 2 });
+    const { opened, open } = gate();
+    client.handle('note', () => opened);
+    const connection = await connect();
+    for (let index = 0; index < 10; index++) deliver(`m${String(index)}`, index);
+    await settle();
+    connection.break('lost');
+    // Two had been given out; what was not begun is not handled by the old connection.
+    open();
+    await settle();
+    expect(broker.depth).toBe(10);
+  });
+});
+
+describe('a handler', () => {
+  it('is called again with delays that grow, told which attempt it is, and its failure is told once', async () => {
+    const { client, clock, connect, errors, deliver, ended } = setupBed({
+      handlerRetryDelayMs: 100,
+    });
+    const calls: [at: number, attempt: number][] = [];
+    client.handle('note', (_message, { attempt }) => {
+      calls.push([clock.now, attempt]);
+      throw new Error('no');
+    });
+    await connect();
+    deliver('m1', 1);
+    await clock.advance(1000);
+    const [first = 0, second = 0, third = 0] = calls.map(([at]) => at);
+    expect(calls.map(([, attempt]) => attempt)).toEqual([1, 2, 3]);
+    expect([second - first, third - second]).toEqual([75, 150]);
+    expect(errors.map(({ code }) => code)).toEqual(['handler_failed']);
+    expect(ended).toEqual(['rejected m1']);
+  });
+
+  it('that never ends is given up with its signal, called again, and does not block the queue', async () => {
+    const { client, clock, connect, errors, deliver, ended } = setupBed({
+      handlerTimeoutMs: 1000,
+      handlerAttempts: 2,
+    });
+    let aborted = 0;
+    client.handle('slow', (_message, { signal }) => {
+      signal.addEventListener('abort', () => aborted++);
+      return new Promise(() => undefined);
+    });
+    client.handle('note', () => undefined);
+    await connect();
+    deliver('m1', 1, { type: 'slow' });
+    deliver('m2', 2);
+    await clock.advance(900);
+    expect([aborted, ended]).toEqual([0, []]);
+    await clock.advance(5000);
+    expect(aborted).toBe(2);
+    expect(ended).toEqual(['rejected m1', 'acked m2']);
+    expect(errors.map(({ code }) => code)).toEqual(['handler_timeout']);
+  });
+
+  it('may take as long as it likes when the limit is 0', async () => {
+    const { client, clock, connect, deliver, ended } = setupBed({ handlerTimeoutMs: 0 });
+    const { opened, open } = gate();
+    client.handle('note', () => opened);
+    await connect();
+    deliver('m1', 1);
+    await clock.advance(3_000_000);
+    expect(ended).toEqual([]);
+    open();
+    await clock.advance(60_000);
+    expect(ended).toEqual(['acked m1']);
+  });
+
+  it('is replaced by a newer one of its type, which alone can remove itself', async () => {
+    const { client, bed, connect } = setupBed();
+    const seen: string[] = [];
+    const removeOld = client.handle('note', () => seen.push('old'));
+    const removeNew = client.handle('note', () => seen.push('new'));
+    removeOld();
+    removeOld();
+    await connect();
+    expect(await bed.deliver('note', 1)).toBe('acked');
+    removeNew();
+    expect(await bed.deliver('note', 1)).toBe('rejected');
+    expect(seen).toEqual(['new']);
+  });
+});
+
+describe('what nobody handles', () => {
+  it('goes to the handler of everything else, or is told and rejected; the next one is handled', async () => {
+    const { client, bed, connect } = setupBed();
+    const unhandled: string[] = [];
+    client.on('unhandled', ({ type }) => unhandled.push(type));
+    client.handle('note', () => undefined);
+    client.observe('strange', () => undefined);
+    await connect();
+    expect(await bed.deliver('strange', 1)).toBe('rejected');
+    expect(await bed.deliver('note', 1)).toBe('acked');
+    const remove = client.handle('*', () => undefined);
+    expect(await bed.deliver('strange', 1)).toBe('acked');
+    remove();
+    expect(unhandled).toEqual(['strange']);
+  });
+});
+
+describe('an observer', () => {
+  it('sees what was handled, after its handler, and neither failures nor repetitions', async () => {
+    const { client, clock, bed, connect } = setupBed({ handlerRetryDelayMs: 1 });
+    const seen: unknown[] = [];
+    client.handle('note', ({ data }) => {
+      if (data === 'bad') throw new Error('no');
+      seen.push(`handled ${String(data)}`);
+    });
+    client.observe('note', ({ data }) => seen.push(`observed ${String(data)}`));
+    const remove = client.observe('*', ({ data }) => seen.push(`any ${String(data)}`));
+    await connect();
+    await bed.deliver('note', 'good', { id: 'm1' });
+    void bed.deliver('note', 'bad');
+    await clock.advance(100);
+    await bed.deliver('note', 'good', { id: 'm1' });
+    remove();
+    remove();
+    await bed.deliver('note', 'last');
+    await settle();
+    expect(seen).toEqual([
+      'handled good',
+      'any good',
+      'observed good',
+      'handled last',
+      'observed last',
+    ]);
+  });
+});
+
+describe('a schema', () => {
+  const schema = z.object({ at: z.coerce.date() });
+
+  it('makes the data what the handler gets, typed', async () => {
+    const { client, bed, connect } = setupBed();
+    let year = 0;
+    client.handle(
+      'note',
+      ({ data }) => {
+        // The compiler knows that it is a Date.
+        year = data.at.getUTCFullYear();
+      },
+      { schema },
+    );
+    await connect();
+    expect(await bed.deliver('note', { at: '2026-02-03' })).toBe('acked');
+    expect(year).toBe(2026);
+  });
+
+  it('has what does not fit rejected, without a call, and told without its payload', async () => {
+    const { client, bed, connect, errors } = setupBed();
+    let calls = 0;
+    client.handle('note', () => calls++, { schema });
+    await connect();
+    expect(await bed.deliver('note', { at: 'the-secret' })).toBe('rejected');
+    expect(calls).toBe(0);
+    expect(errors.map(({ code }) => code)).toEqual(['undecodable']);
+    expect(errors[0]!.message).not.toContain('the-secret');
+  });
+});
+
+describe('a decode hook', () => {
+  it('reads bodies of another format, and leaves the others to the SDK', async () => {
+    const { client, bed, connect } = setupBed({
+      decode: (body, { contentType }, fallback) =>
+        contentType === 'application/x-reversed'
+          ? Promise.resolve(new TextDecoder().decode(body).split('').reverse().join(''))
+          : fallback(),
+    });
+    const seen: unknown[] = [];
+    client.handle('note', ({ data }) => seen.push(data));
+    await connect();
+    await bed.enqueue({
+      body: new TextEncoder().encode('olleh'),
+      live: false,
+      properties: { type: 'note', contentType: 'application/x-reversed', headers: {} },
+    });
+    await bed.deliver('note', { plain: true });
+    expect(seen).toEqual(['hello', { plain: true }]);
+  });
+
+  it('that throws has the message rejected, and is replaced by a newer one', async () => {
+    const { client, bed, connect, errors } = setupBed({
+      decode: () => {
+        throw new Error('no key');
+      },
+    });
+    client.handle('note', () => undefined);
+    await connect();
+    expect(await bed.deliver('note', 1)).toBe('rejected');
+    expect(errors.map(({ code }) => code)).toEqual(['undecodable']);
+    getClient({ ...bed.options, decode: () => 'read' });
+    expect(await bed.deliver('note', 1)).toBe('acked');
+  });
+});
+
+describe('a collapse key', () => {
+  const keyed = (key: string) => ({ headers: { 'x-warren-collapse-key': key } });
+
+  it('leaves of the messages that wait the newest alone, each key for itself, others in their order', async () => {
+    const { client, bed, clock, connect } = setupBed();
+    const seen: unknown[] = [];
+    client.handle('note', ({ data }) => seen.push(data));
+    const outcomes = [
+      bed.deliver('note', 'a1', keyed('a')),
+      bed.deliver('note', 'plain'),
+      bed.deliver('note', 'b1', keyed('b')),
+      bed.deliver('note', 'a2', keyed('a')),
+      bed.deliver('note', 'a3', keyed('a')),
+      bed.deliver('note', 'b2', keyed('b')),
+    ];
+    await connect();
+    await clock.advance(1000);
+    expect(seen).toEqual(['plain', 'a3', 'b2']);
+    expect(await Promise.all(outcomes)).toEqual(Array.from(outcomes, () => 'acked'));
+  });
+
+  it('also works where more wait than the broker sends ahead', async () => {
+    const { client, bed, clock, connect, broker } = setupBed({ prefetch: 5 });
+    const seen: unknown[] = [];
+    client.handle('note', ({ data }) => seen.push(data));
+    for (let index = 0; index < 23; index++) void bed.deliver('note', index, keyed('score'));
+    await connect();
+    await clock.advance(1000);
+    expect(seen).toEqual([22]);
+    expect(broker.depth).toBe(0);
+  });
+
+  it('does not starve the handler when newer ones come all the time', async () => {
+    const { client, bed, clock, connect } = setupBed();
+    const seen: number[] = [];
+    client.handle('note', ({ data }) => seen.push(data as number));
+    await connect();
+    for (let index = 0; index < 200; index++) {
+      void bed.deliver('note', index, keyed('score'));
+      void bed.deliver('note', index + 0.5, keyed('score'));
+      await clock.advance(20);
+    }
+    await clock.advance(1000);
+    // Four seconds of a stream that never pauses.
+    expect(seen.length).toBeGreaterThan(5);
+    expect(seen.at(-1)).toBe(199.5);
+    expect(seen).toEqual([...seen].sort((a, b) => a - b));
+  });
+
+  it('does not handle a message that was passed over when its ack is lost', async () => {
+    const { client, bed, clock, connect, broker } = setupBed();
+    const seen: unknown[] = [];
+    client.handle('note', ({ data }) => seen.push(data));
+    await connect();
+    void bed.deliver('note', 'old', { id: 'old', ...keyed('k') });
+    void bed.deliver('note', 'new', { id: 'new', ...keyed('k') });
+    await clock.advance(100);
+    broker.connection.break('lost');
+    await clock.advance(1000);
+    void bed.deliver('note', 'old', { id: 'old', ...keyed('k') });
+    await clock.advance(1000);
+    expect(broker.depth).toBe(0);
+    expect(seen).toEqual(['new']);
+  });
+});
