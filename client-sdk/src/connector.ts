@@ -49,7 +49,9 @@ export class Connector {
   /** Refusals of the broker since the last good connection. */
   #refusals = 0;
   #attempt: { at: number; abort: () => void } | undefined;
-  #nap: { signal: AbortSignal; abort: () => void; notBefore: number } | undefined;
+  #nap: { signal: AbortSignal; abort: () => void; notBefore: number; isCut: boolean } | undefined;
+  /** Whether deliveries are still taken: not on a connection that is about to be closed. */
+  #accepting = false;
   #connection: TransportConnection | undefined;
 
   constructor(
@@ -97,10 +99,9 @@ export class Connector {
     reason?: WarrenError,
     urgent = false,
   ): Promise<void> {
-    if (urgent) {
-      this.#dispatcher.discard();
-      void this.#connection?.close(0);
-    }
+    this.#accepting = false;
+    this.#dispatcher.discard();
+    if (urgent) void this.#connection?.close(0);
     this.#run?.controller.abort();
     this.#state.transition(next, reason);
     await this.#run?.ended;
@@ -118,7 +119,10 @@ export class Connector {
     if (nap !== undefined) {
       const soonest = Math.max(nap.notBefore, (attempt?.at ?? 0) + FRESH_MS);
       if (now >= soonest) nap.abort();
-      else void delay(platform, soonest - now, nap.signal).done.then(nap.abort);
+      else if (!nap.isCut) {
+        nap.isCut = true;
+        void delay(platform, soonest - now, nap.signal).done.then(nap.abort);
+      }
     } else if (this.#connection !== undefined) {
       this.#replaceIfSilent(this.#connection);
     } else if (attempt !== undefined && now - attempt.at > 2 * timeoutMs) {
@@ -170,7 +174,7 @@ export class Connector {
     if (platform.isOnline()) this.#state.transition('waiting', reason, retryAt);
     else this.#state.transition('paused', offline(reason), retryAt);
     const nap = follow(signal);
-    this.#nap = { ...nap, notBefore };
+    this.#nap = { ...nap, notBefore, isCut: false };
     const countdown = new Countdown(platform, delayMs);
     while (!isOver(nap.signal)) {
       const { left } = countdown;
@@ -201,7 +205,7 @@ export class Connector {
     const connection = await this.#connect(grant, signal);
     const { platform } = this.#options;
     const connectedAt = platform.now();
-    let accepting = true;
+    this.#accepting = true;
     this.#connection = connection;
     try {
       // Whoever gave the attempt up meanwhile did not know of the connection.
@@ -212,14 +216,14 @@ export class Connector {
         ['live', grant.liveQueue],
       ] as const) {
         await connection.consume(queue, prefetch, (delivery) => {
-          if (accepting) this.#dispatcher.push(kind, delivery);
+          if (this.#accepting) this.#dispatcher.push(kind, delivery);
         });
       }
       if (isOver(signal)) return undefined;
       this.#state.transition('connected');
       return await this.#hold(connection, grant, signal);
     } finally {
-      accepting = false;
+      this.#accepting = false;
       this.#dispatcher.discard();
       // On a connection that is gone, what a handler still does could not be acked.
       if (connection.isOpen) await this.#drain();
