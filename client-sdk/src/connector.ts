@@ -227,6 +227,7 @@ export class Connector {
       this.#dispatcher.discard();
       // On a connection that is gone, what a handler still does could not be acked.
       if (connection.isOpen) await this.#drain();
+      this.session.abandoned = platform.now() - connection.lastHeardAt > HEARTBEAT_MS;
       await connection.close(CLOSE_MS);
       this.#connection = undefined;
       if (platform.now() - connectedAt >= STABLE_MS) {

@@ -47,6 +47,8 @@ export class SessionApi {
   readonly #options: SessionApiOptions;
   /** Known from the first grant on: naming it renews, leaving it out takes the device over. */
   sessionId: string | undefined;
+  /** Whether the session's last connection may still look open to the broker. */
+  abandoned = false;
 
   constructor(options: SessionApiOptions) {
     this.#options = options;
@@ -91,7 +93,7 @@ export class SessionApi {
   async #request(reason: TokenReason, signal: AbortSignal): Promise<Reply> {
     const { apiUrl, deviceId, platform, timeoutMs } = this.#options;
     const token = await this.#token(reason, signal);
-    const { sessionId } = this;
+    const { sessionId, abandoned } = this;
     const attempt = withTimeout(platform, signal, timeoutMs);
     const ends = reason === 'logout';
     const path = ends ? `/${encodeURIComponent(deviceId)}` : '';
@@ -104,7 +106,10 @@ export class SessionApi {
           'warren-protocol': PROTOCOL_VERSION,
         },
         ...(!ends && {
-          body: JSON.stringify({ deviceId, ...(sessionId !== undefined && { sessionId }) }),
+          body: JSON.stringify({
+            deviceId,
+            ...(sessionId !== undefined && { sessionId, abandoned }),
+          }),
         }),
         signal: attempt.signal,
       });

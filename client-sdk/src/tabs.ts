@@ -61,6 +61,7 @@ export class Tabs implements OtherTabs {
   readonly #calls = new Map<number, Call>();
   #lastCall = 0;
   #channel: TabChannel | undefined;
+  #present = false;
   /** Aborts whatever waits for a lock. */
   #membership = new AbortController();
   #candidacy: AbortController | undefined;
@@ -69,8 +70,8 @@ export class Tabs implements OtherTabs {
     sessionId: undefined,
     receiving: false,
   };
-  #leaderHeard = false;
-  #probing = false;
+  /** Whether the leader has answered since it was asked. */
+  #probe: { answered: boolean } | undefined;
 
   constructor(options: TabsOptions) {
     this.#options = options;
@@ -91,20 +92,21 @@ export class Tabs implements OtherTabs {
     this.#channel.onmessage = ({ data }) => {
       this.#hear(data as News & { from: string });
     };
-    // Held for as long as this tab lives.
-    this.#hold(
-      this.#lockOf(this.#id),
-      signal,
-      () => new Promise((resolve) => (signal.onabort = resolve)),
-    );
-    this.#say({ kind: 'hello' });
-    this.announce();
+    // Held for as long as this tab lives. Nobody hears of it before: who watches a lock that is not
+    // held yet takes the tab for dead.
+    this.#hold(this.#lockOf(this.#id), signal, () => {
+      this.#present = true;
+      this.#say({ kind: 'hello' });
+      this.announce();
+      return new Promise((resolve) => (signal.onabort = resolve));
+    });
   }
 
   /** Gives up the lead and says goodbye. Idempotent. */
   leave(): void {
     this.yield();
     this.#say({ kind: 'bye' });
+    this.#present = false;
     this.#channel?.close();
     this.#channel = undefined;
     this.#membership.abort();
@@ -146,20 +148,24 @@ export class Tabs implements OtherTabs {
 
   /** After a sleep: asks who leads, and takes the lead from a tab that does not answer. */
   async wake(): Promise<void> {
-    if (this.#probing || this.isLeading) return;
-    this.#probing = true;
-    this.#leaderHeard = false;
+    // One that is under way and has heard nothing goes on.
+    if (this.isLeading || this.#probe?.answered === false) return;
+    const probe = { answered: false };
+    this.#probe = probe;
     this.announce();
     this.#say({ kind: 'hello' });
     await delay(this.#options.platform, ANSWER_MS, this.#membership.signal).done;
-    this.#probing = false;
-    if (!this.#isUnanswered()) return;
-    this.yield();
-    this.seek(true);
+    // A newer one, or nothing to wait for any more.
+    if (this.#probe !== probe) return;
+    this.#probe = undefined;
+    if (!probe.answered && this.#isWaiting()) {
+      this.yield();
+      this.seek(true);
+    }
   }
 
-  #isUnanswered(): boolean {
-    return !this.#leaderHeard && !this.isLeading && this.#candidacy !== undefined;
+  #isWaiting(): boolean {
+    return this.#candidacy !== undefined && this.#giveUpLead === undefined;
   }
 
   /** Tells the other tabs what is handled and observed here. */
@@ -217,6 +223,7 @@ export class Tabs implements OtherTabs {
   }
 
   #say(news: News): void {
+    if (!this.#present) return;
     this.#channel?.postMessage({ ...news, from: this.#id });
   }
 
@@ -235,7 +242,7 @@ export class Tabs implements OtherTabs {
         this.#forget(news.from);
         break;
       case 'lead':
-        this.#leaderHeard = true;
+        if (this.#probe !== undefined) this.#probe.answered = true;
         this.#standing = { sessionId: news.sessionId, receiving: news.receiving };
         if (news.fresh) this.announce();
         onLeaderNews(news.sessionId, news.receiving);

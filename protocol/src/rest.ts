@@ -27,6 +27,14 @@ export const MESSAGE_ID_RULE =
 export const isValidType = (type: string): boolean => TYPE.test(type);
 export const isValidMessageId = (id: string): boolean => MESSAGE_ID.test(id);
 
+// As a header by STOMP, with the same rule as the type's.
+const COLLAPSE_KEY = /^[^\\\p{Cc}\p{Cs}]{1,128}$/u;
+export const COLLAPSE_KEY_RULE =
+  'must have 1 to 128 characters, no control character and no backslash';
+export const isValidCollapseKey = (key: string): boolean => COLLAPSE_KEY.test(key);
+/** The header that carries it. */
+export const COLLAPSE_KEY_HEADER = 'x-warren-collapse-key';
+
 const typeSchema = z.string().refine(isValidType, { error: TYPE_RULE });
 const messageIdSchema = z.string().refine(isValidMessageId, { error: MESSAGE_ID_RULE });
 
@@ -65,6 +73,8 @@ export const sendBodySchema = z.strictObject({
   delivery: deliverySchema.default('queued'),
   /** How long it may wait, in milliseconds. Default: the queue's policy, 7 days. */
   ttlMs: z.int().positive().max(MAX_TTL_MS).optional(),
+  /** Of the messages with one key that wait for a device, the client handles only the newest. */
+  collapseKey: z.string().refine(isValidCollapseKey, { error: COLLAPSE_KEY_RULE }).optional(),
 });
 export type SendBody = z.infer<typeof sendBodySchema>;
 
@@ -89,6 +99,11 @@ export const sessionBodySchema = z.object({
   deviceId: idSchema.optional(),
   /** The current session's id renews it; without, the device is taken over. */
   sessionId: z.string().min(1).max(64).optional(),
+  /**
+   * With `sessionId`: its last connection broke without a word, and may still look open to the broker,
+   * which would keep the queue for it. The server closes it.
+   */
+  abandoned: z.boolean().optional(),
 });
 export type SessionBody = z.infer<typeof sessionBodySchema>;
 

@@ -13,11 +13,12 @@ export class Sender {
   }
 
   /** @throws {PublishError} */
-  async send({ to, type, data, id, delivery, ttlMs }: SendBody): Promise<SendResult> {
+  async send({ to, type, data, id, delivery, ttlMs, collapseKey }: SendBody): Promise<SendResult> {
     const options = {
       delivery,
       ...(id !== undefined && { id }),
       ...(ttlMs !== undefined && { ttlMs }),
+      ...(collapseKey !== undefined && { collapseKey }),
     };
     const stop = this.#metrics.publishSeconds.startTimer();
     try {

@@ -2,17 +2,36 @@ import { fileURLToPath } from 'node:url';
 import type { Express } from 'express';
 import { build, type Rolldown } from 'vite';
 
-const SDK = fileURLToPath(new URL('../../client-sdk/dist/index.js', import.meta.url));
+const ENTRY = fileURLToPath(new URL('../../client-sdk/dist/entry.js', import.meta.url));
 
-/** The SDK as a browser loads it: one module, bundled and minified. */
-export async function bundleSdk(): Promise<string> {
-  const result = (await build({
+/** A module beside the SDK's, with what it imports: minified as an application's build does it. */
+export async function bundle(code: string): Promise<string> {
+  const { output } = (await build({
     logLevel: 'silent',
     configFile: false,
-    build: { write: false, minify: true, lib: { entry: SDK, formats: ['es'], fileName: 'warren' } },
-  })) as Rolldown.RolldownOutput[];
-  return result[0]!.output[0].code;
+    define: { 'process.env.NODE_ENV': '"production"' },
+    plugins: [
+      {
+        name: 'entry',
+        enforce: 'pre',
+        resolveId: (id) => (id === ENTRY ? id : null),
+        load: (id) => (id === ENTRY ? code : null),
+      },
+    ],
+    build: {
+      write: false,
+      rolldownOptions: {
+        input: ENTRY,
+        preserveEntrySignatures: 'strict',
+        output: { format: 'es', minify: true },
+      },
+    },
+  })) as Rolldown.RolldownOutput;
+  return output[0].code;
 }
+
+/** The whole SDK as one module. */
+export const bundleSdk = (): Promise<string> => bundle(`export * from './index.js'`);
 
 /** Serves a page at `/page` that has the SDK as `window.warren`. */
 export function mountSdkPage(app: Express, sdk: string): void {

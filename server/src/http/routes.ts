@@ -27,8 +27,8 @@ export interface Services {
   health: () => Promise<Record<string, 'up' | 'down'>>;
 }
 
-function userIdIn({ params }: RouteContext<unknown>): string {
-  const result = idSchema.safeParse(params['id']);
+function idIn({ params }: RouteContext<unknown>, name = 'id'): string {
+  const result = idSchema.safeParse(params[name]);
   if (!result.success) throw new HttpProblem('invalid_id');
   return result.data;
 }
@@ -37,7 +37,7 @@ export function createRoutes(services: Services): Route[] {
   return [
     ...messageRoutes(services),
     ...userRoutes(services),
-    sessionRoute(services),
+    ...sessionRoutes(services),
     ...operationRoutes(services),
   ];
 }
@@ -72,7 +72,7 @@ function userRoutes({ sessions, users }: Services): Route[] {
       replies: { 200: { description: 'The user is provisioned.', schema: userStateSchema } },
       problems: ['invalid_id', 'broker_unavailable'],
       handle: async (context) => {
-        const userId = userIdIn(context);
+        const userId = idIn(context);
         await sessions.provision(userId, context.body.devices);
         return { status: 200, body: await users.state(userId) };
       },
@@ -84,7 +84,7 @@ function userRoutes({ sessions, users }: Services): Route[] {
       summary: 'Devices, waiting messages, online, last seen.',
       replies: { 200: { description: 'What is known.', schema: userStateSchema } },
       problems: ['invalid_id', 'user_unknown', 'broker_unavailable'],
-      handle: async (context) => ({ status: 200, body: await users.state(userIdIn(context)) }),
+      handle: async (context) => ({ status: 200, body: await users.state(idIn(context)) }),
     }),
     route({
       method: 'delete',
@@ -94,15 +94,28 @@ function userRoutes({ sessions, users }: Services): Route[] {
       replies: { 204: { description: 'Nothing of the user is left.' } },
       problems: ['invalid_id', 'user_unknown', 'broker_unavailable'],
       handle: async (context) => {
-        await users.remove(userIdIn(context));
+        await users.remove(idIn(context));
         return { status: 204 };
       },
     }),
   ];
 }
 
-function sessionRoute({ sessions, metrics }: Services): Route {
-  return route({
+function sessionRoutes({ sessions, users, metrics }: Services): Route[] {
+  const logout = route({
+    method: 'delete',
+    path: '/v1/sessions/{deviceId}',
+    access: 'user',
+    summary: 'Log a device out: its queues go with what waits in them, its connection is closed.',
+    replies: { 204: { description: 'Nothing of the device is left.' } },
+    problems: ['invalid_id', 'broker_unavailable'],
+    handle: async (context) => {
+      if (context.userId === undefined) throw new HttpProblem('token_invalid');
+      await users.removeDevice(context.userId, idIn(context, 'deviceId'));
+      return { status: 204 };
+    },
+  });
+  const open = route({
     method: 'post',
     path: '/v1/sessions',
     access: 'user',
@@ -117,6 +130,7 @@ function sessionRoute({ sessions, metrics }: Services): Route {
       return { status: 201, body: grant };
     },
   });
+  return [open, logout];
 }
 
 function operationRoutes({ metrics, health }: Services): Route[] {

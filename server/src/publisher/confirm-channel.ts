@@ -15,6 +15,7 @@ export interface OutgoingMessage {
   /** Milliseconds, as AMQP wants it: a string. */
   expiration?: string;
   correlationId?: string;
+  headers?: Record<string, string>;
 }
 
 /** Whether the broker found a queue for a message that it confirmed. */

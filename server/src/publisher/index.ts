@@ -1,4 +1,5 @@
 export { PublishError, type PublishErrorCode } from './errors.js';
+export type { SendOptions } from './compose.js';
 export type { LinkState } from './confirm-channel.js';
 export {
   createPublisher,
@@ -6,6 +7,5 @@ export {
   type DeviceAddress,
   type EventMap,
   type PublisherOptions,
-  type SendOptions,
   type SendResult,
 } from './publisher.js';

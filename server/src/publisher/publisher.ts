@@ -1,18 +1,15 @@
 import {
   deviceKeys,
-  isValidMessageId,
-  isValidType,
-  MESSAGE_ID_RULE,
-  TYPE_RULE,
   userKeys,
-  type Delivery,
   type NamePrefixes,
   type Outcome,
   type RecipientKeys,
 } from '@warren/protocol';
-import { uuidv7 } from 'uuidv7';
+import { compose, type SendOptions } from './compose.js';
 import { ConfirmChannel, type LinkState } from './confirm-channel.js';
-import { PublishError } from './errors.js';
+
+/** In bytes once it is JSON; Warren's rabbitmq.conf has the same limit. */
+export const DEFAULT_MAX_MESSAGE_BYTES = 1024 * 1024;
 
 /** Types of messages and the payload of each, to have sends checked by the compiler. */
 export type EventMap = object;
@@ -45,17 +42,6 @@ export interface PublisherOptions {
   onError?: (error: Error) => void;
 }
 
-export interface SendOptions {
-  /** The idempotency key, also the message's id. Default: a new UUIDv7. */
-  id?: string;
-  /** `queued` (default) waits in the mailbox; `live` reaches only who is connected now. */
-  delivery?: Delivery;
-  /** How long it may wait, in milliseconds. Default: as the queue's policy says, 7 days. */
-  ttlMs?: number;
-  /** Handed to the handler as it is. */
-  correlationId?: string;
-}
-
 export interface SendResult {
   id: string;
   outcome: Outcome;
@@ -81,7 +67,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
   constructor(options: PublisherOptions) {
     this.#exchange = options.exchange ?? 'warren.direct';
     this.#prefixes = options.prefixes;
-    this.#maxMessageBytes = positive(options, 'maxMessageBytes', 1024 * 1024);
+    this.#maxMessageBytes = positive(options, 'maxMessageBytes', DEFAULT_MAX_MESSAGE_BYTES);
     this.#channel = new ConfirmChannel({
       amqpUrl: options.amqpUrl,
       connectionName: options.connectionName ?? 'warren publisher',
@@ -148,53 +134,17 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
     keys: RecipientKeys,
     type: string,
     data: unknown,
-    { id = uuidv7(), delivery = 'queued', ttlMs, correlationId }: SendOptions,
+    options: SendOptions,
   ): Promise<SendResult> {
-    // The library would fail on them later, with the channel and all that is on its way.
-    if (!isValidType(type)) throw new RangeError(`A message's type ${TYPE_RULE}.`);
-    if (!isValidMessageId(id)) throw new RangeError(`A message's id ${MESSAGE_ID_RULE}.`);
-    if (ttlMs !== undefined && !(Number.isInteger(ttlMs) && ttlMs > 0)) {
-      throw new RangeError('ttlMs must be a whole number of milliseconds, 1 or more.');
-    }
-    const body = this.#encode(data, id);
-    const live = delivery === 'live';
+    const { live, body, properties } = compose(type, data, options, this.#maxMessageBytes);
+    const routingKey = live ? keys.live : keys.mail;
     const routing = await this.#channel.publish(
-      {
-        exchange: this.#exchange,
-        routingKey: live ? keys.live : keys.mail,
-        messageId: id,
-        type,
-        contentType: 'application/json',
-        // A live message is worthless after a restart of the broker, so it is not written to disk.
-        durable: !live,
-        mandatory: true,
-        ...(ttlMs !== undefined && { expiration: String(ttlMs) }),
-        ...(correlationId !== undefined && { correlationId }),
-      },
+      { exchange: this.#exchange, routingKey, mandatory: true, ...properties },
       body,
     );
+    const id = properties.messageId;
     if (routing === 'routed') return { id, outcome: 'queued' };
     return { id, outcome: live ? 'offline' : 'unprovisioned' };
-  }
-
-  #encode(data: unknown, id: string): Buffer {
-    let json: string | undefined;
-    let cause: unknown;
-    try {
-      json = JSON.stringify(data);
-    } catch (error) {
-      cause = error;
-    }
-    if (json === undefined) {
-      const why = 'The payload cannot be written as JSON.';
-      throw new PublishError('payload_not_serializable', why, id, { cause });
-    }
-    const body = Buffer.from(json, 'utf8');
-    if (body.length > this.#maxMessageBytes) {
-      const why = `The payload has ${String(body.length)} bytes; ${String(this.#maxMessageBytes)} are allowed.`;
-      throw new PublishError('payload_too_large', why, id);
-    }
-    return body;
   }
 }
 

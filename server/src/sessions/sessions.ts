@@ -84,7 +84,7 @@ export class Sessions {
     if (!(await store.setSession(device, sessionId, renews ? before : undefined, Date.now()))) {
       throw new HttpProblem('session_replaced');
     }
-    if (before !== null && !renews) await this.#closeOlder(device);
+    if (before !== null && (!renews || body.abandoned === true)) await this.#closeOlder(device);
     const kind = before === null ? 'new' : renews ? 'renewed' : 'takeover';
     return { grant: this.#grant(device, deviceId, sessionId, !created), kind };
   }

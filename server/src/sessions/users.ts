@@ -2,7 +2,7 @@ import { userKeys, type NamePrefixes, type UserState } from '@warren/protocol';
 import type { ManagementApi } from '../broker/management.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import { HttpProblem } from '../problem.js';
-import { UNCLAIMED, type DeviceStore } from '../storage/devices.js';
+import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 
 export interface UsersOptions {
   store: DeviceStore;
@@ -43,13 +43,23 @@ export class Users {
    * Broken off in the middle, it can be asked again.
    */
   async remove(userId: string): Promise<void> {
-    const { store, provisioner, management } = this.#options;
+    const { store } = this.#options;
     if (!(await store.hasUser(userId))) throw new HttpProblem('user_unknown');
-    const devices = await store.listOf(userId);
+    await this.#removeDevices(userId, await store.listOf(userId));
+  }
+
+  /** Logs a device out: its queues go with what waits in them, its connection ends. Idempotent. */
+  async removeDevice(userId: string, deviceId: string): Promise<void> {
+    const device = await this.#options.store.find(userId, deviceId);
+    if (device !== undefined) await this.#removeDevices(userId, [device]);
+  }
+
+  async #removeDevices(userId: string, devices: Device[]): Promise<void> {
+    const { store, provisioner, management } = this.#options;
     // Queues first: a consumer is cancelled with its queue, whatever login its client claimed.
     await provisioner.deleteQueues(devices.flatMap((device) => [device.queue, device.live_queue]));
     await Promise.all(
-      devices.map(({ queue }) => management.closeConnections(queue, 'user removed')),
+      devices.map(({ queue }) => management.closeConnections(queue, 'device removed')),
     );
     await store.remove(userId, devices);
   }

@@ -1,0 +1,94 @@
+import {
+  COLLAPSE_KEY_HEADER,
+  COLLAPSE_KEY_RULE,
+  isValidCollapseKey,
+  isValidMessageId,
+  isValidType,
+  MESSAGE_ID_RULE,
+  TYPE_RULE,
+  type Delivery,
+} from '@warren/protocol';
+import { uuidv7 } from 'uuidv7';
+import type { OutgoingMessage } from './confirm-channel.js';
+import { PublishError } from './errors.js';
+
+export interface SendOptions {
+  /** The idempotency key, also the message's id. Default: a new UUIDv7. */
+  id?: string;
+  /** `queued` (default) waits in the mailbox; `live` reaches only who is connected now. */
+  delivery?: Delivery;
+  /** How long it may wait, in milliseconds. Default: as the queue's policy says, 7 days. */
+  ttlMs?: number;
+  /**
+   * Of the messages with one key that wait for a device, the client handles only the newest: for a
+   * score, a position, a badge. 1 to 128 characters. Default: every message counts.
+   */
+  collapseKey?: string;
+  /** Handed to the handler as it is. */
+  correlationId?: string;
+}
+
+/** A message that is ready to go, but for its address. */
+export interface ComposedMessage {
+  live: boolean;
+  body: Buffer;
+  properties: Omit<OutgoingMessage, 'exchange' | 'routingKey' | 'mandatory'>;
+}
+
+/**
+ * Checks a message and gives it its properties.
+ * @throws {PublishError} `payload_not_serializable`, `payload_too_large`
+ * @throws {RangeError} for an id, a type, a TTL or a collapse key that cannot be.
+ */
+export function compose(
+  type: string,
+  data: unknown,
+  options: SendOptions,
+  maxMessageBytes: number,
+): ComposedMessage {
+  const { id = uuidv7(), delivery = 'queued', ttlMs, collapseKey, correlationId } = options;
+  // The library would fail on them later, with the channel and all that is on its way.
+  if (!isValidType(type)) throw new RangeError(`A message's type ${TYPE_RULE}.`);
+  if (!isValidMessageId(id)) throw new RangeError(`A message's id ${MESSAGE_ID_RULE}.`);
+  if (collapseKey !== undefined && !isValidCollapseKey(collapseKey)) {
+    throw new RangeError(`A collapse key ${COLLAPSE_KEY_RULE}.`);
+  }
+  if (ttlMs !== undefined && !(Number.isInteger(ttlMs) && ttlMs > 0)) {
+    throw new RangeError('ttlMs must be a whole number of milliseconds, 1 or more.');
+  }
+  const live = delivery === 'live';
+  return {
+    live,
+    body: encode(data, id, maxMessageBytes),
+    properties: {
+      messageId: id,
+      type,
+      contentType: 'application/json',
+      // A live message is worthless after a restart of the broker, so it is not written to disk.
+      durable: !live,
+      ...(ttlMs !== undefined && { expiration: String(ttlMs) }),
+      ...(correlationId !== undefined && { correlationId }),
+      ...(collapseKey !== undefined && { headers: { [COLLAPSE_KEY_HEADER]: collapseKey } }),
+    },
+  };
+}
+
+function encode(data: unknown, id: string, maxMessageBytes: number): Buffer {
+  let json: string | undefined;
+  let cause: unknown;
+  try {
+    json = JSON.stringify(data);
+  } catch (error) {
+    cause = error;
+  }
+  if (json === undefined) {
+    const why = 'The payload cannot be written as JSON.';
+    throw new PublishError('payload_not_serializable', why, id, { cause });
+  }
+  const body = Buffer.from(json, 'utf8');
+  if (body.length > maxMessageBytes) {
+    const why = `The payload has ${String(body.length)} bytes; ${String(maxMessageBytes)} are allowed.`;
+    throw new PublishError('payload_too_large', why, id);
+  }
+  return body;
+}

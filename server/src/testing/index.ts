@@ -1,0 +1,167 @@
+import type { Outcome } from '@warren/protocol';
+import { compose, type ComposedMessage, type SendOptions } from '../publisher/compose.js';
+import { PublishError, type PublishErrorCode } from '../publisher/errors.js';
+import {
+  DEFAULT_MAX_MESSAGE_BYTES,
+  type DeviceAddress,
+  type EventMap,
+  type Publisher,
+  type SendResult,
+} from '../publisher/publisher.js';
+
+/** A device that messages are handed to: a `TestBed` of `@warren/client/testing` is one. */
+export interface TestDevice {
+  userId: string;
+  deviceId: string;
+  enqueue: (message: {
+    body: Uint8Array;
+    properties: {
+      messageId: string;
+      type: string;
+      contentType: string;
+      timestamp: number;
+      headers: Record<string, string>;
+      correlationId?: string;
+    };
+    live: boolean;
+  }) => Promise<'acked' | 'rejected' | 'offline'>;
+}
+
+/** One message that the code under test has sent. */
+export interface SentMessage<Events extends EventMap> {
+  id: string;
+  to: { user: string } | DeviceAddress;
+  type: keyof Events & string;
+  /** As the receiver gets it: once through JSON. */
+  data: unknown;
+  options: SendOptions;
+  outcome: Outcome;
+  /** How it ended on each linked device it went to, once it has. */
+  endings: Promise<('acked' | 'rejected' | 'offline')[]>;
+}
+
+export interface TestPublisherOptions {
+  /**
+   * Where messages go on to. Default: none; then every user counts as provisioned, and messages are
+   * only recorded.
+   */
+  devices?: TestDevice[];
+}
+
+/**
+ * A publisher without a broker, for an application's own tests: it checks messages as the real one does,
+ * records them, and hands them to linked devices.
+ * @example
+ * const bed = new TestBed({ userId: 'alice' });           // @warren/client/testing
+ * const publisher = new TestPublisher({ devices: [bed] });
+ * await myApplication({ publisher }).orderShipped('alice');
+ * expect(publisher.sent).toMatchObject([{ type: 'order.shipped' }]);
+ */
+export class TestPublisher<
+  Events extends EventMap = Record<string, unknown>,
+> implements PublisherLike<Events> {
+  /** Everything that was sent, the oldest first. */
+  readonly sent: SentMessage<Events>[] = [];
+  /** Every send ends at once. */
+  readonly pending = 0;
+  readonly #devices: TestDevice[] | undefined;
+  readonly #failures: PublishErrorCode[] = [];
+  #closed = false;
+
+  constructor({ devices }: TestPublisherOptions = {}) {
+    this.#devices = devices;
+  }
+
+  get state(): 'ready' | 'closed' {
+    return this.#closed ? 'closed' : 'ready';
+  }
+
+  ready(): Promise<boolean> {
+    return Promise.resolve(!this.#closed);
+  }
+
+  /**
+   * Lets the next sends fail, one for each code. After `outcome_unknown` the message is on its way all
+   * the same, as it may be in life.
+   */
+  failNext(...codes: PublishErrorCode[]): void {
+    this.#failures.push(...codes);
+  }
+
+  /** @throws {PublishError} @throws {RangeError} as the real one does. */
+  async toUser<Type extends keyof Events & string>(
+    userId: string,
+    type: Type,
+    data: Events[Type],
+    options: SendOptions = {},
+  ): Promise<SendResult> {
+    const isMeant = (device: TestDevice): boolean => device.userId === userId;
+    return Promise.resolve(this.#send({ user: userId }, isMeant, type, data, options));
+  }
+
+  /** @throws {PublishError} @throws {RangeError} as the real one does. */
+  async toDevice<Type extends keyof Events & string>(
+    address: DeviceAddress,
+    type: Type,
+    data: Events[Type],
+    options: SendOptions = {},
+  ): Promise<SendResult> {
+    const isMeant = ({ userId, deviceId }: TestDevice): boolean =>
+      userId === address.user && deviceId === address.device;
+    return Promise.resolve(this.#send(address, isMeant, type, data, options));
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    return Promise.resolve();
+  }
+
+  #send(
+    to: SentMessage<Events>['to'],
+    isMeant: (device: TestDevice) => boolean,
+    type: keyof Events & string,
+    data: unknown,
+    options: SendOptions,
+  ): SendResult {
+    const message = compose(type, data, options, DEFAULT_MAX_MESSAGE_BYTES);
+    const id = message.properties.messageId;
+    const failure = this.#closed ? 'publisher_closed' : this.#failures.shift();
+    if (failure !== undefined && failure !== 'outcome_unknown') throw failed(failure, id);
+    const devices = this.#devices?.filter(isMeant);
+    const endings = Promise.all((devices ?? []).map((device) => handOver(device, message)));
+    const missing = message.live ? 'offline' : 'unprovisioned';
+    const outcome = devices?.length === 0 ? missing : 'queued';
+    const received: unknown = JSON.parse(message.body.toString('utf8'));
+    this.sent.push({ id, to, type, data: received, options, outcome, endings });
+    if (failure !== undefined) throw failed(failure, id);
+    return { id, outcome };
+  }
+}
+
+/** What code that sends should ask for, so that it takes the real publisher and the test's. */
+export type PublisherLike<Events extends EventMap = Record<string, unknown>> = Pick<
+  Publisher<Events>,
+  keyof Publisher<Events>
+>;
+
+const failed = (code: PublishErrorCode, id: string): PublishError =>
+  new PublishError(code, 'The test lets this send fail.', id);
+
+function handOver(
+  device: TestDevice,
+  { live, body, properties }: ComposedMessage,
+): ReturnType<TestDevice['enqueue']> {
+  const { messageId, type, contentType, correlationId, headers } = properties;
+  return device.enqueue({
+    live,
+    body: new Uint8Array(body),
+    properties: {
+      messageId,
+      type,
+      contentType,
+      timestamp: Date.now(),
+      headers: headers ?? {},
+      ...(correlationId !== undefined && { correlationId }),
+    },
+  });
+}

@@ -1,0 +1,284 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { QueueWatch } from '../support/queue-watch.js';
+import { RawChromium, type Profile } from '../support/raw-chromium.js';
+import { bundleSdk, mountSdkPage } from '../support/sdk-page.js';
+import { startStack, uniqueUser, userToken, type Stack } from '../support/stack.js';
+import { Tab, type TabOptions } from '../support/tabs.js';
+import { until } from '../support/until.js';
+
+let stack: Stack;
+let browser: RawChromium;
+let profile: Profile;
+let watch: QueueWatch;
+let user: string;
+beforeAll(async () => {
+  const sdk = await bundleSdk();
+  stack = await startStack({
+    extras: {
+      mount: (app) => {
+        mountSdkPage(app, sdk);
+      },
+    },
+  });
+  browser = await RawChromium.launch();
+  watch = await QueueWatch.open();
+});
+afterAll(async () => {
+  await watch.close();
+  await browser.close();
+  await stack.close();
+});
+beforeEach(async () => {
+  user = uniqueUser();
+  profile = await browser.newProfile();
+});
+afterEach(() => profile.close());
+
+const optionsOf = (userId: string): TabOptions => ({
+  apiUrl: stack.apiUrl,
+  userId,
+  token: userToken(userId),
+});
+const open = (options: Partial<TabOptions> = {}): Promise<Tab> =>
+  Tab.open(profile, { ...optionsOf(user), ...options });
+
+const queueOf = async (userId: string): Promise<string> => {
+  const { devices } = await stack.user(userId);
+  return devices[0]!.queue;
+};
+
+/** Sends until told to stop; every message is a number. */
+function stream(userId: string) {
+  let sent = 0;
+  const stopped = new AbortController();
+  const ended = (async () => {
+    while (!stopped.signal.aborted) {
+      const { status } = await stack.send({ user: userId }, sent);
+      expect(status).toBe(202);
+      sent++;
+    }
+  })();
+  return {
+    get sent() {
+      return sent;
+    },
+    stop: async () => {
+      stopped.abort();
+      await ended;
+      return sent;
+    },
+  };
+}
+
+const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
+
+describe('the tabs of one device', () => {
+  it('share one connection: handled once, observed in every tab, in order', async () => {
+    const tabs = [await open(), await open(), await open()];
+    await Promise.all(tabs.map((tab) => tab.ready()));
+    const roles = await Promise.all(tabs.map(async (tab) => (await tab.snapshot()).role));
+    expect(roles).toEqual(['leader', 'follower', 'follower']);
+    const { devices } = await stack.user(user);
+    expect(devices).toHaveLength(1);
+    expect(await watch.consumers(devices[0]!.queue)).toBe(1);
+    for (const number of numbers(20)) await stack.send({ user }, number);
+    await until(async () => (await tabs[2]!.observed()).length === 20);
+    await until(async () => (await tabs[1]!.observed()).length === 20);
+    const handled = await Promise.all(tabs.map((tab) => tab.handled()));
+    expect(handled.flat()).toEqual(numbers(20));
+    for (const tab of tabs) expect(await tab.observed()).toEqual(numbers(20));
+    expect(await tabs[1]!.states()).toEqual(['paused: follower']);
+  });
+
+  it('hand a message to the tab that handles its type, and ack it after that', async () => {
+    const leader = await open({ handles: ['note'] });
+    await leader.ready();
+    const follower = await open({ handles: ['other'], handlerMs: 400 });
+    await follower.ready();
+    await stack.send({ user }, 'for the follower', { type: 'other' });
+    await until(async () => (await follower.handled()).length === 1);
+    expect(await watch.unacked(await queueOf(user), stack)).toBe(1);
+    await until(async () => (await stack.user(user)).devices[0]!.depth === 0, 'the ack');
+    expect(await leader.handled()).toEqual([]);
+    expect(await leader.observed()).toEqual(['for the follower']);
+    await stack.send({ user }, 'for nobody', { type: 'strange' });
+    await stack.send({ user }, 'for the leader');
+    await until(async () => (await leader.handled()).length === 1);
+    expect((await stack.user(user)).devices[0]!.depth).toBe(0);
+  });
+
+  it('do not lose what a tab was handling when it is killed', async () => {
+    const leader = await open({ handles: [] });
+    await leader.ready();
+    const first = await open({ handles: ['note'], handlerMs: -1 });
+    await first.ready();
+    await stack.send({ user }, 'half-done');
+    await until(async () => (await first.handled()).length === 1);
+    const second = await open({ handles: ['note'] });
+    await second.ready();
+    await first.page.kill();
+    await until(async () => (await second.handled()).length === 1);
+    expect(await second.handled()).toEqual(['half-done']);
+    await until(async () => (await stack.user(user)).devices[0]!.depth === 0);
+  });
+
+  it('have exactly one successor when the leader is killed, and lose and double nothing', async () => {
+    let leader = await open();
+    await leader.ready();
+    let others = [await open(), await open(), await open()];
+    await Promise.all(others.map((tab) => tab.ready()));
+    const queue = await queueOf(user);
+    const most = watch.mostConsumers(queue);
+    const messages = stream(user);
+    // What the killed tabs had handled is known by what was observed everywhere else.
+    for (let round = 0; round < 3; round++) {
+      const before = messages.sent;
+      await until(() => messages.sent > before + 15);
+      await leader.page.kill();
+      await until(async () =>
+        (await Promise.all(others.map((tab) => tab.isLeader()))).includes(true),
+      );
+      const leads = await Promise.all(others.map((tab) => tab.isLeader()));
+      expect(leads.filter(Boolean)).toHaveLength(1);
+      leader = others[leads.indexOf(true)]!;
+      others = others.filter((tab) => tab !== leader);
+    }
+    const sent = await messages.stop();
+    await until(async () => (await stack.user(user)).devices[0]!.depth === 0);
+    await until(
+      async () => new Set(await leader.observed()).size === sent,
+      () => `${String(sent)} sent`,
+    );
+    expect(await leader.observed()).toEqual(numbers(sent));
+    expect(await most.stop()).toBe(1);
+  });
+
+  it('pass the lead on when the leader is frozen, and back nothing up behind it', async () => {
+    const first = await open();
+    await first.ready();
+    const second = await open();
+    await second.ready();
+    await first.page.setFrozen(true);
+    await until(() => second.isLeader());
+    await stack.send({ user }, 'while frozen');
+    await until(async () => (await second.handled()).length === 1);
+    await first.page.setFrozen(false);
+    await until(async () => (await first.snapshot()).receiving);
+    expect((await first.snapshot()).role).toBe('follower');
+    await stack.send({ user }, 'after');
+    await until(async () => (await first.observed()).includes('after'));
+    expect(await second.handled()).toEqual(['while frozen', 'after']);
+    expect(await first.handled()).toEqual([]);
+    expect(await watch.consumers(await queueOf(user))).toBe(1);
+  });
+
+  it(
+    'take the lead from a tab that hangs, once somebody looks at them',
+    { timeout: 90_000 },
+    async () => {
+      const first = await open();
+      await first.ready();
+      const second = await open();
+      await second.ready();
+      const hanging = first.page.evaluate(() => {
+        const end = performance.now() + 8000;
+        while (performance.now() < end);
+      });
+      await stack.send({ user }, 'behind the hanging tab');
+      await second.page.evaluate(() => dispatchEvent(new Event('focus')));
+      await until(() => second.isLeader());
+      await until(async () => (await second.handled()).length === 1);
+      await hanging;
+      await until(async () => (await first.snapshot()).role === 'follower');
+      await stack.send({ user }, 'after');
+      await until(async () => (await first.observed()).includes('after'));
+      expect(await second.handled()).toEqual(['behind the hanging tab', 'after']);
+      expect(await watch.consumers(await queueOf(user))).toBe(1);
+    },
+  );
+
+  it('go on when the leader stops, and end when it fails', async () => {
+    const first = await open();
+    await first.ready();
+    const second = await open();
+    await second.ready();
+    await first.stop();
+    await until(() => second.isLeader());
+    expect(await first.snapshot()).toMatchObject({ state: 'closed', role: 'alone' });
+    const third = await open();
+    await third.ready();
+    const { devices } = await stack.user(user);
+    await stack.session(user, { deviceId: devices[0]!.deviceId! });
+    for (const tab of [second, third]) {
+      await until(async () => (await tab.snapshot()).state === 'failed');
+      expect((await tab.snapshot()).reason).toBe('session_replaced');
+    }
+  });
+
+  it('fall back to the newest tab where they cannot share, and say so', async () => {
+    const before = () => {
+      Object.defineProperty(navigator, 'locks', { value: undefined });
+    };
+    const first = await open({ before });
+    await first.ready();
+    expect(await first.errors()).toEqual(['tabs_unsupported']);
+    const second = await open({ before });
+    await second.ready();
+    await until(async () => (await first.snapshot()).state === 'failed');
+    expect((await first.snapshot()).reason).toBe('session_replaced');
+    await stack.send({ user }, 1);
+    await until(async () => (await second.handled()).length === 1);
+  });
+});
+
+describe('two accounts', () => {
+  it('in two tabs never see each other’s messages', async () => {
+    const other = uniqueUser();
+    const mine = await open();
+    const theirs = await open(optionsOf(other));
+    await Promise.all([mine.ready(), theirs.ready()]);
+    expect((await mine.snapshot()).role).toBe('leader');
+    expect((await theirs.snapshot()).role).toBe('leader');
+    for (const number of numbers(10)) {
+      await stack.send({ user }, `mine ${String(number)}`);
+      await stack.send({ user: other }, `theirs ${String(number)}`);
+    }
+    await until(async () => (await mine.handled()).length === 10);
+    await until(async () => (await theirs.handled()).length === 10);
+    for (const [tab, word] of [
+      [mine, 'mine'],
+      [theirs, 'theirs'],
+    ] as const) {
+      const seen = [...(await tab.handled()), ...(await tab.observed())] as string[];
+      expect(seen.every((text) => text.startsWith(word))).toBe(true);
+    }
+  });
+
+  it('leave nothing behind when one logs out and the other signs in', async () => {
+    const first = await open();
+    await first.ready();
+    const second = await open();
+    await second.ready();
+    await stack.send({ user }, 'before');
+    await until(async () => (await first.handled()).length === 1);
+    const queue = await queueOf(user);
+    await second.logout();
+    await until(async () => (await first.snapshot()).state === 'failed');
+    expect((await first.snapshot()).reason).toBe('logged_out');
+    expect((await second.snapshot()).state).toBe('closed');
+    expect(await watch.exists(queue)).toBe(false);
+    expect((await stack.send({ user }, 'after')).body.recipients[0]!.outcome).toBe('unprovisioned');
+    const left = await first.page.evaluate(async () => ({
+      stored: Object.keys(localStorage),
+      locks: (await navigator.locks.query()).held?.map(({ name }) => name),
+    }));
+    expect(left).toEqual({ stored: [], locks: [] });
+    const other = uniqueUser();
+    await first.start(optionsOf(other));
+    await first.ready();
+    await stack.send({ user: other }, 'hello');
+    await until(async () => (await first.handled()).length === 1);
+    expect(await first.handled()).toEqual(['hello']);
+    expect((await second.handled()).includes('hello')).toBe(false);
+  });
+});

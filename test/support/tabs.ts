@@ -1,0 +1,126 @@
+import type * as Sdk from '@warren/client';
+import type { Profile, RawPage } from './raw-chromium.js';
+
+/** What a page of these tests holds under `window.tab`. */
+interface TabState {
+  client: Sdk.Client;
+  handled: unknown[];
+  observed: unknown[];
+  states: string[];
+  errors: string[];
+}
+declare const window: { warren: typeof Sdk; tab: TabState };
+
+export interface TabOptions {
+  apiUrl: string;
+  userId: string;
+  token: string;
+  /** Types that this tab handles. Default `note`. */
+  handles?: string[];
+  /** How long a handler takes, in milliseconds; -1: for ever. Default 0: it ends before the next task. */
+  handlerMs?: number;
+  options?: Partial<Pick<Sdk.ClientOptions, 'background' | 'deviceId' | 'backoffMaxMs'>>;
+  /** Runs in the page before anything else. */
+  before?: () => void;
+}
+
+/** One tab of a browser, with a client of the real SDK in it. */
+export class Tab {
+  readonly page: RawPage;
+
+  private constructor(page: RawPage) {
+    this.page = page;
+  }
+
+  static async open(profile: Profile, options: TabOptions): Promise<Tab> {
+    const url = `${options.apiUrl}/page`;
+    const page = await profile.newPage(url, () => 'warren' in window, options.before);
+    const tab = new Tab(page);
+    await tab.start(options);
+    return tab;
+  }
+
+  /** Makes and starts the page's client. */
+  async start({
+    userId,
+    token,
+    handles = ['note'],
+    handlerMs = 0,
+    options = {},
+  }: TabOptions): Promise<void> {
+    await this.page.evaluate(
+      ({ userId, token, handles, handlerMs, options }) => {
+        const client = window.warren.getClient({
+          apiUrl: location.origin,
+          userId,
+          getToken: () => token,
+          backoffBaseMs: 50,
+          backoffMaxMs: 500,
+          ...options,
+        });
+        const tab: TabState = { client, handled: [], observed: [], states: [], errors: [] };
+        window.tab = tab;
+        for (const type of handles) {
+          client.handle(type, ({ data }) => {
+            tab.handled.push(data);
+            if (handlerMs === 0) return undefined;
+            return new Promise((resolve) => {
+              if (handlerMs > 0) setTimeout(resolve, handlerMs);
+            });
+          });
+        }
+        client.observe('*', ({ data }) => {
+          tab.observed.push(data);
+        });
+        client.on('state', ({ current, reason }) => {
+          tab.states.push(reason === undefined ? current : `${current}: ${reason.code}`);
+        });
+        client.on('error', ({ error }) => {
+          tab.errors.push(error.code);
+        });
+        client.start();
+      },
+      { userId, token, handles, handlerMs, options },
+    );
+  }
+
+  ready(): Promise<void> {
+    return this.page.evaluate(() => window.tab.client.ready());
+  }
+
+  async snapshot(): Promise<{ state: string; role: string; receiving: boolean; reason?: string }> {
+    return this.page.evaluate(() => {
+      const { state, role, receiving, reason } = window.tab.client.getSnapshot();
+      return { state, role, receiving, ...(reason !== undefined && { reason: reason.code }) };
+    });
+  }
+
+  handled(): Promise<unknown[]> {
+    return this.page.evaluate(() => window.tab.handled);
+  }
+
+  observed(): Promise<unknown[]> {
+    return this.page.evaluate(() => window.tab.observed);
+  }
+
+  states(): Promise<string[]> {
+    return this.page.evaluate(() => window.tab.states);
+  }
+
+  errors(): Promise<string[]> {
+    return this.page.evaluate(() => window.tab.errors);
+  }
+
+  async isLeader(): Promise<boolean> {
+    const { role, state } = await this.snapshot();
+    return role === 'leader' && state === 'connected';
+  }
+
+  stop(): Promise<void> {
+    return this.page.evaluate(() => window.tab.client.stop());
+  }
+
+  logout(): Promise<void> {
+    return this.page.evaluate(() => window.tab.client.logout());
+  }
+}
