@@ -1,3 +1,8 @@
+/**
+ * The transport for Node and for Electron's main process. Needs `amqplib`, which comes with the package.
+ *
+ * @module @warren/client/amqp
+ */
 import {
   connect as connectAmqp,
   type Channel,

@@ -1,3 +1,8 @@
+/**
+ * The SDK for browsers, workers, React Native, Node and Electron. Begin at {@link getClient}.
+ *
+ * @module @warren/client
+ */
 export {
   getClient,
   type Client,

@@ -1,3 +1,8 @@
+/**
+ * Hooks for React 18 and newer; safe under StrictMode and on the server. Begin at {@link useClient}.
+ *
+ * @module @warren/client/react
+ */
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from 'react';
 import { getClient, type Client, type EventMap, type MessageOf } from './client.js';
 import type { HandlerContext } from './dispatcher.js';

@@ -80,7 +80,7 @@ export class Supervisor {
 
   /** Ends here and in all tabs, and deletes the session. @throws {WarrenError} `logout_incomplete` */
   async logout(): Promise<void> {
-    this.#tabs?.join();
+    await this.#tabs?.join();
     this.#tabs?.tellFailed(loggedOut());
     await this.stop();
     this.#parts.window.clear();
@@ -120,7 +120,7 @@ export class Supervisor {
     } else if (this.#tabs === undefined || this.#tabs.isLeading) {
       this.#connector.start();
     } else {
-      this.#tabs.join();
+      void this.#tabs.join();
       this.#tabs.seek();
       void this.#tabs.wake();
       this.#follow();

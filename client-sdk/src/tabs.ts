@@ -62,6 +62,7 @@ export class Tabs implements OtherTabs {
   #lastCall = 0;
   #channel: TabChannel | undefined;
   #present = false;
+  #joined: Promise<void> = Promise.resolve();
   /** Aborts whatever waits for a lock. */
   #membership = new AbortController();
   #candidacy: AbortController | undefined;
@@ -82,9 +83,9 @@ export class Tabs implements OtherTabs {
     return this.#giveUpLead !== undefined;
   }
 
-  /** Idempotent. */
-  join(): void {
-    if (this.#channel !== undefined) return;
+  /** Resolves when the others can hear this tab. Idempotent. */
+  join(): Promise<void> {
+    if (this.#channel !== undefined) return this.#joined;
     const { key, openChannel } = this.#options;
     this.#membership = new AbortController();
     const { signal } = this.#membership;
@@ -94,12 +95,16 @@ export class Tabs implements OtherTabs {
     };
     // Held for as long as this tab lives. Nobody hears of it before: who watches a lock that is not
     // held yet takes the tab for dead.
-    this.#hold(this.#lockOf(this.#id), signal, () => {
-      this.#present = true;
-      this.#say({ kind: 'hello' });
-      this.announce();
-      return new Promise((resolve) => (signal.onabort = resolve));
+    this.#joined = new Promise((joined) => {
+      this.#hold(this.#lockOf(this.#id), signal, () => {
+        this.#present = true;
+        this.#say({ kind: 'hello' });
+        this.announce();
+        joined();
+        return new Promise((resolve) => (signal.onabort = resolve));
+      });
     });
+    return this.#joined;
   }
 
   /** Gives up the lead and says goodbye. Idempotent. */

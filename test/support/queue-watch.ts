@@ -4,16 +4,17 @@ import type { Stack } from './stack.js';
 
 /** Asks the broker about queues, by its own protocol: the management API's figures come late. */
 export class QueueWatch {
-  readonly #model: ChannelModel;
+  readonly #amqpUrl: string;
+  #model: ChannelModel | undefined;
 
-  private constructor(model: ChannelModel) {
-    this.#model = model;
+  private constructor(amqpUrl: string) {
+    this.#amqpUrl = amqpUrl;
   }
 
   static async open(amqpUrl = inject('broker').endpoints.amqpUrl): Promise<QueueWatch> {
-    const model = await connect(amqpUrl);
-    model.on('error', () => undefined);
-    return new QueueWatch(model);
+    const watch = new QueueWatch(amqpUrl);
+    await watch.#connect();
+    return watch;
   }
 
   async consumers(queue: string): Promise<number> {
@@ -41,28 +42,44 @@ export class QueueWatch {
     return (devices.find((device) => device.queue === queue)?.depth ?? 0) - waiting;
   }
 
-  /** Counts, as fast as the broker answers, until stopped. */
-  mostConsumers(queue: string): { stop: () => Promise<number> } {
+  /** Counts, a hundred times a second at best, until stopped; a broker that restarts is waited for. */
+  mostConsumers(queue: string): { stop: () => Promise<{ most: number; samples: number }> } {
     const stopped = new AbortController();
     let most = 0;
+    let samples = 0;
     const ended = (async () => {
-      while (!stopped.signal.aborted) most = Math.max(most, await this.consumers(queue));
+      while (!stopped.signal.aborted) {
+        try {
+          // amqplib leaves what it was asked on a connection that died unanswered.
+          most = Math.max(most, await inTime(this.consumers(queue)));
+          samples++;
+        } catch {
+          await inTime(this.#connect()).catch(() => undefined);
+        }
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
     })();
     return {
       stop: async () => {
         stopped.abort();
         await ended;
-        return most;
+        return { most, samples };
       },
     };
   }
 
   async close(): Promise<void> {
-    await this.#model.close();
+    await this.#model?.close().catch(() => undefined);
+  }
+
+  async #connect(): Promise<void> {
+    this.#model = await connect(this.#amqpUrl);
+    this.#model.on('error', () => undefined);
   }
 
   /** A channel for each question: the broker closes one that asks for a queue that is not there. */
   async #with<Result>(ask: (channel: Channel) => Promise<Result>): Promise<Result> {
+    if (this.#model === undefined) throw new Error('The watch is not connected.');
     const channel = await this.#model.createChannel();
     channel.on('error', () => undefined);
     try {
@@ -71,4 +88,15 @@ export class QueueWatch {
       await channel.close().catch(() => undefined);
     }
   }
+}
+
+function inTime<Result>(work: Promise<Result>): Promise<Result> {
+  return Promise.race([
+    work,
+    new Promise<never>((_, reject) =>
+      setTimeout(() => {
+        reject(new Error('no answer'));
+      }, 2000),
+    ),
+  ]);
 }

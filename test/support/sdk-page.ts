@@ -45,7 +45,9 @@ export function mountSdkPage(app: Express, sdk: string): void {
   app.get('/page.js', (_request, response) => {
     response
       .type('text/javascript')
-      .send("import * as warren from '/sdk.js'; window.warren = warren;");
+      .send(
+        "import * as warren from '/sdk.js'; window.load = (url) => import(url); window.warren = warren;",
+      );
   });
   app.get('/sdk.js', (_request, response) => {
     response.type('text/javascript').send(sdk);

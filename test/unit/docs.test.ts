@@ -1,5 +1,8 @@
-import { readFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { PROBLEMS } from '@warren/protocol';
 import { ROOT } from '../support/program.js';
@@ -26,6 +29,54 @@ describe('docs/errors.md', () => {
     const codes = await codesOf();
     expect(codes.length).toBeGreaterThan(2);
     expect(codes.filter((code) => !docs.includes(`\`${code}\``))).toEqual([]);
+  });
+});
+
+describe('docs/api', () => {
+  it('is what the doc comments say today: `npm run docs` writes it anew', async () => {
+    const out = await mkdtemp(join(tmpdir(), 'warren-docs-'));
+    try {
+      // Ends with an error when something exported is not explained, or a link leads nowhere.
+      await promisify(execFile)(process.execPath, [
+        join(ROOT, 'node_modules/typedoc/bin/typedoc'),
+        '--options',
+        join(ROOT, 'typedoc.json'),
+        '--out',
+        out,
+      ]);
+      const pages = await readdir(out, { recursive: true });
+      const committed = await readdir(join(ROOT, 'docs/api'), { recursive: true });
+      expect([...committed].sort()).toEqual([...pages].sort());
+      for (const page of pages.filter((name) => name.endsWith('.md'))) {
+        const isCurrent =
+          (await read(join('docs/api', page))) === (await readFile(join(out, page), 'utf8'));
+        expect(isCurrent, page).toBe(true);
+      }
+    } finally {
+      await rm(out, { recursive: true, force: true });
+    }
+  });
+
+  it.each([
+    ['client-sdk/src/options.ts', 'ClientOptions', 19],
+    ['client-sdk/src/stomp.ts', 'StompOptions', 2],
+    ['client-sdk/src/platform/node.ts', 'NodeOptions', 1],
+    ['server/src/publisher/publisher.ts', 'PublisherOptions', 9],
+    ['server/src/publisher/compose.ts', 'SendOptions', 5],
+  ])('tells of every option in %s what happens without it', async (path, name, least) => {
+    const [, body = ''] =
+      new RegExp(`interface ${name} \\{\n([\\s\\S]*?)\n\\}`).exec(await read(path)) ?? [];
+    const options = [...body.matchAll(/\/\*\*([\s\S]*?)\*\/\s+(\w+)\??:/g)];
+    expect(options.length).toBeGreaterThanOrEqual(least);
+    const fields = [...body.matchAll(/^ {2}(\w+)\??:/gm)].map(([, field]) => field);
+    expect(options.map(([, , field]) => field)).toEqual(fields);
+    const silent = options.filter(([, text]) => !/Default|\(default\)|Required/.test(text!));
+    expect(silent.map(([, , field]) => field)).toEqual([]);
+    // A number without its unit is a guess.
+    const unitless = options.filter(
+      ([, text, field]) => /Ms$/.test(field!) && !/millisecond/.test(text!),
+    );
+    expect(unitless.map(([, , field]) => field)).toEqual([]);
   });
 });
 

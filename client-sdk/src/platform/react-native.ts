@@ -1,3 +1,8 @@
+/**
+ * What differs in React Native: the app's life, and its storage.
+ *
+ * @module @warren/client/react-native
+ */
 import type { ClientStorage, Platform } from './platform.js';
 
 /** What {@link reactNative} needs of React Native's `AppState`. */

@@ -1,3 +1,8 @@
+/**
+ * For an application's own tests: a client without a broker or a server, put to sleep and woken at will. Begin at {@link TestBed}.
+ *
+ * @module @warren/client/testing
+ */
 import type { SessionGrant } from '@warren/protocol';
 import type { ClientOptions } from '../options.js';
 import type { ClientStorage } from '../platform/platform.js';

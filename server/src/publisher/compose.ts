@@ -24,7 +24,7 @@ export interface SendOptions {
    * score, a position, a badge. 1 to 128 characters. Default: every message counts.
    */
   collapseKey?: string;
-  /** Handed to the handler as it is. */
+  /** Handed to the handler as it is. Default: none. */
   correlationId?: string;
 }
 

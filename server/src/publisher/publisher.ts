@@ -16,7 +16,7 @@ export type EventMap = object;
 type TypeOf<Events extends EventMap> = keyof Events & string;
 
 export interface PublisherOptions {
-  /** `amqp:` or `amqps:`, with the account and the vhost: `amqp://name:password@host:5672/warren`. */
+  /** `amqp:` or `amqps:`, with the account and the vhost: `amqp://name:password@host:5672/warren`. Required. */
   amqpUrl: string;
   /** The direct exchange. Default `warren.direct`. */
   exchange?: string;

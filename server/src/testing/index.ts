@@ -1,3 +1,8 @@
+/**
+ * A publisher without a broker, for an application's own tests. Begin at {@link TestPublisher}.
+ *
+ * @module @warren/server/testing
+ */
 import type { Outcome } from '@warren/protocol';
 import { compose, type ComposedMessage, type SendOptions } from '../publisher/compose.js';
 import { PublishError, type PublishErrorCode } from '../publisher/errors.js';
