@@ -34,6 +34,7 @@ export class Supervisor {
     this.#connector = new Connector({ ...options, getToken }, state, dispatcher, {
       onError,
       onSession: () => {
+        this.#keepSession();
         this.tellTabs();
       },
     });
@@ -84,6 +85,7 @@ export class Supervisor {
     this.#tabs?.tellFailed(loggedOut());
     await this.stop();
     this.#parts.window.clear();
+    this.#parts.options.platform.storage?.removeItem(this.#sessionKey);
     const controller = new AbortController();
     try {
       await this.#connector.session.end(controller.signal);
@@ -148,6 +150,29 @@ export class Supervisor {
     }
   }
 
+  /** For a tab that was frozen while another one, just loaded, took the device over. */
+  #keepSession(): void {
+    const { sessionId } = this.#connector.session;
+    const { platform } = this.#parts.options;
+    if (this.#tabs === undefined || sessionId === undefined) return;
+    try {
+      platform.storage?.setItem(this.#sessionKey, sessionId);
+    } catch {
+      // Full, or forbidden: the tabs that are awake have been told.
+    }
+  }
+
+  /** The session that another tab has opened since; a page that was just loaded has none to go on with. */
+  #findSession(): void {
+    const { session } = this.#connector;
+    const kept = this.#parts.options.platform.storage?.getItem(this.#sessionKey);
+    if (session.sessionId !== undefined && kept != null) session.sessionId = kept;
+  }
+
+  get #sessionKey(): string {
+    return `${this.#parts.options.key}:session`;
+  }
+
   #giveUp(reason: WarrenError | undefined): void {
     this.#wanted = false;
     this.#lifecycle.unwatch();
@@ -172,6 +197,7 @@ export class Supervisor {
       onLead: (stolen) => {
         // The tab it was stolen from may hold a connection: taking the device over closes that.
         if (stolen) this.#connector.session.sessionId = undefined;
+        this.#findSession();
         window.open();
         state.share('leader');
         this.#connector.start();

@@ -247,6 +247,8 @@ export class Tabs implements OtherTabs {
         this.#forget(news.from);
         break;
       case 'lead':
+        // From one that does not know yet that it has lost the lead.
+        if (this.isLeading) break;
         if (this.#probe !== undefined) this.#probe.answered = true;
         this.#standing = { sessionId: news.sessionId, receiving: news.receiving };
         if (news.fresh) this.announce();
