@@ -145,8 +145,9 @@ class AmqpConnection implements TransportConnection {
   }
 
   async close(timeoutMs: number): Promise<void> {
+    const isGone = !this.#open;
     this.#open = false;
-    if (timeoutMs === 0) {
+    if (isGone || timeoutMs === 0) {
       this.#stream?.destroy();
       this.#end(new TransportError('lost', 'The connection was closed.'));
       return;

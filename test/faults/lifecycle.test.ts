@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Client } from '@warren/client';
 import type { Broker } from '@warren/rabbitmq';
 import { createBroker } from '../support/broker.js';
 import { Proxy, via } from '../support/proxy.js';
@@ -115,7 +116,12 @@ async function openTab(userId: string): Promise<Subject> {
         });
         const key = `handled:${String(Math.random())}`;
         const seen: [at: number, number: number][] = [];
-        Object.assign(window, { client });
+        const states: string[] = [];
+        Object.assign(window, { client, states });
+        client.on('state', ({ current, reason }) => {
+          states.push(`${current} ${reason?.code ?? ''}`);
+        });
+        client.on('error', ({ error }) => states.push(`error ${error.code}`));
         client.handle('note', ({ data }) => {
           seen.push([performance.timeOrigin + performance.now(), data as number]);
           localStorage.setItem(key, JSON.stringify(seen));
@@ -137,6 +143,29 @@ async function handledIn(page: RawPage): Promise<number[]> {
       .flatMap((key) => JSON.parse(localStorage.getItem(key) ?? '[]') as [number, number][]),
   );
   return seen.sort(([a], [b]) => a - b).map(([, number]) => number);
+}
+
+/** What a tab makes of it all, for whoever reads a failure. */
+async function inspect(page: RawPage): Promise<string> {
+  const looked = page.evaluate(async () => {
+    const { client, states } = window as unknown as { client: Client; states: string[] };
+    const { state, role, receiving, reason } = client.getSnapshot();
+    const { held, pending } = await navigator.locks.query();
+    const names = (locks: LockInfo[] = []) => locks.map(({ name }) => (name ?? '').slice(-30));
+    return JSON.stringify({
+      now: { state, role, receiving, reason: reason?.code },
+      visibility: document.visibilityState,
+      states: states.slice(-12),
+      held: names(held),
+      pending: names(pending),
+    });
+  });
+  const late = new Promise<string>((resolve) =>
+    setTimeout(() => {
+      resolve('the page does not answer');
+    }, 2000),
+  );
+  return Promise.race([looked.catch(String), late]);
 }
 
 it(
@@ -212,6 +241,7 @@ it(
       await until(async () => (await stack.user(userId)).devices[0]!.depth === 0, why);
     } catch (error) {
       process.stderr.write(`\n${why()}\n`);
+      for (const { page } of tabs) process.stderr.write(`${await inspect(page)}\n`);
       throw error;
     }
     const consumers = await most.stop();

@@ -241,6 +241,54 @@ describe('POST /v1/sessions', () => {
   });
 });
 
+describe('DELETE /v1/sessions/:deviceId', () => {
+  const logout = (user: string, device: string) =>
+    request(`${stack.apiUrl}/v1/sessions/${encodeURIComponent(device)}`, 'DELETE', userToken(user));
+
+  it('deletes the device’s queues and leaves the others of the user', async () => {
+    const user = uniqueUser();
+    await stack.session(user, { deviceId: 'a/phone' });
+    const tablet = await stack.session(user, { deviceId: 'tablet' });
+    await stack.send({ user }, 'to both');
+    expect((await logout(user, 'a/phone')).status).toBe(204);
+    expect((await stack.user(user)).devices).toMatchObject([{ queue: tablet.queue, depth: 1 }]);
+    // Done is done: asked again, it is so already.
+    expect((await logout(user, 'a/phone')).status).toBe(204);
+  });
+
+  it('gives the next login a queue of another name', async () => {
+    const user = uniqueUser();
+    const { queue, sessionId } = await stack.session(user, { deviceId: 'phone' });
+    await logout(user, 'phone');
+    const next = await stack.session(user, { deviceId: 'phone', sessionId });
+    expect(next.queue).not.toBe(queue);
+    expect(next.resumed).toBe(false);
+  });
+
+  it('is for the device’s own user alone', async () => {
+    const user = uniqueUser();
+    await stack.session(user, { deviceId: 'phone' });
+    expect((await logout(uniqueUser(), 'phone')).status).toBe(204);
+    expect((await stack.user(user)).devices).toHaveLength(1);
+    const url = `${stack.apiUrl}/v1/sessions/phone`;
+    expect((await request(url, 'DELETE')).body.code).toBe('token_missing');
+    expect((await request(url, 'DELETE', 'forged')).body.code).toBe('token_invalid');
+    const long = `${stack.apiUrl}/v1/sessions/${'x'.repeat(300)}`;
+    expect((await request(long, 'DELETE', userToken(user))).body.code).toBe('invalid_id');
+  });
+});
+
+describe('a collapse key', () => {
+  it.each(['', 'x'.repeat(129), 'a\nb', 'a\\b', 7])('of %j is refused', async (collapseKey) => {
+    const { status, body } = await stack.send({ user: uniqueUser() }, 1, { collapseKey });
+    expect([status, body.code, body.errors.map(({ path }) => path)]).toEqual([
+      400,
+      'invalid_request',
+      ['collapseKey'],
+    ]);
+  });
+});
+
 describe('/v1/users/:id', () => {
   it('provisions ahead: what is sent before the first session waits for it', async () => {
     const user = uniqueUser();
@@ -330,6 +378,7 @@ describe('the rest of the API', () => {
       '/openapi.json',
       '/v1/messages',
       '/v1/sessions',
+      '/v1/sessions/{deviceId}',
       '/v1/users/{id}',
     ]);
     expect(body.components.schemas.Problem.properties.code.enum).toEqual(Object.keys(PROBLEMS));

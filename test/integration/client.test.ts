@@ -320,6 +320,48 @@ describe.each(['stomp', 'amqp'] as const)('a client by %s', (name) => {
     expect(seen).toEqual([0, 1, 2, 3, 4]);
   });
 
+  it('handles of the messages that wait with one collapse key the newest alone', async () => {
+    await stack.api('PUT', `/v1/users/${user}`);
+    for (let score = 0; score < 120; score++) {
+      const { status } = await stack.send({ user }, score, { collapseKey: 'the: score' });
+      expect(status).toBe(202);
+    }
+    await stack.send({ user }, 'another matter');
+    const client = stack.client(user, transport());
+    const messages = collect(client);
+    client.start();
+    await until(() => messages.length === 2);
+    expect(messages.map(({ data }) => data)).toEqual([119, 'another matter']);
+    await until(async () => (await stack.user(user)).devices[0]!.depth === 0);
+  });
+
+  it('logs out: the queue goes with what waits, the next login finds nothing of it', async () => {
+    const client = stack.client(user, transport());
+    const { changes } = watch(client);
+    const messages = collect(client);
+    client.start();
+    await client.ready();
+    const { queue } = (await stack.user(user)).devices[0]!;
+    await client.logout();
+    expect(changes.at(-1)!.current).toBe('closed');
+    expect((await stack.api('GET', `/v1/users/${user}`)).body.code).toBe('user_unknown');
+    expect((await stack.send({ user }, 'to nobody')).body.recipients[0]!.outcome).toBe(
+      'unprovisioned',
+    );
+    expect(() => {
+      client.start();
+    }).toThrow('logged out');
+    const next = stack.client(user, transport());
+    expect(next).not.toBe(client);
+    const nextMessages = collect(next);
+    next.start();
+    await next.ready();
+    expect((await stack.user(user)).devices[0]!.queue).not.toBe(queue);
+    await stack.send({ user }, 'hello again');
+    await until(() => nextMessages.length === 1);
+    expect(messages).toEqual([]);
+  });
+
   it('gets a new queue when its own was deleted', async () => {
     const client = stack.client(user, transport());
     const messages = collect(client);
