@@ -11,6 +11,7 @@ import { HEARTBEAT_MS, TransportError, type TransportConnection } from './transp
 export type ConnectorOptions = Omit<ResolvedOptions, 'getToken'> & {
   /** Asked for each time, since a newer function may have replaced it. */
   getToken: () => GetToken;
+  installationId: () => string | undefined;
 };
 
 export interface ConnectorEvents {

@@ -159,6 +159,15 @@ function findDeviceId(storage: ClientStorage | undefined, platform: Platform, ke
   if (storage === undefined && platform.isServer) {
     throw invalid('deviceId is required in Node: name this installation, for example by its host.');
   }
+  return keepId(platform, storage, key);
+}
+
+/** The id that is kept under a key, or a new one. */
+export function keepId(
+  platform: Platform,
+  storage: ClientStorage | undefined,
+  key: string,
+): string {
   try {
     const kept = storage?.getItem(key);
     if (kept != null && kept !== '') return kept;

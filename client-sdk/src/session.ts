@@ -28,6 +28,8 @@ export interface SessionApiOptions {
   getToken: () => GetToken;
   platform: Platform;
   timeoutMs: number;
+  /** What all tabs of this browser have in common; undefined where tabs are not shared. */
+  installationId: () => string | undefined;
 }
 
 /** A failed attempt, and how long the server asks to leave it alone. */
@@ -108,6 +110,7 @@ export class SessionApi {
         ...(!ends && {
           body: JSON.stringify({
             deviceId,
+            installationId: this.#options.installationId(),
             ...(sessionId !== undefined && { sessionId, abandoned }),
           }),
         }),

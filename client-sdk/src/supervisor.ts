@@ -3,7 +3,7 @@ import type { DedupeWindow } from './dedupe.js';
 import type { Dispatcher } from './dispatcher.js';
 import { TerminalError, WarrenError, type PauseCode } from './errors.js';
 import { Lifecycle } from './lifecycle.js';
-import type { ResolvedOptions } from './options.js';
+import { keepId, type ResolvedOptions } from './options.js';
 import type { GetToken } from './session.js';
 import type { StateMachine } from './state.js';
 import { Tabs } from './tabs.js';
@@ -31,13 +31,17 @@ export class Supervisor {
   constructor(parts: SupervisorOptions) {
     this.#parts = parts;
     const { options, getToken, state, dispatcher, onError } = parts;
-    this.#connector = new Connector({ ...options, getToken }, state, dispatcher, {
-      onError,
-      onSession: () => {
-        this.#keepSession();
-        this.tellTabs();
+    this.#connector = new Connector(
+      { ...options, getToken, installationId: () => this.#installationId() },
+      state,
+      dispatcher,
+      {
+        onError,
+        onSession: () => {
+          this.tellTabs();
+        },
       },
-    });
+    );
     this.#lifecycle = new Lifecycle({
       platform: options.platform,
       background: options.background,
@@ -85,7 +89,7 @@ export class Supervisor {
     this.#tabs?.tellFailed(loggedOut());
     await this.stop();
     this.#parts.window.clear();
-    this.#parts.options.platform.storage?.removeItem(this.#sessionKey);
+    this.#parts.options.platform.storage?.removeItem(this.#installationKey);
     const controller = new AbortController();
     try {
       await this.#connector.session.end(controller.signal);
@@ -150,27 +154,18 @@ export class Supervisor {
     }
   }
 
-  /** For a tab that was frozen while another one, just loaded, took the device over. */
-  #keepSession(): void {
-    const { sessionId } = this.#connector.session;
+  /**
+   * Kept by all tabs, so that a session which one of them opened and did not live to tell of does not
+   * look like somebody else's.
+   */
+  #installationId(): string | undefined {
     const { platform } = this.#parts.options;
-    if (this.#tabs === undefined || sessionId === undefined) return;
-    try {
-      platform.storage?.setItem(this.#sessionKey, sessionId);
-    } catch {
-      // Full, or forbidden: the tabs that are awake have been told.
-    }
+    if (this.#tabs === undefined || platform.storage === undefined) return undefined;
+    return keepId(platform, platform.storage, this.#installationKey);
   }
 
-  /** The session that another tab has opened since; a page that was just loaded has none to go on with. */
-  #findSession(): void {
-    const { session } = this.#connector;
-    const kept = this.#parts.options.platform.storage?.getItem(this.#sessionKey);
-    if (session.sessionId !== undefined && kept != null) session.sessionId = kept;
-  }
-
-  get #sessionKey(): string {
-    return `${this.#parts.options.key}:session`;
+  get #installationKey(): string {
+    return `${this.#parts.options.key}:installation`;
   }
 
   #giveUp(reason: WarrenError | undefined): void {
@@ -197,7 +192,6 @@ export class Supervisor {
       onLead: (stolen) => {
         // The tab it was stolen from may hold a connection: taking the device over closes that.
         if (stolen) this.#connector.session.sessionId = undefined;
-        this.#findSession();
         window.open();
         state.share('leader');
         this.#connector.start();

@@ -100,6 +100,11 @@ export const sessionBodySchema = z.object({
   /** The current session's id renews it; without, the device is taken over. */
   sessionId: z.string().min(1).max(64).optional(),
   /**
+   * What all tabs of one browser have in common: a session that one of them opened does not replace
+   * those of the others.
+   */
+  installationId: z.string().min(1).max(64).optional(),
+  /**
    * With `sessionId`: its last connection broke without a word, and may still look open to the broker,
    * which would keep the queue for it. The server closes it.
    */

@@ -1,3 +1,4 @@
+import { text } from 'express';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { QueueWatch } from '../support/queue-watch.js';
 import { RawChromium, type Profile } from '../support/raw-chromium.js';
@@ -11,12 +12,18 @@ let browser: RawChromium;
 let profile: Profile;
 let watch: QueueWatch;
 let user: string;
+/** What handlers have noted on the server. */
+let notes: number[] = [];
 beforeAll(async () => {
   const sdk = await bundleSdk();
   stack = await startStack({
     extras: {
       mount: (app) => {
         mountSdkPage(app, sdk);
+        app.post('/note', text(), (request, response) => {
+          notes.push(Number(request.body));
+          response.end();
+        });
       },
     },
   });
@@ -30,6 +37,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   user = uniqueUser();
+  notes = [];
   profile = await browser.newProfile();
 });
 afterEach(() => profile.close());
@@ -122,15 +130,15 @@ describe('the tabs of one device', () => {
     await until(async () => (await stack.user(user)).devices[0]!.depth === 0);
   });
 
-  it('have exactly one successor when the leader is killed, and lose and double nothing', async () => {
-    let leader = await open();
+  it('have exactly one successor when the leader is killed, and lose nothing', async () => {
+    const options = { noteAt: '/note' };
+    let leader = await open(options);
     await leader.ready();
-    let others = [await open(), await open(), await open()];
+    let others = [await open(options), await open(options), await open(options)];
     await Promise.all(others.map((tab) => tab.ready()));
     const queue = await queueOf(user);
     const most = watch.mostConsumers(queue);
     const messages = stream(user);
-    // What the killed tabs had handled is known by what was observed everywhere else.
     for (let round = 0; round < 3; round++) {
       const before = messages.sent;
       await until(() => messages.sent > before + 15);
@@ -145,11 +153,9 @@ describe('the tabs of one device', () => {
     }
     const sent = await messages.stop();
     await until(async () => (await stack.user(user)).devices[0]!.depth === 0);
-    await until(
-      async () => new Set(await leader.observed()).size === sent,
-      () => `${String(sent)} sent`,
-    );
-    expect(await leader.observed()).toEqual(numbers(sent));
+    // Nothing is lost or out of order; what a killed tab had in hand, one at a time, came again.
+    expect([...new Set(notes)]).toEqual(numbers(sent));
+    expect(notes.length - sent).toBeLessThanOrEqual(3);
     expect(await most.stop()).toMatchObject({ most: 1 });
   });
 
@@ -185,8 +191,17 @@ describe('the tabs of one device', () => {
         while (performance.now() < end);
       });
       await stack.send({ user }, 'behind the hanging tab');
-      await second.page.evaluate(() => dispatchEvent(new Event('focus')));
-      await until(() => second.isLeader());
+      await until(async () => {
+        // Looked at every now and then; the first time the other tab may still have answered.
+        await second.page.evaluate(
+          () =>
+            new Promise((resolve) => {
+              dispatchEvent(new Event('focus'));
+              setTimeout(resolve, 200);
+            }),
+        );
+        return second.isLeader();
+      });
       await until(async () => (await second.handled()).length === 1);
       await hanging;
       await until(async () => (await first.snapshot()).role === 'follower');

@@ -241,6 +241,31 @@ describe('POST /v1/sessions', () => {
   });
 });
 
+describe('an installation of several tabs', () => {
+  it('goes on with a session that one of them has opened, and is replaced by another installation', async () => {
+    const user = uniqueUser();
+    const open = (body: object) =>
+      request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(user), {
+        deviceId: 'browser',
+        ...body,
+      });
+    const first = (await open({ installationId: 'mine' })).body as unknown as { sessionId: string };
+    // The page that opened this one was closed before the answer came.
+    const lost = (await open({ installationId: 'mine' })).body as unknown as { sessionId: string };
+    expect(lost.sessionId).not.toBe(first.sessionId);
+    const { sessionId } = first;
+    const renewed = await open({ sessionId, installationId: 'mine' });
+    expect(renewed.status).toBe(201);
+    expect(renewed.body).toMatchObject({ sessionId: lost.sessionId });
+    for (const body of [{ sessionId }, { sessionId, installationId: 'yours' }]) {
+      expect((await open(body)).body.code).toBe('session_replaced');
+    }
+    await open({});
+    const late = await open({ sessionId: lost.sessionId, installationId: 'mine' });
+    expect(late.body.code).toBe('session_replaced');
+  });
+});
+
 describe('DELETE /v1/sessions/:deviceId', () => {
   const logout = (user: string, device: string) =>
     request(`${stack.apiUrl}/v1/sessions/${encodeURIComponent(device)}`, 'DELETE', userToken(user));

@@ -20,6 +20,8 @@ export interface TabOptions {
   /** How long a handler takes, in milliseconds; -1: for ever. Default 0: it ends before the next task. */
   handlerMs?: number;
   options?: Partial<Pick<Sdk.ClientOptions, 'background' | 'deviceId' | 'backoffMaxMs'>>;
+  /** Where the handler notes, before it returns, what it was given: `POST` with the data as text. */
+  noteAt?: string;
   /** Runs in the page before anything else. */
   before?: () => void;
 }
@@ -46,10 +48,11 @@ export class Tab {
     token,
     handles = ['note'],
     handlerMs = 0,
+    noteAt,
     options = {},
   }: TabOptions): Promise<void> {
     await this.page.evaluate(
-      ({ userId, token, handles, handlerMs, options }) => {
+      ({ userId, token, handles, handlerMs, noteAt, options }) => {
         const client = window.warren.getClient({
           apiUrl: location.origin,
           userId,
@@ -63,6 +66,12 @@ export class Tab {
         for (const type of handles) {
           client.handle(type, ({ data }) => {
             tab.handled.push(data);
+            if (noteAt !== undefined) {
+              const request = new XMLHttpRequest();
+              // Not asynchronous: it is on the server before the ack can be on its way.
+              request.open('POST', noteAt, false);
+              request.send(String(data));
+            }
             if (handlerMs === 0) return undefined;
             return new Promise((resolve) => {
               if (handlerMs > 0) setTimeout(resolve, handlerMs);
@@ -80,7 +89,7 @@ export class Tab {
         });
         client.start();
       },
-      { userId, token, handles, handlerMs, options },
+      { userId, token, handles, handlerMs, noteAt, options },
     );
   }
 

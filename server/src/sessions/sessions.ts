@@ -36,6 +36,10 @@ export interface SessionsOptions {
   logger: Logger;
 }
 
+/** A page that was closed before it learned of its session has not replaced its siblings. */
+const isSameInstallation = (device: Device, { installationId }: SessionBody): boolean =>
+  installationId !== undefined && device.installation_id === installationId;
+
 export type SessionKind = 'new' | 'renewed' | 'takeover';
 
 /** 128 bits that nobody can guess. */
@@ -72,17 +76,20 @@ export class Sessions {
       Date.now(),
     );
     const before = device.session_id;
-    if (body.sessionId !== undefined && before !== null && before !== body.sessionId) {
+    const renews = before !== null && body.sessionId !== undefined;
+    if (renews && before !== body.sessionId && !isSameInstallation(device, body)) {
       throw new HttpProblem('session_replaced');
     }
-    const renews = before !== null && before === body.sessionId;
 
     const [mail, live] = this.#specs(device);
     const { created } = await provisioner.ensureQueues(mail, live);
 
     const sessionId = renews ? before : randomName();
-    if (!(await store.setSession(device, sessionId, renews ? before : undefined, Date.now()))) {
-      throw new HttpProblem('session_replaced');
+    const expected = renews ? before : undefined;
+    const { installationId } = body;
+    if (!(await store.setSession(device, sessionId, installationId, expected, Date.now()))) {
+      // Another request came in between, or the device was removed: this one is judged again.
+      return this.open(userId, body);
     }
     if (before !== null && (!renews || body.abandoned === true)) await this.#closeOlder(device);
     const kind = before === null ? 'new' : renews ? 'renewed' : 'takeover';

@@ -14,6 +14,8 @@ export interface DeviceTable {
   live_queue: string;
   /** Null before the first session. */
   session_id: string | null;
+  /** Whose session it is, when the client says; null when it does not. */
+  installation_id: string | null;
   /** Milliseconds since 1970. */
   created_at: number;
   last_seen_at: number | null;

@@ -65,6 +65,7 @@ export class DeviceStore {
           queue: queues.mail,
           live_queue: queues.live,
           session_id: null,
+          installation_id: null,
           created_at: now,
           last_seen_at: null,
         })
@@ -100,18 +101,20 @@ export class DeviceStore {
   }
 
   /**
-   * Makes `next` the device's session; only if `expected` still is it, when that is given.
+   * Makes `next` the device's session, of this installation; only if `expected` still is it, when that is
+   * given.
    * @returns false when another session came first, or the device was removed.
    */
   async setSession(
     device: Device,
     next: string,
+    installationId: string | undefined,
     expected: string | undefined,
     now: number,
   ): Promise<boolean> {
     let update = this.#database
       .updateTable('devices')
-      .set({ session_id: next, last_seen_at: now })
+      .set({ session_id: next, installation_id: installationId ?? null, last_seen_at: now })
       .where('id', '=', device.id);
     if (expected !== undefined) update = update.where('session_id', '=', expected);
     const result = await update.executeTakeFirst();

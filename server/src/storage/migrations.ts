@@ -25,4 +25,9 @@ export const MIGRATIONS: Record<string, Migration> = {
         .execute();
     },
   },
+  '002_installations': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema.alterTable('devices').addColumn('installation_id', 'text').execute();
+    },
+  },
 };
