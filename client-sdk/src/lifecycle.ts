@@ -62,6 +62,7 @@ export class Lifecycle {
   unwatch(): void {
     this.#unwatch?.();
     this.#unwatch = undefined;
+    this.#hiddenAt = undefined;
     this.#options.platform.clearTimer(this.#timer);
   }
 

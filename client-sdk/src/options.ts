@@ -135,15 +135,14 @@ const NUMBERS = {
 type NumberOption = keyof typeof NUMBERS;
 
 function checkBackground(value: Background): Background {
-  if (
-    value === 'disconnect' ||
-    value === 'keep' ||
-    (value as Partial<typeof value>).graceMs !== undefined
-  ) {
-    if (typeof value === 'object') checkNumber('background.graceMs', value.graceMs, 0);
-    return value;
+  if (value === 'disconnect' || value === 'keep') return value;
+  // Checked as if it could be anything: the compiler is not always asked.
+  const { graceMs } = Object(value) as { graceMs?: number };
+  if (graceMs === undefined) {
+    throw invalid("background must be 'disconnect', 'keep' or { graceMs }.");
   }
-  throw invalid("background must be 'disconnect', 'keep' or { graceMs }.");
+  checkNumber('background.graceMs', graceMs, 0);
+  return value;
 }
 
 function checkDedupe(value: 'storage' | 'memory'): 'storage' | 'memory' {

@@ -63,6 +63,12 @@ describe('getClient', () => {
       { getToken: 'x' as never },
       { drainMs: -1 },
       { handlerAttempts: 0 },
+      { concurrency: 0 },
+      { prefetch: Number.NaN },
+      { background: 'never' as never },
+      { background: null as never },
+      { background: { graceMs: -1 } },
+      { dedupe: 'disk' as never },
     ]) {
       expect(() => getClient({ ...good, ...bad })).toThrow(
         expect.objectContaining({ code: 'invalid_options' }),
@@ -70,6 +76,18 @@ describe('getClient', () => {
     }
     const { deviceId: _device, ...without } = good;
     expect(() => getClient(without)).toThrow(/deviceId is required in Node/);
+  });
+
+  it('refuses a second call with other values, and takes the same ones', () => {
+    const user = uniqueUser();
+    const chosen = { concurrency: 2, background: { graceMs: 10 }, handlerTimeoutMs: 7 };
+    const client = stack.client(user, amqp(), chosen);
+    expect(stack.client(user, amqp(), chosen)).toBe(client);
+    for (const other of [{ concurrency: 3 }, { background: 'keep' } as const, { prefetch: 1 }]) {
+      expect(() => stack.client(user, amqp(), other)).toThrow(
+        expect.objectContaining({ code: 'conflicting_options' }),
+      );
+    }
   });
 
   it.runIf(!('WebSocket' in globalThis))(

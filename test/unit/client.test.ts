@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { settle } from '@warren/client/testing';
 import { setupBed } from '../support/bed.js';
@@ -198,6 +199,69 @@ describe('renewal', () => {
     await settle();
     expect(ended).toEqual(['acked m1']);
     expect(broker.connections).toHaveLength(2);
+  });
+});
+
+describe('a connection that the broker closes', () => {
+  it('because its token has expired is made again at once, with a fresh one', async () => {
+    const { client, broker, clock, connect, changes } = setupBed({ backoffBaseMs: 60_000 });
+    const connection = await connect();
+    await clock.advance(20_000);
+    connection.break('refused');
+    await clock.advance(0);
+    expect(client.getSnapshot().state).toBe('connected');
+    expect(broker.connections.map(({ options }) => options.token)).toEqual([
+      'test-grant-1',
+      'test-grant-2',
+    ]);
+    expect(changes.find(({ current }) => current === 'waiting')?.reason?.code).toBe(
+      'connection_failed',
+    );
+  });
+
+  it('because its queue is gone asks for a session with a new one', async () => {
+    const { client, bed, broker, clock, connect, errors } = setupBed();
+    const connection = await connect();
+    connection.break('cancelled');
+    await clock.advance(1000);
+    expect(client.getSnapshot().state).toBe('connected');
+    expect([bed.requests.length, broker.connections.length, errors]).toEqual([2, 2, []]);
+  });
+});
+
+describe('tokens', () => {
+  it('stand in no error, no state and no line that is logged, whatever fails', async () => {
+    const lines: string[] = [];
+    const methods = ['log', 'info', 'warn', 'error', 'debug'] as const;
+    const own = methods.map((name) => console[name].bind(console));
+    for (const name of methods) console[name] = (...parts: unknown[]) => lines.push(inspect(parts));
+    try {
+      const secret = 'the-secret-token';
+      const { client, bed, broker, clock, changes, errors } = setupBed({
+        getToken: () => secret,
+        handlerAttempts: 1,
+      });
+      client.handle('note', () => {
+        throw new Error('no');
+      });
+      bed.replies.push({ status: 500 }, { status: 401 }, { status: 503 });
+      broker.refusals.push('lost', 'refused');
+      client.start();
+      await clock.advance(60_000);
+      void bed.deliver('note', 'the-secret-payload');
+      await clock.advance(1000);
+      bed.replies.push({ status: 401 }, { status: 401 });
+      broker.connection.break('lost');
+      await clock.advance(60_000);
+      expect(client.getSnapshot().state).toBe('failed');
+      expect(changes.length).toBeGreaterThan(8);
+      expect(errors.map(({ code }) => code)).toEqual(['handler_failed']);
+      const said = inspect([changes, errors, client.getSnapshot(), lines], { depth: 20 });
+      expect(said).toContain('refused');
+      expect(/the-secret|test-grant/.exec(said)).toBeNull();
+    } finally {
+      for (const [index, name] of methods.entries()) console[name] = own[index]!;
+    }
   });
 });
 

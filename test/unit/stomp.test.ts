@@ -197,6 +197,37 @@ describe('a STOMP connection', () => {
     await until(() => broker.sockets[1]!.readyState === WebSocket.CLOSED);
   });
 
+  it('answers the broker’s heartbeats, which reach a hidden page when its own timers do not', async () => {
+    const connection = await connected();
+    const { now } = Date;
+    const before = broker.received.length;
+    try {
+      Date.now = () => now() + 6000;
+      broker.send('\n');
+      await until(() => broker.received.length > before);
+    } finally {
+      Date.now = now;
+    }
+    expect(broker.received.slice(before)).toEqual(['\n']);
+    expect(connection.lastHeardAt).toBeGreaterThan(now() + 5000);
+    await connection.close(0);
+  });
+
+  it('of a broker that sends no heartbeats is not taken for dead', async () => {
+    const dialled = dial();
+    await broker.frame('CONNECT');
+    broker.send('CONNECTED\nversion:1.2\nheart-beat:0,0\n\n\0');
+    const connection = await dialled;
+    const { now } = Date;
+    try {
+      Date.now = () => now() + 3_600_000;
+      expect(connection.lastHeardAt).toBeGreaterThan(now() + 3_500_000);
+    } finally {
+      Date.now = now;
+    }
+    await connection.close(0);
+  });
+
   it('sends frames as binary where that is asked for', async () => {
     const connection = await connected({ binaryFrames: true });
     let binary: boolean | undefined;

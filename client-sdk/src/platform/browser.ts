@@ -9,6 +9,7 @@ const EVENTS = [
   'focus',
   'online',
   'offline',
+  'prerenderingchange',
 ];
 
 /** Any of it may be missing: in a worker, in Node, in an older browser. */
@@ -33,7 +34,10 @@ export function browser(): Platform {
       globalThis.clearTimeout(timer as number);
     },
     phase: (): Phase => {
-      if (suspended) return 'frozen';
+      // A page that is made ready for a click that may never come has no part yet.
+      if (suspended || (page() as { prerendering?: boolean } | undefined)?.prerendering === true) {
+        return 'frozen';
+      }
       return page()?.visibilityState === 'hidden' ? 'background' : 'active';
     },
     isOnline: () => environment.navigator?.onLine !== false,

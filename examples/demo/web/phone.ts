@@ -61,15 +61,21 @@ export class Phone {
       // Whoever plays with the button does not want to wait half a minute.
       backoffMaxMs: 2000,
     });
-    client.handle('chat.message', ({ data }) => {
+    // Once for the device, wherever its page is open: here a real app would save the message.
+    client.handle('*', () => undefined);
+    // In every tab: what it shows.
+    client.observe('chat.message', ({ data }) => {
       this.#show(data.text, data.number);
     });
-    client.handle('*', ({ data }) => {
+    client.observe('*', ({ type, data }) => {
+      if (type === 'chat.message') return;
       this.#show(typeof data === 'string' ? data : JSON.stringify(data));
     });
-    client.on('state', ({ current }) => {
-      this.#state.textContent = STATES[current];
-      this.root.dataset['state'] = current;
+    client.subscribe(() => {
+      const { state, role, receiving } = client.getSnapshot();
+      const isShared = role === 'follower' && receiving;
+      this.#state.textContent = isShared ? 'Connected by another tab' : STATES[state];
+      this.root.dataset['state'] = isShared ? 'connected' : state;
     });
     client.start();
   }
