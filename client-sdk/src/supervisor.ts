@@ -25,7 +25,7 @@ export class Supervisor {
   readonly #parts: SupervisorOptions;
   readonly #connector: Connector;
   readonly #lifecycle: Lifecycle;
-  readonly #tabs: Tabs | undefined;
+  #tabs: Tabs | undefined;
   #wanted = false;
 
   constructor(parts: SupervisorOptions) {
@@ -58,15 +58,7 @@ export class Supervisor {
   start(): void {
     if (this.#wanted) return;
     this.#wanted = true;
-    const { platform } = this.#parts.options;
-    if (this.#tabs === undefined) {
-      this.#parts.window.open();
-      if (platform.hasTabs) {
-        const why =
-          'Web Locks or BroadcastChannel is missing, so tabs cannot share a connection: the newest has it.';
-        this.#parts.onError(new WarrenError('tabs_unsupported', why));
-      }
-    }
+    if (this.#tabs === undefined) this.#goAlone();
     this.#lifecycle.watch();
     this.#update();
   }
@@ -131,6 +123,15 @@ export class Supervisor {
       void this.#tabs.wake();
       this.#follow();
     }
+  }
+
+  #goAlone(): void {
+    const { options, window, onError } = this.#parts;
+    window.open();
+    if (!options.platform.hasTabs) return;
+    const why =
+      'Web Locks or BroadcastChannel is missing, so tabs cannot share a connection: the newest has it.';
+    onError(new WarrenError('tabs_unsupported', why));
   }
 
   async #pause(obstacle: PauseCode): Promise<void> {
@@ -198,6 +199,14 @@ export class Supervisor {
       },
       onLost: () => {
         void this.#connector.stop('paused', pauseReason('follower'), true);
+        this.#update();
+      },
+      onRefused: () => {
+        this.#tabs?.leave();
+        this.#tabs = undefined;
+        dispatcher.others = undefined;
+        state.share('alone');
+        this.#goAlone();
         this.#update();
       },
       onLeaderNews: (sessionId, receiving) => {

@@ -43,6 +43,8 @@ export interface TabsOptions {
   onLead: (stolen: boolean) => void;
   /** Another tab has taken the lead, because this one did not answer. */
   onLost: () => void;
+  /** The browser refuses its locks to this page, as to a sandboxed frame. */
+  onRefused: () => void;
   /** The leader has told how it stands. */
   onLeaderNews: (sessionId: string | undefined, receiving: boolean) => void;
   /** The client failed in another tab, or was logged out there. */
@@ -97,6 +99,8 @@ export class Tabs implements OtherTabs {
     // held yet takes the tab for dead.
     this.#joined = new Promise((joined) => {
       this.#hold(this.#lockOf(this.#id), signal, () => {
+        // Left in the moment it was granted.
+        if (signal.aborted) return undefined;
         this.#present = true;
         this.#say({ kind: 'hello' });
         this.announce();
@@ -121,7 +125,7 @@ export class Tabs implements OtherTabs {
   /** Waits in the line for the lead. Idempotent. */
   seek(steal = false): void {
     if (this.#candidacy !== undefined) return;
-    const { key, locks, onLead, onLost } = this.#options;
+    const { key, locks, onLead, onLost, onRefused } = this.#options;
     const candidacy = new AbortController();
     this.#candidacy = candidacy;
     const lead = (): Promise<void> | undefined => {
@@ -135,11 +139,13 @@ export class Tabs implements OtherTabs {
     // The two options exclude each other.
     const options = steal ? { steal } : { signal: candidacy.signal };
     locks.request(key, options, lead).catch(() => {
-      // Given up before it came; or, while it was held, taken away.
+      // Given up before it came.
       if (this.#candidacy !== candidacy || candidacy.signal.aborted) return;
+      const wasLeading = this.isLeading;
       this.#candidacy = undefined;
       this.#giveUpLead = undefined;
-      onLost();
+      if (wasLeading) onLost();
+      else onRefused();
     });
   }
 
@@ -261,7 +267,7 @@ export class Tabs implements OtherTabs {
         if (news.to === this.#id) this.#calls.get(news.call)?.taken();
         break;
       case 'result':
-        if (news.to === this.#id) this.#calls.get(news.call)?.end(news.ending);
+        if (news.to === this.#id) this.#end(news);
         break;
       case 'ended':
         dispatcher.noteEnded(news.id, news.ending, news.parcel);
@@ -269,6 +275,15 @@ export class Tabs implements OtherTabs {
       case 'failed':
         onFailed(new TerminalError(news.code, news.message));
     }
+  }
+
+  #end({ from, call, ending }: Extract<News, { kind: 'result' }> & { from: string }): void {
+    const known = this.#others.get(from);
+    // It has nobody for the message any more: until it says otherwise, it is not asked again.
+    if (ending === undefined && known !== undefined) {
+      this.#others.set(from, { ...known, handled: [], running: [] });
+    }
+    this.#calls.get(call)?.end(ending);
   }
 
   async #runFor({

@@ -235,10 +235,21 @@ describe('the tabs of one device', () => {
     }
   });
 
-  it('fall back to the newest tab where they cannot share, and say so', async () => {
-    const before = () => {
-      Object.defineProperty(navigator, 'locks', { value: undefined });
-    };
+  it.each([
+    [
+      'are missing',
+      () => {
+        Object.defineProperty(navigator, 'locks', { value: undefined });
+      },
+    ],
+    [
+      // As in a frame with `sandbox`.
+      'are refused',
+      () => {
+        navigator.locks.request = () => Promise.reject(new DOMException('denied', 'SecurityError'));
+      },
+    ],
+  ])('fall back to the newest tab where locks %s, and say so', async (_what, before) => {
     const first = await open({ before });
     await first.ready();
     expect(await first.errors()).toEqual(['tabs_unsupported']);

@@ -66,7 +66,6 @@ describe('getClient', () => {
       { concurrency: 0 },
       { prefetch: Number.NaN },
       { background: 'never' as never },
-      { background: null as never },
       { background: { graceMs: -1 } },
       { dedupe: 'disk' as never },
     ]) {
