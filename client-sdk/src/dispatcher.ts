@@ -62,6 +62,24 @@ interface Registration {
 
 class TimeoutError extends Error {}
 
+/** Makes the signal when it is first asked for: most handlers never do, and it is not cheap. */
+class Context implements HandlerContext {
+  #controller: AbortController | undefined;
+
+  constructor(readonly attempt: number) {}
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    return this.#controller.signal;
+  }
+
+  abort(): void {
+    // Also when it is first asked for afterwards.
+    this.#controller ??= new AbortController();
+    this.#controller.abort();
+  }
+}
+
 /**
  * Hands messages to handlers, and acks after the handler has resolved. It outlives connections, so
  * that what a lost one leaves half-done is not done twice.
@@ -229,7 +247,7 @@ export class Dispatcher {
       message === undefined ? 'rejected' : await this.#attempt(message, handler, isCurrent);
     if (ending === undefined) return undefined;
     this.others?.tellEnded(parcel, ending);
-    if (ending === 'acked') void this.#show(parcel);
+    if (ending === 'acked' && this.#observers.size > 0) void this.#show(parcel);
     return ending;
   }
 
@@ -256,24 +274,18 @@ export class Dispatcher {
     }
   }
 
-  async #call(handler: Handler, message: Message, attempt: number): Promise<void> {
+  /** @throws what the handler throws, or a {@link TimeoutError}. */
+  #call(handler: Handler, message: Message, attempt: number): unknown {
     const { platform, handlerTimeoutMs } = this.#options;
-    const controller = new AbortController();
-    const result = handler(message, { signal: controller.signal, attempt });
-    if (handlerTimeoutMs === 0 || !isThenable(result)) {
-      await result;
-      return;
-    }
+    const context = new Context(attempt);
+    const result = handler(message, context);
+    if (handlerTimeoutMs === 0 || !isThenable(result)) return result;
     const timer = delay(platform, handlerTimeoutMs);
     const late = timer.done.then(() => {
-      controller.abort();
+      context.abort();
       throw new TimeoutError(`It took longer than ${String(handlerTimeoutMs)} ms.`);
     });
-    try {
-      await Promise.race([result, late]);
-    } finally {
-      timer.cancel();
-    }
+    return Promise.race([result, late]).finally(timer.cancel);
   }
 
   /** Between half and all of a delay that doubles, so that many devices do not fail in step. */
@@ -283,19 +295,20 @@ export class Dispatcher {
   }
 
   /** Undefined when it is not what it says, which is told. */
-  async #decode(
+  #decode(
     parcel: Parcel,
     schema: StandardSchemaV1 | undefined,
-  ): Promise<Message | undefined> {
-    try {
-      const message = await decode(parcel, this.#options.decode());
-      if (schema === undefined) return message;
-      const result = await schema['~standard'].validate(message.data);
-      if (result.issues === undefined) return { ...message, data: result.value };
-      throw new Error(result.issues.map(({ message: issue }) => issue).join('; '));
-    } catch (error) {
+  ): Message | undefined | Promise<Message | undefined> {
+    const refuse = (error: unknown): undefined => {
       const why = `A message of type "${typeOf(parcel)}" is not what its content type or schema says; it was rejected.`;
       this.#options.onError(new WarrenError('undecodable', why, { cause: error }), undefined);
+    };
+    try {
+      const message = decode(parcel, this.#options.decode());
+      if (schema === undefined && !isThenable(message)) return message;
+      return validate(message, schema).catch(refuse);
+    } catch (error) {
+      refuse(error);
       return undefined;
     }
   }
@@ -319,3 +332,14 @@ export class Dispatcher {
 
 const isThenable = (value: unknown): boolean =>
   typeof (value as PromiseLike<unknown> | null)?.then === 'function';
+
+async function validate(
+  decoded: Message | Promise<Message>,
+  schema: StandardSchemaV1 | undefined,
+): Promise<Message> {
+  const message = await decoded;
+  if (schema === undefined) return message;
+  const result = await schema['~standard'].validate(message.data);
+  if (result.issues === undefined) return { ...message, data: result.value };
+  throw new Error(result.issues.map(({ message: issue }) => issue).join('; '));
+}

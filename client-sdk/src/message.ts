@@ -42,21 +42,26 @@ const JSON_TYPE = /^application\/([\w.-]+\+)?json\b/i;
 export const typeOf = ({ properties }: Pick<Delivery, 'properties'>): string =>
   properties.type ?? DEFAULT_TYPE;
 
-/** @throws when the body is not what its content type says. */
-export async function decode(parcel: Parcel, hook: Decode | undefined): Promise<Message> {
+/**
+ * At once without a hook: most messages need no promise.
+ * @throws when the body is not what its content type says.
+ */
+export function decode(parcel: Parcel, hook: Decode | undefined): Message | Promise<Message> {
   const { body, properties, kind, redelivered } = parcel;
   const { messageId, timestamp, correlationId, contentType, headers } = properties;
-  const fallback = (): unknown => decodeBody(body, contentType);
-  return {
+  const toMessage = (data: unknown): Message => ({
     id: messageId,
     type: typeOf(parcel),
-    data: hook === undefined ? fallback() : await hook(body, properties, fallback),
+    data,
     timestamp: timestamp === undefined ? undefined : new Date(timestamp),
     delivery: kind,
     redelivered,
     correlationId,
     headers,
-  };
+  });
+  const fallback = (): unknown => decodeBody(body, contentType);
+  if (hook === undefined) return toMessage(fallback());
+  return Promise.resolve(hook(body, properties, fallback)).then(toMessage);
 }
 
 let decoder: TextDecoder | undefined;

@@ -75,11 +75,10 @@ it('a bare message by pika reaches the SDK by STOMP in Chromium and by AMQP in N
   expect(problems).toEqual([]);
   const { devices } = await stack.user('0001');
   // The page's device has an id that the SDK made and keeps.
-  const kept = await page.evaluate(
-    () =>
-      Object.entries(localStorage)
-        .filter(([key]) => key.startsWith('warren:device:'))
-        .map(([, id]) => id as string) as string[],
+  const kept = await page.evaluate(() =>
+    Object.entries(localStorage)
+      .filter(([key]) => key.startsWith('warren:device:'))
+      .map(([, id]) => String(id)),
   );
   expect(devices.map(({ deviceId }) => deviceId)).toEqual(
     expect.arrayContaining(['amqp', ...kept]),
