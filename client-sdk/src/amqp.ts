@@ -19,6 +19,9 @@ import {
   type TransportConnection,
 } from './transport.js';
 
+/** How often it is looked at whether the broker was heard of, in milliseconds. */
+const LISTEN_MS = 1000;
+
 /** AMQP 0-9-1: for Node and Electron's main process. */
 export function amqp(): Transport {
   return { name: 'amqp', connect };
@@ -90,17 +93,24 @@ class AmqpConnection implements TransportConnection {
   readonly #stream: Stream | undefined;
   #open = true;
   #heardAt = Date.now();
+  #bytesRead = 0;
+  readonly #listening: NodeJS.Timeout;
 
   constructor(model: ChannelModel, channel: Channel) {
     this.#model = model;
     this.#channel = channel;
     this.#stream = (model.connection as { stream?: Stream }).stream;
-    this.#stream?.on('readable', () => {
-      this.#heardAt = Date.now();
-    });
+    // A listener for what arrives would cost a fifth of the throughput.
+    this.#listening = setInterval(() => {
+      const { bytesRead = 0 } = this.#stream ?? {};
+      if (bytesRead !== this.#bytesRead) this.#heardAt = Date.now();
+      this.#bytesRead = bytesRead;
+    }, LISTEN_MS);
+    this.#listening.unref();
     this.ended = new Promise((resolve) => {
       this.#end = (error) => {
         this.#open = false;
+        clearInterval(this.#listening);
         resolve(error);
       };
     });
@@ -202,7 +212,7 @@ class AmqpConnection implements TransportConnection {
 
 /** The socket, which the library does not type. */
 interface Stream {
-  on: (event: 'readable', listener: () => void) => void;
+  bytesRead: number;
   destroy: () => void;
 }
 
