@@ -13,6 +13,7 @@ import {
 import { claim, findOrAdd, release } from './registry.js';
 import type { GetToken } from './session.js';
 import { StateMachine, type Snapshot, type StateChange } from './state.js';
+import { forget } from './storage.js';
 import { Supervisor } from './supervisor.js';
 
 /** Types of messages and the payload of each. */
@@ -250,7 +251,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
   async logout(): Promise<void> {
     this.#loggedOut = true;
     const { platform, deviceKey, key } = this.#options;
-    if (deviceKey !== undefined) platform.storage?.removeItem(deviceKey);
+    if (deviceKey !== undefined) forget(platform.storage, deviceKey);
     try {
       await this.#supervisor.logout();
     } finally {

@@ -1,9 +1,10 @@
 import type { SessionGrant } from '@warren/protocol';
 import { Backoff } from './backoff.js';
 import type { Dispatcher } from './dispatcher.js';
-import { TerminalError, WarrenError, type PauseCode } from './errors.js';
+import { TerminalError, WarrenError } from './errors.js';
 import type { ResolvedOptions } from './options.js';
-import { SessionApi, UnavailableError, type GetToken } from './session.js';
+import { pauseReason, toReason } from './reasons.js';
+import { lifetimeMs, SessionApi, UnavailableError, type GetToken } from './session.js';
 import type { State, StateMachine } from './state.js';
 import { Countdown, delay, follow, isOver } from './timing.js';
 import { HEARTBEAT_MS, TransportError, type TransportConnection } from './transport.js';
@@ -173,7 +174,7 @@ export class Connector {
     const retryAt = platform.now() + delayMs;
     // A device that says it is offline may be wrong, so it is tried all the same.
     if (platform.isOnline()) this.#state.transition('waiting', reason, retryAt);
-    else this.#state.transition('paused', offline(reason), retryAt);
+    else this.#state.transition('paused', pauseReason('offline', { cause: reason }), retryAt);
     const nap = follow(signal);
     this.#nap = { ...nap, notBefore, isCut: false };
     const countdown = new Countdown(platform, delayMs);
@@ -335,12 +336,10 @@ export class Connector {
     return { failed: false, reason: toReason(error), delayMs, notBefore: now + asked };
   }
 
-  /** From the token's own times, which do not depend on this device's clock being right. */
-  #renewalDelay({ token, expiresAt }: SessionGrant): number {
-    const { platform } = this.#options;
-    const lifetimeMs = tokenLifetimeMs(token) ?? Date.parse(expiresAt) - platform.now();
-    const jitter = 1 - platform.random() * 0.1;
-    return lifetimeMs * RENEW_AT * jitter;
+  /** In milliseconds; with jitter, so that many clients of one moment do not renew in step. */
+  #renewalDelay(grant: SessionGrant): number {
+    const { now, random } = this.#options.platform;
+    return lifetimeMs(grant, now()) * RENEW_AT * (1 - random() * 0.1);
   }
 }
 
@@ -351,40 +350,4 @@ interface Verdict {
   delayMs: number;
   /** No wake-up shortens the wait further: the server asked for it. Milliseconds since 1970. */
   notBefore: number;
-}
-
-const PAUSES: Record<PauseCode, string> = {
-  background: 'The app is in the background.',
-  frozen: 'The app is suspended.',
-  offline: 'The device is offline.',
-  follower: 'Another tab has the connection.',
-};
-
-export const pauseReason = (code: PauseCode, options?: ErrorOptions): WarrenError =>
-  new WarrenError(code, PAUSES[code], options);
-
-const offline = (cause: WarrenError): WarrenError => pauseReason('offline', { cause });
-
-function toReason(error: unknown): WarrenError {
-  if (error instanceof WarrenError) return error as WarrenError;
-  if (error instanceof TransportError) {
-    const code = error.failure === 'cancelled' ? 'consumer_cancelled' : 'connection_lost';
-    return new WarrenError(code, error.message, { cause: error });
-  }
-  return new WarrenError('connection_failed', 'The connection could not be made.', {
-    cause: error,
-  });
-}
-
-/** How long a JWT lasts, by its own claims; undefined when it cannot be read here. */
-function tokenLifetimeMs(token: string): number | undefined {
-  try {
-    const payload = token.split('.')[1] ?? '';
-    const { iat, exp } = JSON.parse(
-      globalThis.atob(payload.replaceAll('-', '+').replaceAll('_', '/')),
-    ) as { iat?: number; exp?: number };
-    return iat === undefined || exp === undefined ? undefined : (exp - iat) * 1000;
-  } catch {
-    return undefined;
-  }
 }

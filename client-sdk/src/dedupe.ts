@@ -1,4 +1,5 @@
 import type { ClientStorage } from './platform/platform.js';
+import { forget } from './storage.js';
 
 /** How a message ended. */
 export type Ending = 'acked' | 'rejected';
@@ -90,7 +91,7 @@ export class DedupeWindow {
     this.close();
     this.#endings.clear();
     this.#number = 0;
-    for (let slot = 0; slot < PIECES; slot++) this.#options.storage?.removeItem(this.#keyOf(slot));
+    for (let slot = 0; slot < PIECES; slot++) forget(this.#options.storage, this.#keyOf(slot));
   }
 
   #keyOf(number: number): string {

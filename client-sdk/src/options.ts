@@ -5,6 +5,7 @@ import { browser } from './platform/browser.js';
 import type { ClientStorage, Platform } from './platform/platform.js';
 import type { GetToken } from './session.js';
 import { stomp } from './stomp.js';
+import { keepId } from './storage.js';
 import type { Transport } from './transport.js';
 
 export interface ClientOptions {
@@ -159,34 +160,6 @@ function findDeviceId(storage: ClientStorage | undefined, platform: Platform, ke
     throw invalid('deviceId is required in Node: name this installation, for example by its host.');
   }
   return keepId(platform, storage, key);
-}
-
-/** The id that is kept under a key, or a new one. */
-export function keepId(
-  platform: Platform,
-  storage: ClientStorage | undefined,
-  key: string,
-): string {
-  try {
-    const kept = storage?.getItem(key);
-    if (kept != null && kept !== '') return kept;
-    const made = newId(platform.random);
-    storage?.setItem(key, made);
-    // Another tab may have written its own at the same moment.
-    return storage?.getItem(key) ?? made;
-  } catch {
-    // A full or forbidden storage: the id lasts as long as the page.
-    return newId(platform.random);
-  }
-}
-
-/** Needs not be secret, so it does not ask for `crypto`, which insecure pages and Hermes lack. */
-function newId(random: () => number): string {
-  return Array.from({ length: 4 }, () =>
-    Math.floor(random() * 2 ** 32)
-      .toString(16)
-      .padStart(8, '0'),
-  ).join('');
 }
 
 const invalid = (message: string): WarrenError => new WarrenError('invalid_options', message);

@@ -208,3 +208,20 @@ function aborted(signal: AbortSignal): Promise<never> {
     else signal.addEventListener('abort', fail, { once: true });
   });
 }
+
+/**
+ * How long a grant's token lasts, by the token's own times: they do not depend on this device's clock
+ * being right. @param now milliseconds since 1970, for a token that cannot be read here.
+ */
+export function lifetimeMs({ token, expiresAt }: SessionGrant, now: number): number {
+  try {
+    const payload = token.split('.')[1] ?? '';
+    const { iat, exp } = JSON.parse(
+      globalThis.atob(payload.replaceAll('-', '+').replaceAll('_', '/')),
+    ) as { iat?: number; exp?: number };
+    if (iat !== undefined && exp !== undefined) return (exp - iat) * 1000;
+  } catch {
+    // No JWT, then.
+  }
+  return Date.parse(expiresAt) - now;
+}

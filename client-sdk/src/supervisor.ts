@@ -1,11 +1,13 @@
-import { Connector, pauseReason } from './connector.js';
+import { Connector } from './connector.js';
 import type { DedupeWindow } from './dedupe.js';
 import type { Dispatcher } from './dispatcher.js';
 import { TerminalError, WarrenError, type PauseCode } from './errors.js';
 import { Lifecycle } from './lifecycle.js';
-import { keepId, type ResolvedOptions } from './options.js';
+import type { ResolvedOptions } from './options.js';
+import { pauseReason } from './reasons.js';
 import type { GetToken } from './session.js';
 import type { StateMachine } from './state.js';
+import { forget, keepId } from './storage.js';
 import { Tabs } from './tabs.js';
 
 export interface SupervisorOptions {
@@ -81,7 +83,7 @@ export class Supervisor {
     this.#tabs?.tellFailed(loggedOut());
     await this.stop();
     this.#parts.window.clear();
-    this.#parts.options.platform.storage?.removeItem(this.#installationKey);
+    forget(this.#parts.options.platform.storage, this.#installationKey);
     const controller = new AbortController();
     try {
       await this.#connector.session.end(controller.signal);

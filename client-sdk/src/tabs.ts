@@ -98,7 +98,7 @@ export class Tabs implements OtherTabs {
     // Held for as long as this tab lives. Nobody hears of it before: who watches a lock that is not
     // held yet takes the tab for dead.
     this.#joined = new Promise((joined) => {
-      this.#hold(this.#lockOf(this.#id), signal, () => {
+      const held = this.#hold(this.#lockOf(this.#id), signal, () => {
         // Left in the moment it was granted.
         if (signal.aborted) return undefined;
         this.#present = true;
@@ -107,6 +107,8 @@ export class Tabs implements OtherTabs {
         joined();
         return new Promise((resolve) => (signal.onabort = resolve));
       });
+      // Where locks are refused there is nobody to hear it.
+      void held.then(joined);
     });
     return this.#joined;
   }
@@ -301,7 +303,7 @@ export class Tabs implements OtherTabs {
 
   /** As the leader: learns of a tab's end by the lock that it holds. */
   #watch(tab: string): void {
-    this.#hold(this.#lockOf(tab), this.#membership.signal, () => {
+    void this.#hold(this.#lockOf(tab), this.#membership.signal, () => {
       this.#forget(tab);
     });
   }
@@ -311,9 +313,10 @@ export class Tabs implements OtherTabs {
     for (const call of [...this.#calls.values()]) if (call.tab === tab) call.end(undefined);
   }
 
-  #hold(name: string, signal: AbortSignal, held: () => unknown): void {
+  /** Resolves when the lock was let go, or could not be had. */
+  async #hold(name: string, signal: AbortSignal, held: () => unknown): Promise<void> {
     // Rejects when the tab leaves first.
-    this.#options.locks.request(name, { signal }, held).catch(() => undefined);
+    await this.#options.locks.request(name, { signal }, held).catch(() => undefined);
   }
 
   #lockOf(tab: string): string {

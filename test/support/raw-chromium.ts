@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import WebSocket from 'ws';
+import { CHROMIUM, CHROMIUM_ARGS } from './chromium.js';
 import { until } from './until.js';
 
 interface Reply {
@@ -39,16 +40,10 @@ export class RawChromium {
   static async launch(): Promise<RawChromium> {
     const directory = await mkdtemp(join(tmpdir(), 'warren-chromium-'));
     const child = spawn(
-      '/usr/bin/chromium',
+      CHROMIUM,
       [
         '--headless=new',
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
+        ...CHROMIUM_ARGS,
         '--remote-debugging-port=0',
         `--user-data-dir=${directory}`,
         'about:blank',

@@ -142,7 +142,7 @@ describe('the window of handled messages', () => {
       throw new DOMException('full', 'QuotaExceededError');
     };
     const storage = { getItem: () => null, setItem: full, removeItem: full };
-    const { client, bed, connect, errors } = setupBed({ storage });
+    const { client, bed, connect, errors, state } = setupBed({ storage });
     let calls = 0;
     client.handle('note', () => {
       calls++;
@@ -151,6 +151,8 @@ describe('the window of handled messages', () => {
     for (const id of ['m1', 'm2', 'm1']) await bed.deliver('note', 1, { id });
     expect(calls).toBe(2);
     expect(errors.map(({ code }) => code)).toEqual(['storage_unavailable']);
+    await client.logout();
+    expect([state(), bed.requests.at(-1)?.method]).toEqual(['closed', 'DELETE']);
   });
 });
 
@@ -452,5 +454,21 @@ describe('a collapse key', () => {
     await clock.advance(1000);
     expect(broker.depth).toBe(0);
     expect(seen).toEqual(['new']);
+  });
+});
+
+describe('logout()', () => {
+  it('clears everything and says so when the server could not be told', async () => {
+    const { client, bed, connect, state } = setupBed();
+    client.handle('note', () => undefined);
+    await connect();
+    await bed.deliver('note', 1);
+    expect(bed.stored.size).toBeGreaterThan(0);
+    bed.replies.push({ status: 503 });
+    await expect(client.logout()).rejects.toMatchObject({ code: 'logout_incomplete' });
+    expect([state(), bed.stored.size]).toEqual(['closed', 0]);
+    expect(() => {
+      client.start();
+    }).toThrow(expect.objectContaining({ code: 'stopped' }));
   });
 });

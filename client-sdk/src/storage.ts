@@ -1,0 +1,38 @@
+import type { ClientStorage, Platform } from './platform/platform.js';
+
+/** The id that is kept under a key, or a new one. */
+export function keepId(
+  platform: Platform,
+  storage: ClientStorage | undefined,
+  key: string,
+): string {
+  try {
+    const kept = storage?.getItem(key);
+    if (kept != null && kept !== '') return kept;
+    const made = newId(platform.random);
+    storage?.setItem(key, made);
+    // Another tab may have written its own at the same moment.
+    return storage?.getItem(key) ?? made;
+  } catch {
+    // A full or forbidden storage: the id lasts as long as the page.
+    return newId(platform.random);
+  }
+}
+
+/** Needs not be secret, so it does not ask for `crypto`, which insecure pages and Hermes lack. */
+function newId(random: () => number): string {
+  return Array.from({ length: 4 }, () =>
+    Math.floor(random() * 2 ** 32)
+      .toString(16)
+      .padStart(8, '0'),
+  ).join('');
+}
+
+/** Removes what is kept under a key; what a forbidden storage holds cannot be helped. */
+export function forget(storage: ClientStorage | undefined, key: string): void {
+  try {
+    storage?.removeItem(key);
+  } catch {
+    // It would not have let it be written either.
+  }
+}
