@@ -198,14 +198,32 @@ describe('order and concurrency', () => {
     const { client, connect, deliver, broker } = setupBed({ prefetch: 2 });
     const { opened, open } = gate();
     client.handle('note', () => opened);
-    const connection = await connect();
+    await connect();
     for (let index = 0; index < 10; index++) deliver(`m${String(index)}`, index);
     await settle();
-    connection.break('lost');
-    // Two had been given out; what was not begun is not handled by the old connection.
+    expect([broker.depth, broker.unacked]).toEqual([10, 2]);
     open();
     await settle();
-    expect(broker.depth).toBe(10);
+    expect(broker.depth).toBe(0);
+  });
+
+  it('joins a running handler also where several run at once', async () => {
+    const { client, clock, broker, connect, deliver, ended } = setupBed({ concurrency: 3 });
+    const { opened, open } = gate();
+    let calls = 0;
+    client.handle('note', () => {
+      calls++;
+      return opened;
+    });
+    const connection = await connect();
+    deliver('m1', 1);
+    await settle();
+    connection.break('lost');
+    await clock.advance(1000);
+    expect([broker.unacked, calls]).toEqual([1, 1]);
+    open();
+    await settle();
+    expect([ended, calls]).toEqual([['acked m1'], 1]);
   });
 });
 

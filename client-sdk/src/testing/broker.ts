@@ -72,6 +72,11 @@ export class FakeBroker implements Transport {
     return waiting.length + unacked.length;
   }
 
+  /** Of those, the ones that were given out and are not acked yet. */
+  get unacked(): number {
+    return this.#queue(TEST_QUEUES.queued).unacked.length;
+  }
+
   /** The newest connection. @throws {Error} when nobody has connected yet. */
   get connection(): FakeConnection {
     const last = this.connections.at(-1);
