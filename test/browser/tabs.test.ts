@@ -191,7 +191,7 @@ describe('the tabs of one device', () => {
         const request = new XMLHttpRequest();
         request.open('POST', '/note', false);
         request.send('0');
-        const end = performance.now() + 8000;
+        const end = performance.now() + 12_000;
         while (performance.now() < end);
       });
       await until(() => notes.length === 1);

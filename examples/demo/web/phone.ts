@@ -74,7 +74,7 @@ export class Phone {
     client.subscribe(() => {
       const { state, role, receiving } = client.getSnapshot();
       const isShared = role === 'follower' && receiving;
-      this.#state.textContent = isShared ? 'Connected by another tab' : STATES[state];
+      this.#state.textContent = isShared ? 'Via another tab' : STATES[state];
       this.root.dataset['state'] = isShared ? 'connected' : state;
     });
     client.start();
