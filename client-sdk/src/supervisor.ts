@@ -217,7 +217,8 @@ export class Supervisor {
       },
       onFailed: (reason) => {
         if (reason.code === 'logged_out') window.clear();
-        this.#connector.fail(reason);
+        // One that is being stopped has ended already.
+        if (this.#wanted) this.#connector.fail(reason);
       },
     });
   }
