@@ -185,13 +185,15 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       throw new WarrenError('stopped', 'The device was logged out: get a new client.');
     }
     claim(this.#options.key, this);
+    this.#dispatcher.hold(false);
     this.#supervisor.start();
   }
 
   /**
    * For views that come and go: starts with the first holder and stops a second after the last has
    * let go, so that mounting anew (StrictMode, navigation) keeps the connection. A client that has
-   * failed is not started again.
+   * failed is not started again. While nobody holds it, messages wait: their handlers may have gone with
+   * the view.
    * @returns an idempotent function that lets go.
    * @throws {WarrenError} as {@link start}
    */
@@ -199,11 +201,16 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     const { state } = this.getSnapshot();
     if (state === 'idle' || state === 'closed') this.start();
     this.#holders++;
+    // In a moment, when the handlers of all that is being mounted are there.
+    void Promise.resolve().then(() => {
+      if (this.#holders > 0) this.#dispatcher.hold(false);
+    });
     let held = true;
     return () => {
       if (!held) return;
       held = false;
       this.#holders--;
+      if (this.#holders === 0) this.#dispatcher.hold(true);
       this.#options.platform.setTimer(() => {
         if (this.#holders === 0) void this.stop();
       }, LINGER_MS);

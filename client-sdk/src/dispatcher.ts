@@ -153,6 +153,12 @@ export class Dispatcher {
     this.#lanes.live.discard();
   }
 
+  /** While held, nothing new is begun: for a moment in which nobody may be there to handle. */
+  hold(held: boolean): void {
+    this.#lanes.queued.hold(held);
+    this.#lanes.live.hold(held);
+  }
+
   /** Resolves when no handler runs. */
   async idle(): Promise<void> {
     await Promise.all([this.#lanes.queued.idle(), this.#lanes.live.idle()]);

@@ -30,6 +30,7 @@ export class Lane {
   #pending: Delivery[] = [];
   #next = 0;
   #generation = 0;
+  #held = false;
   /** While the first messages of a connection come. */
   #backlogUntil: number | undefined;
   readonly #workers = new Set<Promise<void>>();
@@ -47,9 +48,13 @@ export class Lane {
     this.#backlogUntil ??= this.#options.platform.now() + COLLAPSE_LIMIT_MS;
     const key = collapseKeyOf(delivery);
     if (key !== undefined) this.#newest.set(key, delivery);
-    if (this.#workers.size >= this.#options.concurrency) return;
-    const worker = this.#work().finally(() => this.#workers.delete(worker));
-    this.#workers.add(worker);
+    this.#start();
+  }
+
+  /** While held, nothing new is begun; what comes waits. */
+  hold(held: boolean): void {
+    this.#held = held;
+    for (let waiting = this.#pending.length - this.#next; waiting > 0; waiting--) this.#start();
   }
 
   /** Forgets what has not begun. */
@@ -66,8 +71,18 @@ export class Lane {
     while (this.#workers.size > 0) await Promise.all(this.#workers);
   }
 
+  #start(): void {
+    if (this.#held || this.#workers.size >= this.#options.concurrency) return;
+    const worker = this.#work().finally(() => {
+      this.#workers.delete(worker);
+      // What came between its last look and now.
+      if (this.#next < this.#pending.length) this.#start();
+    });
+    this.#workers.add(worker);
+  }
+
   async #work(): Promise<void> {
-    for (;;) {
+    while (!this.#held) {
       const delivery = this.#pending[this.#next];
       if (delivery === undefined) return;
       this.#next++;

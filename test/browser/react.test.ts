@@ -11,7 +11,7 @@ import { until } from '../support/until.js';
 
 /** An application under StrictMode: a connection's state, a handler, and a list that repaints. */
 const APPLICATION = `
-import { createElement as h, StrictMode, useState } from 'react';
+import { createElement as h, StrictMode, useEffect, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import { useClient, useConnection, useHandler, useMessages } from './react.js';
 
@@ -19,6 +19,11 @@ window.handled = [];
 function Notes({ client }) {
   useHandler(client, 'note', ({ data }) => { window.handled.push(data); });
   const notes = useMessages(client, 'note', { limit: 3 });
+  // Effects come after the paint, in their order: those above have run when this one has.
+  useEffect(() => {
+    window.listening = client !== null;
+    return () => { window.listening = false; };
+  }, [client]);
   return h('ul', {}, notes.map(({ id, data }) => h('li', { key: id }, data)));
 }
 function Application({ userId, token }) {
@@ -44,6 +49,7 @@ interface AppWindow {
   unmount: () => void;
   setShown: (shown: boolean) => void;
   handled: unknown[];
+  listening: boolean;
   sockets: number;
 }
 declare const window: AppWindow;
@@ -136,6 +142,7 @@ describe('the React hooks', () => {
         window.setShown(value);
       }, shown);
     }
+    await until(() => page.evaluate(() => window.listening));
     await stack.send({ user }, 'still here');
     await until(async () => (await notes()).length === 1);
     expect(await sockets()).toBe(1);

@@ -360,6 +360,40 @@ describe('retain()', () => {
     expect(clock.pending).toBe(0);
   });
 
+  it('keeps messages waiting while nobody holds it, and gives back what nobody came for', async () => {
+    const { client, broker, clock, deliver, ended } = setupBed();
+    const view = () => {
+      const remove = client.handle('note', () => undefined);
+      const release = client.retain();
+      return () => {
+        remove();
+        release();
+      };
+    };
+    const leave = view();
+    await settle();
+    leave();
+    // Its handler is gone; the connection is not.
+    deliver('m1', 1);
+    deliver('m2', 2);
+    await settle();
+    expect([ended, broker.depth]).toEqual([[], 2]);
+    // A view may say that it is there before it says what it handles.
+    const release = client.retain();
+    const remove = client.handle('note', () => undefined);
+    await settle();
+    expect(ended).toEqual(['acked m1', 'acked m2']);
+    remove();
+    release();
+    deliver('m3', 3);
+    await clock.advance(1000);
+    expect([client.getSnapshot().state, broker.depth, ended.length]).toEqual(['closed', 1, 2]);
+    client.handle('note', () => undefined);
+    client.start();
+    await settle();
+    expect(ended.at(-1)).toBe('acked m3');
+  });
+
   it('does not start again what has failed', async () => {
     const { client, bed, state } = setupBed();
     bed.replies.push({ status: 409 });
