@@ -104,6 +104,8 @@ export class Connector {
     this.#accepting = false;
     this.#dispatcher.discard();
     if (urgent) void this.#connection?.close(0);
+    // A pause changes nothing about what failed before it; starting anew does.
+    if (next === 'closed') this.#forgetFailures();
     this.#run?.controller.abort();
     this.#state.transition(next, reason);
     await this.#run?.ended;
@@ -163,10 +165,14 @@ export class Connector {
   /** Ends in `failed`. Starting again is then a decision to take the device over. */
   fail(reason: WarrenError): void {
     this.session.sessionId = undefined;
-    this.#backoff.reset();
-    this.#refusals = 0;
+    this.#forgetFailures();
     this.#run?.controller.abort();
     this.#state.transition('failed', reason);
+  }
+
+  #forgetFailures(): void {
+    this.#backoff.reset();
+    this.#refusals = 0;
   }
 
   async #rest({ reason, delayMs, notBefore }: Verdict, signal: AbortSignal): Promise<void> {
@@ -232,10 +238,7 @@ export class Connector {
       this.session.abandoned = platform.now() - connection.lastHeardAt > HEARTBEAT_MS;
       await connection.close(CLOSE_MS);
       this.#connection = undefined;
-      if (platform.now() - connectedAt >= STABLE_MS) {
-        this.#backoff.reset();
-        this.#refusals = 0;
-      }
+      if (platform.now() - connectedAt >= STABLE_MS) this.#forgetFailures();
     }
   }
 

@@ -64,6 +64,27 @@ describe('backoff', () => {
     expect(delays).toEqual([50, 100, 200, 50]);
   });
 
+  it('begins anew when the application starts anew, and goes on after a pause', async () => {
+    const { client, app, broker, clock } = setupBed({
+      backoffBaseMs: 100,
+      background: 'disconnect',
+    });
+    const delays: number[] = [];
+    client.on('state', ({ current, retryAt }) => {
+      if (current === 'waiting') delays.push(retryAt! - clock.now);
+    });
+    broker.refusals.push('lost', 'lost', 'lost', 'lost');
+    client.start();
+    await clock.advance(60);
+    app.hide();
+    app.show();
+    await settle();
+    await client.stop();
+    client.start();
+    await settle();
+    expect(delays).toEqual([50, 100, 200, 50]);
+  });
+
   it('leaves a server alone for as long as it asks', async () => {
     const { client, clock, bed } = setupBed();
     bed.replies.push({ status: 503, headers: { 'retry-after': '7' } });
