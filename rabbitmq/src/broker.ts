@@ -270,13 +270,13 @@ export class Broker {
 
   #spawn(command: string, args: string[], environment: Record<string, string>): ChildProcess {
     const [program, ...rest] = this.#command(command, args);
-    const output = openSync(
-      join(this.dataDir, 'log', `${command === 'epmd' ? 'epmd' : 'console'}.log`),
-      'w',
-    );
+    const logs = join(this.dataDir, 'log');
+    const output = openSync(join(logs, `${command === 'epmd' ? 'epmd' : 'console'}.log`), 'w');
     const child = spawn(program, rest, {
       // A group of its own: Ctrl-C in the terminal must reach the launcher, not the node.
       detached: true,
+      // Erlang leaves its crash dumps where it runs, which must not be the caller's own directory.
+      cwd: logs,
       stdio: ['ignore', output, output],
       env: { ...this.#baseEnvironment(), ...environment },
     });
