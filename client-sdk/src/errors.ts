@@ -7,6 +7,8 @@
  * - `user_mismatch`: the token belongs to another user than `userId`. Give `getClient` the right one.
  * - `session_replaced`: the device was opened elsewhere with the same `deviceId`. Start again to take
  *   it back; give every installation an id of its own.
+ * - `session_ended`: the device was logged out, removed or revoked. Start again after the next login.
+ * - `too_many_devices`: the user has as many devices as the server allows. Log one out.
  * - `broker_refused`: the broker refused two fresh tokens. Compare the server's signing key with the
  *   broker's (`warren doctor`).
  * - `request_refused`: the server called the request wrong. Look at `cause`.
@@ -19,6 +21,8 @@ export type TerminalCode =
   | 'unauthorized'
   | 'user_mismatch'
   | 'session_replaced'
+  | 'session_ended'
+  | 'too_many_devices'
   | 'broker_refused'
   | 'request_refused'
   | 'upgrade_required'

@@ -168,11 +168,13 @@ const TERMINAL: Partial<Record<number, TerminalCode>> = {
   409: 'session_replaced',
   426: 'upgrade_required',
 };
+const isOwnCode = (code: unknown): code is TerminalCode =>
+  code === 'session_ended' || code === 'too_many_devices';
 
 function toError({ status, retryAfter, body }: Reply): WarrenError {
-  const problem = body as { title?: string } | undefined;
+  const problem = body as { title?: string; code?: string } | undefined;
   const text = `The server answered ${String(status)}: ${problem?.title ?? 'no explanation'}`;
-  const terminal = TERMINAL[status];
+  const terminal = isOwnCode(problem?.code) ? problem.code : TERMINAL[status];
   if (terminal !== undefined) return new TerminalError(terminal, text);
   const seconds = Number(retryAfter ?? 0);
   return new UnavailableError('api_unavailable', text, seconds > 0 ? seconds * 1000 : 0);

@@ -272,6 +272,10 @@ function openSocket(url: string, { createWebSocket }: StompOptions): WebSocket {
 function fromErrorFrame({ headers, body }: Frame): TransportError {
   const summary = headers['message'] ?? '';
   const text = `${summary} ${new TextDecoder().decode(body)}`.toLowerCase();
+  // As many connections as the vhost may have, or a vhost that is starting: it passes.
+  if (/virtual host .* access denied/.test(text)) {
+    return new TransportError('lost', 'The broker takes no more connections now.');
+  }
   if (/bad connect|access.refused|authentication/.test(text)) {
     return new TransportError('refused', `The broker refused the login: ${summary}`);
   }

@@ -112,6 +112,30 @@ export const sessionBodySchema = z.object({
 });
 export type SessionBody = z.infer<typeof sessionBodySchema>;
 
+/** The longest life of a token that `POST /v1/users/:id/tokens` makes: 30 days, in seconds. */
+export const MAX_TOKEN_TTL_SECONDS = 30 * 24 * 60 * 60;
+
+/** The body of `POST /v1/users/:id/tokens`. */
+export const tokenBodySchema = z.strictObject({
+  /** How long the token lasts, in seconds; 30 days at most. */
+  ttlSeconds: z.int().positive().max(MAX_TOKEN_TTL_SECONDS).default(3600),
+});
+
+export const tokenReplySchema = z.object({
+  /** A user's JWT, for `Authorization: Bearer` on the routes of users. */
+  token: z.string(),
+  /** ISO 8601. */
+  expiresAt: z.iso.datetime(),
+});
+export type TokenReply = z.infer<typeof tokenReplySchema>;
+
+/** The body of `POST /v1/users/:id/disconnect` and `…/revoke`. */
+export const cutOffBodySchema = z.strictObject({
+  /** This device alone. Default: all of the user's. */
+  deviceId: idSchema.optional(),
+});
+export type CutOffBody = z.infer<typeof cutOffBodySchema>;
+
 /** The body of `PUT /v1/users/:id`. */
 export const provisionBodySchema = z.strictObject({
   /**
@@ -134,7 +158,7 @@ export const userStateSchema = z.object({
       online: z.boolean(),
       /** Messages that wait or are being handled; null when the queue is gone. */
       depth: z.int().nullable(),
-      /** ISO 8601; when a session was last opened or renewed. */
+      /** ISO 8601; when a session was last opened or renewed, or its connection last ended. */
       lastSeenAt: z.string().nullable(),
     }),
   ),

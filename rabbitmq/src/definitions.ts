@@ -22,13 +22,26 @@ export const DEFAULT_NAMES: Readonly<TopologyNames> = {
 /** The exchange and the queue that expired, rejected and overflowed messages end in. */
 export const DEAD_LETTERS = 'warren.dead';
 
+/** Where the broker tells of connections and queues (rabbitmq_event_exchange), in the default vhost. */
+export const EVENTS_EXCHANGE = 'amq.rabbitmq.event';
+export const EVENTS_VHOST = '/';
+
+/** Patterns of the names that may be declared, written to and read from. */
+export interface Permissions {
+  configure: string;
+  write: string;
+  read: string;
+}
+
 /** An account that logs in with a password: the server's own, or a back end's. */
 export interface Account {
   name: string;
   password: string;
   /** Management tags; `administrator` is what closing a connection asks for. */
   tags: string[];
-  permissions: { configure: string; write: string; read: string };
+  permissions: Permissions;
+  /** In the vhost of the broker's events. Default: it may not enter it. */
+  eventPermissions?: Permissions;
 }
 
 export interface Policy {
@@ -68,7 +81,17 @@ export interface Definitions {
     arguments: Record<string, never>;
   }[];
   policies: Policy[];
+  /** How many connections the vhost may have. */
+  parameters: {
+    component: 'vhost-limits';
+    name: 'limits';
+    vhost: string;
+    value: { 'max-connections': number };
+  }[];
 }
+
+/** About 10 GB of the broker's memory. */
+const MAX_CONNECTIONS = 50_000;
 
 const escapeRegExp = (text: string): string => text.replace(/[.*+?^${}()|[\]\\-]/g, '\\$&');
 
@@ -133,6 +156,14 @@ export function topology(names: TopologyNames = DEFAULT_NAMES): Definitions {
         overflow: 'drop-head',
       }),
     ],
+    parameters: [
+      {
+        component: 'vhost-limits',
+        name: 'limits',
+        vhost,
+        value: { 'max-connections': MAX_CONNECTIONS },
+      },
+    ],
   };
 }
 
@@ -149,20 +180,34 @@ export function serverAccount(
     password,
     tags: ['administrator'],
     permissions: { configure: all, write: all, read: all },
+    // A queue that the broker names, bound to the events; it can publish no event.
+    eventPermissions: {
+      configure: '^amq\\.gen.*$',
+      write: '^amq\\.gen.*$',
+      read: `^(amq\\.gen.*|${escapeRegExp(EVENTS_EXCHANGE)})$`,
+    },
   };
 }
 
-/** The account of a back end that publishes: it may write to the exchange, and nothing else. */
+/**
+ * The account of a back end: it may publish to users and to `warren.send`, and has an events queue of
+ * its own, `warren.events.<name>`, which it may bind to `warren.events`. Nothing else.
+ */
 export function backendAccount(
   password: string,
   names: TopologyNames = DEFAULT_NAMES,
   name = 'warren-backend',
 ): Account {
+  const own = `warren\\.events\\.${escapeRegExp(name)}`;
   return {
     name,
     password,
     tags: [],
-    permissions: { configure: '^$', write: `^${escapeRegExp(names.exchange)}$`, read: '^$' },
+    permissions: {
+      configure: `^${own}$`,
+      write: `^(${escapeRegExp(names.exchange)}|warren\\.send|${own})$`,
+      read: `^(warren\\.events|${own})$`,
+    },
   };
 }
 
@@ -179,19 +224,22 @@ function hashPassword(password: string): string {
 
 /** The topology and the accounts as a file that RabbitMQ imports when it boots. */
 export function definitionsFile(accounts: Account[], names: TopologyNames = DEFAULT_NAMES): string {
+  const base = topology(names);
   const file = {
-    ...topology(names),
+    ...base,
+    vhosts: [...base.vhosts, { name: EVENTS_VHOST }],
     users: accounts.map(({ name, password, tags }) => ({
       name,
       password_hash: hashPassword(password),
       hashing_algorithm: 'rabbit_password_hashing_sha256',
       tags,
     })),
-    permissions: accounts.map(({ name, permissions }) => ({
-      user: name,
-      vhost: names.vhost,
-      ...permissions,
-    })),
+    permissions: accounts.flatMap(({ name, permissions, eventPermissions }) => [
+      { user: name, vhost: names.vhost, ...permissions },
+      ...(eventPermissions === undefined
+        ? []
+        : [{ user: name, vhost: EVENTS_VHOST, ...eventPermissions }]),
+    ]),
   };
   return `${JSON.stringify(file, null, 2)}\n`;
 }

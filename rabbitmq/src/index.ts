@@ -3,10 +3,13 @@ export {
   backendAccount,
   DEAD_LETTERS,
   DEFAULT_NAMES,
+  EVENTS_EXCHANGE,
+  EVENTS_VHOST,
   serverAccount,
   topology,
   type Account,
   type Definitions,
+  type Permissions,
   type Policy,
   type TopologyNames,
 } from './definitions.js';

@@ -1,7 +1,9 @@
-import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { DEFAULT_RATE_LIMITS, type RateLimits } from './http/rate-limits.js';
 import type { LogLevel } from './logger.js';
+import { splitPem } from './sessions/key-ring.js';
 import type { UserTokenOptions } from './sessions/user-tokens.js';
 
 /** All that the server takes from its environment, checked and typed. */
@@ -11,14 +13,21 @@ export interface Config {
   endpoints: { stomp: string[]; amqp: string[] };
   signingKey: string;
   serviceKeys: string[];
-  /** Undefined when the application authenticates by itself (`createWarren`). */
+  /** Undefined: no JWTs of the application's, only those that Warren makes. */
   userTokens: UserTokenOptions | undefined;
   host: string;
   port: number;
   dataDir: string;
+  /** PostgreSQL; undefined: a SQLite file in `dataDir`. */
+  databaseUrl: string | undefined;
+  /** The server's own certificate, as PEM; undefined: it speaks plain HTTP. */
+  tls: { cert: string; key: string } | undefined;
   corsOrigins: string[];
   names: { exchange?: string; userPrefix?: string; livePrefix?: string };
   sessionTtlSeconds: number;
+  expiryGraceMs: number;
+  maxDevices: number;
+  rateLimits: RateLimits;
   logLevel: LogLevel;
 }
 
@@ -38,6 +47,10 @@ export class ConfigError extends Error {
 }
 
 type Environment = Record<string, string | undefined>;
+
+/** What may be told to do without encryption, each by itself. */
+const PLAINTEXT_PARTS = ['http', 'broker', 'clients', 'keys', 'database'] as const;
+type PlaintextPart = (typeof PLAINTEXT_PARTS)[number];
 
 const url = (...protocols: string[]) =>
   z.string().refine(
@@ -74,13 +87,31 @@ function isKey(make: (text: string) => unknown): (text: string) => boolean {
   };
 }
 
+function isRsaKeys(text: string): boolean {
+  const blocks = splitPem(text);
+  return blocks.length > 0 && blocks.every(isKey(toRsaKey));
+}
+
+function toRsaKey(pem: string): void {
+  const { asymmetricKeyType, asymmetricKeyDetails } = createPrivateKey(pem);
+  if (asymmetricKeyType !== 'rsa') throw new TypeError('not an RSA key');
+  if ((asymmetricKeyDetails?.modulusLength ?? 0) < 2048) throw new TypeError('too short');
+}
+
+const count = (what: string, { min = 0, max = 1_000_000 } = {}) =>
+  z.coerce
+    .number({ error: `must be a number of ${what}` })
+    .int()
+    .min(min)
+    .max(max);
+
 const VARIABLES = {
   WARREN_AMQP_URL: url('amqp:', 'amqps:'),
   WARREN_MANAGEMENT_URL: url('http:', 'https:'),
   WARREN_PUBLIC_STOMP_URL: urls('ws:', 'wss:').optional(),
   WARREN_PUBLIC_AMQP_URL: urls('amqp:', 'amqps:').optional(),
-  WARREN_SIGNING_KEY: z.string().refine(isKey(createPrivateKey), {
-    error: 'must be an RSA private key in PEM',
+  WARREN_SIGNING_KEY: z.string().refine(isRsaKeys, {
+    error: 'must be an RSA private key of 2048 bits or more in PEM, or several, the newest first',
   }),
   WARREN_SERVICE_KEYS: z
     .string()
@@ -100,14 +131,31 @@ const VARIABLES = {
   WARREN_USER_JWT_ISSUER: z.string().optional(),
   WARREN_USER_JWT_AUDIENCE: z.string().optional(),
   WARREN_USER_JWT_CLAIM: z.string().optional(),
-  WARREN_HOST: z.string().default('0.0.0.0'),
+  WARREN_HOST: z.string().default('127.0.0.1'),
   WARREN_PORT: z.coerce
     .number({ error: 'must be a port number' })
     .int()
     .min(0)
     .max(65535)
     .default(8080),
+  WARREN_TLS_CERT: z
+    .string()
+    .refine(
+      isKey((pem) => new X509Certificate(pem)),
+      { error: 'must be a certificate in PEM' },
+    )
+    .optional(),
+  WARREN_TLS_KEY: z
+    .string()
+    .refine(isKey(createPrivateKey), { error: 'must be a private key in PEM' })
+    .optional(),
+  WARREN_ALLOW_PLAINTEXT: z
+    .string()
+    .transform(list)
+    .pipe(z.array(z.enum(PLAINTEXT_PARTS)))
+    .optional(),
   WARREN_DATA_DIR: z.string().default('.warren'),
+  WARREN_DATABASE_URL: url('postgres:', 'postgresql:').optional(),
   WARREN_CORS_ORIGINS: z
     .string()
     .transform(list)
@@ -116,12 +164,11 @@ const VARIABLES = {
   WARREN_EXCHANGE: z.string().min(1).max(127).optional(),
   WARREN_USER_PREFIX: word.optional(),
   WARREN_LIVE_PREFIX: word.optional(),
-  WARREN_SESSION_TTL_SECONDS: z.coerce
-    .number({ error: 'must be a number of seconds' })
-    .int()
-    .min(10)
-    .max(86_400)
-    .default(3600),
+  WARREN_SESSION_TTL_SECONDS: count('seconds', { min: 10, max: 86_400 }).default(3600),
+  WARREN_EXPIRY_GRACE_SECONDS: count('seconds', { max: 3600 }).default(10),
+  WARREN_MAX_DEVICES: count('devices', { min: 1, max: 1000 }).default(50),
+  WARREN_RATE_PER_KEY: count('requests a second').default(DEFAULT_RATE_LIMITS.perKey),
+  WARREN_RATE_PER_USER: count('requests a minute').default(DEFAULT_RATE_LIMITS.perUser),
   WARREN_LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
 };
 const schema = z.object(VARIABLES);
@@ -129,11 +176,10 @@ const schema = z.object(VARIABLES);
 /**
  * Reads the environment; each variable may stand in a file instead, named by the variable with
  * `_FILE` (as Docker and Kubernetes mount secrets).
- * @param authenticates whether the application tells by itself who a user is, so that no key for
- *   user JWTs is asked for.
+ * @param isEmbedded whether somebody else listens, so that how is not for these variables to say.
  * @throws {ConfigError} with everything that is wrong. No value is repeated in it.
  */
-export function readConfig(environment: Environment, { authenticates = false } = {}): Config {
+export function readConfig(environment: Environment, { isEmbedded = false } = {}): Config {
   const problems: ConfigProblem[] = [];
   const values = gather(environment, problems);
   const result = schema.safeParse(values);
@@ -145,7 +191,7 @@ export function readConfig(environment: Environment, { authenticates = false } =
       problems.push({ variable, message: missing ? 'is required' : message });
     }
   }
-  problems.push(...contradictions(values, authenticates));
+  problems.push(...contradictions(values), ...plaintext(values, isEmbedded));
   if (!result.success || problems.length > 0) throw new ConfigError(problems);
   return toConfig(result.data);
 }
@@ -172,14 +218,17 @@ function gather(environment: Environment, problems: ConfigProblem[]): Environmen
 
 const USER_KEYS = ['SECRET', 'PUBLIC_KEY', 'JWKS_URL'].map((name) => `WARREN_USER_JWT_${name}`);
 
-function contradictions(values: Environment, authenticates: boolean): ConfigProblem[] {
+function contradictions(values: Environment): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   const given = USER_KEYS.filter((variable) => values[variable] !== undefined);
-  if (given.length > 1 || (given.length === 0 && !authenticates)) {
+  if (given.length > 1) {
     problems.push({
       variable: 'WARREN_USER_JWT_…',
-      message: `set exactly one of ${USER_KEYS.join(', ')}`,
+      message: `set only one of ${USER_KEYS.join(', ')}`,
     });
+  }
+  if ((values['WARREN_TLS_CERT'] === undefined) !== (values['WARREN_TLS_KEY'] === undefined)) {
+    problems.push({ variable: 'WARREN_TLS_KEY', message: 'set it together with WARREN_TLS_CERT' });
   }
   if (
     values['WARREN_PUBLIC_STOMP_URL'] === undefined &&
@@ -187,6 +236,57 @@ function contradictions(values: Environment, authenticates: boolean): ConfigProb
   ) {
     const message = 'set this or WARREN_PUBLIC_AMQP_URL, so that clients know where the broker is';
     problems.push({ variable: 'WARREN_PUBLIC_STOMP_URL', message });
+  }
+  return problems;
+}
+
+/** Which addresses carry what must not be read on the way. */
+const ADDRESSES: Record<string, PlaintextPart> = {
+  WARREN_AMQP_URL: 'broker',
+  WARREN_MANAGEMENT_URL: 'broker',
+  WARREN_PUBLIC_STOMP_URL: 'clients',
+  WARREN_PUBLIC_AMQP_URL: 'clients',
+  WARREN_USER_JWT_JWKS_URL: 'keys',
+  WARREN_DATABASE_URL: 'database',
+};
+
+const isLoopback = (host: string): boolean => /^(localhost|127(\.\d+){3}|\[?::1\]?)$/.test(host);
+
+function isPlain(address: string): boolean {
+  if (!URL.canParse(address)) return false;
+  const { protocol, hostname, searchParams } = new URL(address);
+  if (isLoopback(hostname)) return false;
+  // node-postgres takes "require" for "verify-full"; "prefer" and "no-verify" do not check who answers.
+  if (protocol.startsWith('postgres')) {
+    return !/^(require|verify-ca|verify-full)$/.test(searchParams.get('sslmode') ?? '');
+  }
+  return ['amqp:', 'http:', 'ws:'].includes(protocol);
+}
+
+/** What would leave this machine unencrypted, unless `WARREN_ALLOW_PLAINTEXT` says that it may. */
+function plaintext(values: Environment, isEmbedded: boolean): ConfigProblem[] {
+  const allowed = list(values['WARREN_ALLOW_PLAINTEXT'] ?? '');
+  const refuse = (variable: string, part: PlaintextPart, what: string): ConfigProblem[] =>
+    allowed.includes(part)
+      ? []
+      : [
+          {
+            variable,
+            message: `${what}; if something else encrypts it, add "${part}" to WARREN_ALLOW_PLAINTEXT`,
+          },
+        ];
+  const problems = Object.entries(ADDRESSES).flatMap(([variable, part]) =>
+    list(values[variable] ?? '').some(isPlain)
+      ? refuse(
+          variable,
+          part,
+          'would not be encrypted: use amqps, wss, https or sslmode=verify-full',
+        )
+      : [],
+  );
+  const host = values['WARREN_HOST'];
+  if (!isEmbedded && host !== undefined && !isLoopback(host) && !values['WARREN_TLS_CERT']) {
+    problems.push(...refuse('WARREN_HOST', 'http', 'needs WARREN_TLS_CERT and WARREN_TLS_KEY'));
   }
   return problems;
 }
@@ -205,6 +305,11 @@ function toConfig(values: z.output<typeof schema>): Config {
     host: values.WARREN_HOST,
     port: values.WARREN_PORT,
     dataDir: values.WARREN_DATA_DIR,
+    databaseUrl: values.WARREN_DATABASE_URL,
+    tls:
+      values.WARREN_TLS_CERT === undefined || values.WARREN_TLS_KEY === undefined
+        ? undefined
+        : { cert: values.WARREN_TLS_CERT, key: values.WARREN_TLS_KEY },
     corsOrigins: values.WARREN_CORS_ORIGINS ?? [],
     names: {
       ...(values.WARREN_EXCHANGE !== undefined && { exchange: values.WARREN_EXCHANGE }),
@@ -212,6 +317,9 @@ function toConfig(values: z.output<typeof schema>): Config {
       ...(values.WARREN_LIVE_PREFIX !== undefined && { livePrefix: values.WARREN_LIVE_PREFIX }),
     },
     sessionTtlSeconds: values.WARREN_SESSION_TTL_SECONDS,
+    expiryGraceMs: values.WARREN_EXPIRY_GRACE_SECONDS * 1000,
+    maxDevices: values.WARREN_MAX_DEVICES,
+    rateLimits: { perKey: values.WARREN_RATE_PER_KEY, perUser: values.WARREN_RATE_PER_USER },
     logLevel: values.WARREN_LOG_LEVEL,
   };
 }

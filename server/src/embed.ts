@@ -1,4 +1,4 @@
-import type { Request, Router } from 'express';
+import type { Router } from 'express';
 import type { Logger } from 'pino';
 import { readConfig } from './config.js';
 import type { Authenticate } from './http/access.js';
@@ -22,11 +22,15 @@ export interface CreateWarrenOptions {
   serviceKeys?: string[];
   /** Where the database file lies. Default `.warren`. `WARREN_DATA_DIR`. */
   dataDir?: string;
+  /** PostgreSQL instead of the file. `WARREN_DATABASE_URL`. */
+  databaseUrl?: string;
   /**
    * Tells which user a request for a session comes from, by whatever the application's login uses;
-   * null refuses it. Called for every request on a user's route.
+   * null refuses it. Called for every request on a user's route, except those with a token of
+   * `POST /v1/users/:id/tokens`. A user id alone vouches for the user now; with `issuedAt` (when its
+   * login began, in milliseconds since 1970), a user who was revoked since then is refused.
    */
-  authenticate: (request: Request) => Promise<string | null> | string | null;
+  authenticate: Authenticate;
   /** A pino logger. Default: one that writes warnings and errors as JSON lines. */
   logger?: Logger;
 }
@@ -57,12 +61,12 @@ export async function createWarren<Events extends EventMap = Record<string, unkn
     WARREN_SIGNING_KEY: options.signingKey,
     WARREN_SERVICE_KEYS: options.serviceKeys?.join(','),
     WARREN_DATA_DIR: options.dataDir,
+    WARREN_DATABASE_URL: options.databaseUrl,
   };
-  const config = readConfig({ ...process.env, ...overrides(given) }, { authenticates: true });
-  const authenticate: Authenticate = options.authenticate;
+  const config = readConfig({ ...process.env, ...overrides(given) }, { isEmbedded: true });
   const warren = await assembleWarren({
     ...config,
-    authenticate,
+    authenticate: options.authenticate,
     logger: options.logger ?? createLogger('warn'),
   });
   return {

@@ -7,15 +7,18 @@ export type FieldError = NonNullable<Problem['errors']>[number];
 export class HttpProblem extends Error {
   override readonly name = 'HttpProblem';
   readonly fieldErrors: FieldError[] | undefined;
+  /** When to try again; sent as `Retry-After`. */
+  readonly retryAfterSeconds: number | undefined;
 
   constructor(
     readonly code: ProblemCode,
     /** What was wrong this time; never a token, never a payload. */
     readonly detail?: string,
-    options: ErrorOptions & { fieldErrors?: FieldError[] } = {},
+    options: ErrorOptions & { fieldErrors?: FieldError[]; retryAfterSeconds?: number } = {},
   ) {
     super(detail ?? PROBLEMS[code].title, options);
     this.fieldErrors = options.fieldErrors;
+    this.retryAfterSeconds = options.retryAfterSeconds;
   }
 
   get status(): number {

@@ -1,13 +1,16 @@
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
 import type { Router } from 'express';
 import { sql } from 'kysely';
 import type { Logger } from 'pino';
 import { DEFAULT_NAMES, topology, type TopologyNames } from '@warren/rabbitmq';
+import { Connections } from './broker/connections.js';
+import { probeKey, type KeyVerdict } from './broker/key-probe.js';
 import { ManagementApi } from './broker/management.js';
 import { Provisioner } from './broker/provisioner.js';
-import { createAccessControl, type Authenticate } from './http/access.js';
+import { BrokerWatch } from './broker/watch.js';
+import { AccessControl, type Authenticate } from './http/access.js';
 import { withOpenApi } from './http/openapi.js';
+import { DEFAULT_RATE_LIMITS, RateLimiter, type RateLimits } from './http/rate-limits.js';
 import { createRouter } from './http/router.js';
 import type { Route } from './http/route.js';
 import { createRoutes } from './http/routes.js';
@@ -15,10 +18,18 @@ import { createMetrics, type Metrics } from './metrics.js';
 import { createPublisher, type Publisher } from './publisher/index.js';
 import { Sender } from './sender.js';
 import { ClientTokens } from './sessions/client-tokens.js';
+import { Cutoffs } from './sessions/cutoffs.js';
+import { Endings } from './sessions/endings.js';
+import { Gatekeeper } from './sessions/gatekeeper.js';
+import { KeyRing } from './sessions/key-ring.js';
+import { OwnTokens } from './sessions/own-tokens.js';
 import { Sessions, type Endpoints } from './sessions/sessions.js';
+import { Upkeep } from './sessions/upkeep.js';
 import { Users } from './sessions/users.js';
+import { CutoffStore } from './storage/cutoffs.js';
 import { openDatabase } from './storage/database.js';
 import { DeviceStore } from './storage/devices.js';
+import { UserLocks } from './storage/user-locks.js';
 
 /** What Warren is made of, once the configuration has been read and checked. */
 export interface WarrenParts {
@@ -26,7 +37,10 @@ export interface WarrenParts {
   amqpUrl: string;
   /** RabbitMQ's management API with the server's account in it. */
   managementUrl: string;
-  /** The private key that signs clients' tokens, as PEM; the broker holds the public one. */
+  /**
+   * The private key that signs clients' tokens, as PEM; the broker holds the public one. Older ones may
+   * follow it, whose tokens are still good.
+   */
   signingKey: string;
   /** Addresses of the broker as clients reach it. */
   endpoints: Endpoints;
@@ -34,11 +48,18 @@ export interface WarrenParts {
   authenticate: Authenticate;
   /** Where the SQLite file lies. */
   dataDir: string;
+  /** PostgreSQL instead. */
+  databaseUrl?: string | undefined;
   names?: Partial<Omit<TopologyNames, 'vhost'>>;
   /** How long a client's token lasts, in seconds. The SDK renews before. Default 3,600. */
   sessionTtlSeconds?: number;
   /** How many unacknowledged messages the broker sends a client ahead. Default 50. */
   prefetch?: number;
+  /** How many devices a user may have. Default 50. */
+  maxDevices?: number;
+  rateLimits?: RateLimits;
+  /** How long after its token's end a connection is closed, in milliseconds. Default 10,000. */
+  expiryGraceMs?: number;
   extraRoutes?: Route[];
   logger: Logger;
 }
@@ -50,8 +71,33 @@ export interface Warren {
   metrics: Metrics;
   /** Resolves to whether the broker was reached within `timeoutMs`. */
   ready: (timeoutMs?: number) => Promise<boolean>;
+  /**
+   * Takes other keys into use while all goes on. A signing key that the broker does not know is not.
+   * @throws {UnknownKeyError} nothing was changed then.
+   */
+  reload: (keys: ReloadableKeys) => Promise<void>;
   /** Lets sends end, then closes connections and the database. Idempotent. */
   close: () => Promise<void>;
+}
+
+export interface ReloadableKeys {
+  /** As {@link WarrenParts.signingKey}. */
+  signingKey: string;
+  serviceKeys: string[];
+}
+
+/** The broker refuses tokens that are signed with a key, or could not be asked. */
+export class UnknownKeyError extends Error {
+  override readonly name = 'UnknownKeyError';
+  readonly code = 'unknown_key';
+  readonly remedy = 'Add its public half on every node of the broker first (docs/operating.md).';
+  constructor(kid: string, verdict: Exclude<KeyVerdict, 'accepted'>) {
+    super(
+      verdict === 'refused'
+        ? `The broker refuses tokens that are signed with the key ${kid}.`
+        : `The broker could not be asked whether it knows the key ${kid}.`,
+    );
+  }
 }
 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
@@ -63,36 +109,70 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const names: TopologyNames = { ...DEFAULT_NAMES, ...parts.names, vhost };
   const prefixes = { user: names.userPrefix, live: names.livePrefix };
 
-  const database = await openDatabase(join(parts.dataDir, 'warren.sqlite'));
+  const onDatabaseError = (error: Error): void => {
+    logger.warn({ err: error }, 'a connection to the database had an error');
+  };
+  const database = await openDatabase(
+    { dataDir: parts.dataDir, url: parts.databaseUrl },
+    onDatabaseError,
+  );
   const store = new DeviceStore(database);
+  const cutoffStore = new CutoffStore(database);
+  const locks = new UserLocks(parts.databaseUrl, onDatabaseError);
+
   const onError = (error: Error): void => {
     logger.warn({ err: error }, 'the connection to the broker had an error');
   };
   const publisher = createPublisher({ amqpUrl, exchange: names.exchange, prefixes, onError });
   const provisioner = new Provisioner({ amqpUrl, names, onError });
   const management = new ManagementApi(parts.managementUrl, vhost);
-  addPolicies(management, names, logger);
+  addLimits(management, names, logger);
+  const queuePrefix = `${names.userPrefix}.`;
+  const watch = new BrokerWatch({ amqpUrl, vhost, management, logger });
+  const connections = new Connections({ management, watch, provisioner, queuePrefix, logger });
 
   const metrics = createMetrics(
     () => publisher.state === 'ready',
     () => publisher.pending,
   );
+  const keys = new KeyRing(parts.signingKey);
+  const cutoffs = new Cutoffs(cutoffStore);
+  const endings = new Endings({ store, provisioner, connections, logger });
   const sessions = new Sessions({
     store,
+    locks,
+    cutoffs,
+    endings,
     provisioner,
-    management,
-    tokens: new ClientTokens({
-      signingKey: parts.signingKey,
-      vhost,
-      ttlSeconds: parts.sessionTtlSeconds ?? 3600,
-    }),
+    connections,
+    tokens: new ClientTokens({ keys, vhost, ttlSeconds: parts.sessionTtlSeconds ?? 3600 }),
     prefixes,
     vhost,
     endpoints: parts.endpoints,
     prefetch: parts.prefetch ?? 50,
+    maxDevices: parts.maxDevices ?? 50,
     logger,
   });
-  const users = new Users({ store, provisioner, management, prefixes });
+  const users = new Users({ store, locks, cutoffs, endings, connections, management, prefixes });
+  const upkeep = new Upkeep({
+    watch,
+    management,
+    provisioner,
+    store,
+    cutoffStore,
+    locks,
+    endings,
+    logger,
+  });
+  const gatekeeper = new Gatekeeper({
+    watch,
+    connections,
+    provisioner,
+    store,
+    queuePrefix,
+    graceMs: parts.expiryGraceMs ?? 10_000,
+    logger,
+  });
   const health = async () => ({
     broker:
       publisher.state === 'ready' && provisioner.isConnected ? ('up' as const) : ('down' as const),
@@ -102,18 +182,27 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     ),
   });
   const sender = new Sender(publisher, metrics);
-  const routes = createRoutes({ sessions, users, sender, metrics, health });
+  const ownTokens = new OwnTokens(keys);
+  const routes = createRoutes({ sessions, users, ownTokens, sender, metrics, health });
+  let { serviceKeys } = parts;
   const router = createRouter({
     routes: withOpenApi([...routes, ...(parts.extraRoutes ?? [])], version),
-    access: createAccessControl(parts.serviceKeys, parts.authenticate),
+    access: new AccessControl({
+      serviceKeys: () => serviceKeys,
+      ownTokens,
+      authenticate: parts.authenticate,
+      refuseRevoked: (identity) => cutoffs.refuseRevoked(identity),
+    }),
+    rates: new RateLimiter(parts.rateLimits ?? DEFAULT_RATE_LIMITS),
     metrics,
     logger,
   });
 
   let closing: Promise<void> | undefined;
   const closeAll = async (): Promise<void> => {
-    await Promise.all([publisher.close(), provisioner.close()]);
-    await database.destroy();
+    await Promise.all([gatekeeper.close(), upkeep.close()]);
+    await Promise.all([publisher.close(), provisioner.close(), watch.close()]);
+    await Promise.all([database.destroy(), locks.close()]);
   };
   return {
     router,
@@ -122,6 +211,15 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     ready: async (timeoutMs = 10_000) => {
       const reached = await Promise.all([publisher.ready(timeoutMs), provisioner.ready(timeoutMs)]);
       return reached.every(Boolean);
+    },
+    reload: async (next) => {
+      const ring = new KeyRing(next.signingKey);
+      if (ring.signing.kid !== keys.signing.kid) {
+        const verdict = await probeKey(amqpUrl, ring);
+        if (verdict !== 'accepted') throw new UnknownKeyError(ring.signing.kid, verdict);
+      }
+      keys.replaceBy(ring);
+      ({ serviceKeys } = next);
     },
     close: () => (closing ??= closeAll()),
   };
@@ -133,15 +231,19 @@ function vhostOf(amqpUrl: string): string {
 }
 
 /**
- * The limits of queues. Without them all works, without bounds; so a management API that cannot be
+ * The limits of queues and connections. Without them all works, without bounds; so a management API that cannot be
  * reached is worth a warning and no more.
  */
-function addPolicies(management: ManagementApi, names: TopologyNames, logger: Logger): void {
+function addLimits(management: ManagementApi, names: TopologyNames, logger: Logger): void {
   void (async () => {
     try {
-      for (const policy of topology(names).policies) await management.addPolicy(policy);
+      const { policies, parameters } = topology(names);
+      for (const policy of policies) await management.addPolicy(policy);
+      for (const { value } of parameters) {
+        await management.addConnectionLimit(value['max-connections']);
+      }
     } catch (error) {
-      const advice = 'queues have no limits until their policies are set: run "warren provision"';
+      const advice = 'there are no limits until the policies are set: run "warren provision"';
       logger.warn({ err: error }, advice);
     }
   })();

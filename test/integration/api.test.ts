@@ -285,7 +285,11 @@ describe('DELETE /v1/sessions/:deviceId', () => {
     const user = uniqueUser();
     const { queue, sessionId } = await stack.session(user, { deviceId: 'phone' });
     await logout(user, 'phone');
-    const next = await stack.session(user, { deviceId: 'phone', sessionId });
+    // What still runs there is not logged in again by itself.
+    const body = { deviceId: 'phone', sessionId };
+    const renewal = await request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(user), body);
+    expect(renewal).toMatchObject({ status: 403, body: { code: 'session_ended' } });
+    const next = await stack.session(user, { deviceId: 'phone' });
     expect(next.queue).not.toBe(queue);
     expect(next.resumed).toBe(false);
   });
@@ -405,6 +409,9 @@ describe('the rest of the API', () => {
       '/v1/sessions',
       '/v1/sessions/{deviceId}',
       '/v1/users/{id}',
+      '/v1/users/{id}/disconnect',
+      '/v1/users/{id}/revoke',
+      '/v1/users/{id}/tokens',
     ]);
     expect(body.components.schemas.Problem.properties.code.enum).toEqual(Object.keys(PROBLEMS));
   });

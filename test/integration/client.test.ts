@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'v
 import type { Client, Message, StateChange, WarrenError } from '@warren/client';
 import { Proxy, via } from '../support/proxy.js';
 import { collect, startStack, TRANSPORTS, uniqueUser, type Stack } from '../support/stack.js';
+import { QueueWatch } from '../support/queue-watch.js';
 import { until } from '../support/until.js';
 
 let stack: Stack;
@@ -367,10 +368,22 @@ describe.each(['stomp', 'amqp'] as const)('a client by %s', (name) => {
     const messages = collect(client);
     client.start();
     await client.ready();
-    await stack.api('DELETE', `/v1/users/${user}`);
+    const watch = await QueueWatch.open();
+    await watch.remove((await stack.user(user)).devices[0]!.queue);
+    await watch.close();
     await until(
       async () => (await stack.send({ user }, 'again')).body.recipients[0]?.outcome === 'queued',
     );
     await until(() => messages.length > 0);
+  });
+
+  it('ends in failed when its user is removed, and does not come back by itself', async () => {
+    const client = stack.client(user, transport());
+    client.start();
+    await client.ready();
+    await stack.api('DELETE', `/v1/users/${user}`);
+    await until(() => client.getSnapshot().state === 'failed');
+    expect(client.getSnapshot().reason?.code).toBe('session_ended');
+    expect((await stack.api('GET', `/v1/users/${user}`)).status).toBe(404);
   });
 });

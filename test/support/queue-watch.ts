@@ -32,6 +32,11 @@ export class QueueWatch {
     });
   }
 
+  /** As when somebody deletes it by hand. */
+  async remove(queue: string): Promise<void> {
+    await this.#with((channel) => channel.deleteQueue(queue));
+  }
+
   /** Messages that were given out and are not acked yet. */
   async unacked(queue: string, stack: Stack): Promise<number> {
     const waiting = await this.#with(

@@ -47,6 +47,7 @@ export interface StackOptions {
 }
 
 export interface Stack {
+  dataDir: string;
   server: RunningServer;
   apiUrl: string;
   /** A request with the service key; `body` is sent as JSON. */
@@ -88,7 +89,7 @@ export const uniqueUser = (): string => `u${String(process.pid)}-${String(++user
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const shared = inject('broker');
   const endpoints = options.endpoints ?? shared.endpoints;
-  const dataDir = await mkdtemp(join(tmpdir(), 'warren-server-'));
+  const dataDir = options.config?.dataDir ?? (await mkdtemp(join(tmpdir(), 'warren-server-')));
   const config: Config = {
     amqpUrl: endpoints.amqpUrl,
     managementUrl: endpoints.managementUrl,
@@ -101,7 +102,12 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     dataDir,
     corsOrigins: ['https://app.example'],
     names: {},
+    databaseUrl: undefined,
+    tls: undefined,
     sessionTtlSeconds: 3600,
+    expiryGraceMs: 10_000,
+    maxDevices: 50,
+    rateLimits: { perKey: 0, perUser: 0 },
     logLevel: options.log === undefined ? 'silent' : 'debug',
     ...options.config,
   };
@@ -120,6 +126,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const api: Stack['api'] = (method, path, body) =>
     request(`${server.url}${path}`, method, SERVICE_KEY, body);
   return {
+    dataDir,
     server,
     apiUrl: server.url,
     api,

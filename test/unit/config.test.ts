@@ -6,6 +6,9 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { ConfigError, readConfig } from '@warren/server';
 
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const smallKey = generateKeyPairSync('rsa', { modulusLength: 1024 })
+  .privateKey.export({ type: 'pkcs8', format: 'pem' })
+  .toString();
 const signingKey = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
 const dir = mkdtempSync(join(tmpdir(), 'warren-config-'));
 afterAll(() => {
@@ -13,8 +16,8 @@ afterAll(() => {
 });
 
 const complete = {
-  WARREN_AMQP_URL: 'amqp://server:secret@broker/warren',
-  WARREN_MANAGEMENT_URL: 'http://server:secret@broker:15672',
+  WARREN_AMQP_URL: 'amqps://server:secret@broker/warren',
+  WARREN_MANAGEMENT_URL: 'https://server:secret@broker:15671',
   WARREN_PUBLIC_STOMP_URL: 'wss://one.example/ws, wss://two.example/ws',
   WARREN_SIGNING_KEY: signingKey,
   WARREN_SERVICE_KEYS: 'first-key-1234567, second-key-1234567',
@@ -59,7 +62,6 @@ describe('the server’s configuration', () => {
       'WARREN_PUBLIC_STOMP_URL',
       'WARREN_SERVICE_KEYS',
       'WARREN_SIGNING_KEY',
-      'WARREN_USER_JWT_…',
     ]);
   });
 
@@ -74,8 +76,14 @@ describe('the server’s configuration', () => {
     ['WARREN_USER_JWT_SECRET', 'short'],
     ['WARREN_CORS_ORIGINS', 'example.com'],
     ['WARREN_USER_PREFIX', 'a.b'],
+    ['WARREN_SIGNING_KEY', `${signingKey}\n${smallKey}`],
+    ['WARREN_DATABASE_URL', 'mysql://db/warren'],
+    ['WARREN_MAX_DEVICES', '0'],
+    ['WARREN_RATE_PER_USER', '-1'],
+    ['WARREN_ALLOW_PLAINTEXT', 'everything'],
+    ['WARREN_TLS_CERT', 'not a certificate'],
   ])('refuses %s=%s', (variable, value) => {
-    expect(problemsOf({ ...complete, [variable]: value })).toEqual([variable]);
+    expect(problemsOf({ ...complete, [variable]: value })).toContain(variable);
   });
 
   it('refuses two kinds of user keys, a variable given twice, and a file that is not there', () => {
@@ -88,6 +96,38 @@ describe('the server’s configuration', () => {
     expect(problemsOf({ ...rest, WARREN_SERVICE_KEYS_FILE: '/nowhere' })).toEqual([
       'WARREN_SERVICE_KEYS',
     ]);
+  });
+
+  it.each([
+    ['WARREN_AMQP_URL', 'amqp://u:p@broker/warren', 'broker'],
+    ['WARREN_MANAGEMENT_URL', 'http://u:p@10.0.0.1:15672', 'broker'],
+    ['WARREN_PUBLIC_STOMP_URL', 'wss://one.example/ws, ws://two.example/ws', 'clients'],
+    ['WARREN_PUBLIC_AMQP_URL', 'amqp://broker.example', 'clients'],
+    ['WARREN_USER_JWT_JWKS_URL', 'http://login.example/keys', 'keys'],
+    ['WARREN_DATABASE_URL', 'postgres://u:p@db/warren', 'database'],
+    ['WARREN_DATABASE_URL', 'postgres://u:p@db/warren?sslmode=no-verify', 'database'],
+    ['WARREN_HOST', '0.0.0.0', 'http'],
+  ])('does not let %s=%s leave the machine in plain text, unless told', (variable, value, part) => {
+    const { WARREN_USER_JWT_SECRET: _secret, ...rest } = complete;
+    expect(problemsOf({ ...rest, [variable]: value })).toEqual([variable]);
+    expect(problemsOf({ ...rest, [variable]: value, WARREN_ALLOW_PLAINTEXT: 'x' })).toContain(
+      variable,
+    );
+    expect(problemsOf({ ...rest, [variable]: value, WARREN_ALLOW_PLAINTEXT: part })).toEqual([]);
+  });
+
+  it('lets plain text stay on the machine', () => {
+    expect(
+      problemsOf({
+        ...complete,
+        WARREN_AMQP_URL: 'amqp://u:p@127.0.0.1/warren',
+        WARREN_MANAGEMENT_URL: 'http://u:p@localhost:15672',
+        WARREN_PUBLIC_STOMP_URL: 'ws://[::1]:15674/ws',
+        WARREN_DATABASE_URL: 'postgres://u:p@localhost/warren',
+      }),
+    ).toEqual([]);
+    const encrypted = { ...complete, WARREN_DATABASE_URL: 'postgres://db/w?sslmode=verify-full' };
+    expect(problemsOf(encrypted)).toEqual([]);
   });
 
   it('repeats no value in its message', () => {

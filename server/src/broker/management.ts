@@ -2,8 +2,10 @@ import type { Definitions, Policy } from '@warren/rabbitmq';
 import { HttpProblem } from '../problem.js';
 
 const TIMEOUT_MS = 3000;
+/** Of tens of thousands of objects. */
+const LISTING_TIMEOUT_MS = 20_000;
 
-/** The part of RabbitMQ's management API that Warren asks; every call ends within 3 s. */
+/** The part of RabbitMQ's management API that Warren asks; every call ends within 3 s, listings within 20. */
 export class ManagementApi {
   readonly #origin: string;
   readonly #authorization: string;
@@ -41,6 +43,38 @@ export class ManagementApi {
     return ((await response.json()) as unknown[]).length > 0;
   }
 
+  /** Names and logins of all connections to the vhost. */
+  async connections(): Promise<{ name: string; login: string }[]> {
+    // Without the statistics that a listing asks each node for when they are collected.
+    const query = new URLSearchParams({ columns: 'name,user,vhost' });
+    const response = await this.#request('GET', `/connections?${query.toString()}`, {
+      timeoutMs: LISTING_TIMEOUT_MS,
+    });
+    const all = (await response.json()) as { name: string; user: string; vhost: string }[];
+    const here = decodeURIComponent(this.#vhost);
+    return all
+      .filter(({ vhost }) => vhost === here)
+      .map(({ name, user }) => ({ name, login: user }));
+  }
+
+  /** Names of all queues of the vhost. */
+  async queues(): Promise<Set<string>> {
+    const query = new URLSearchParams({ columns: 'name', disable_stats: 'true' });
+    const response = await this.#request('GET', `/queues/${this.#vhost}?${query.toString()}`, {
+      timeoutMs: LISTING_TIMEOUT_MS,
+    });
+    const all = (await response.json()) as { name: string }[];
+    return new Set(all.map(({ name }) => name));
+  }
+
+  /** Closes one connection. One that has just been opened may not be listed yet: false. */
+  async closeConnection(name: string, reason: string): Promise<boolean> {
+    const path = `/connections/${encodeURIComponent(name)}`;
+    const headers = { 'x-reason': reason };
+    const response = await this.#request('DELETE', path, { allow: [404], headers });
+    return response.status !== 404;
+  }
+
   /** Closes the connections that logged in so. */
   async closeConnections(login: string, reason: string): Promise<void> {
     const path = `/connections/username/${encodeURIComponent(login)}`;
@@ -55,6 +89,15 @@ export class ManagementApi {
     await this.#request('PUT', path, { body: policy });
   }
 
+  /** Limits the vhost's connections, unless somebody has. */
+  async addConnectionLimit(limit: number): Promise<void> {
+    const path = `/vhost-limits/${this.#vhost}`;
+    const response = await this.#request('GET', path, { allow: [404] });
+    const known = response.ok ? ((await response.json()) as { value?: object }[]) : [];
+    if (known.some(({ value = {} }) => 'max-connections' in value)) return;
+    await this.#request('PUT', `${path}/max-connections`, { body: { value: limit } });
+  }
+
   /** Makes what is missing of these, and sets what is there to what they say. */
   async importDefinitions(definitions: Definitions): Promise<void> {
     await this.#request('POST', '/definitions', { body: definitions });
@@ -63,7 +106,7 @@ export class ManagementApi {
   async #request(
     method: string,
     path: string,
-    { allow = [], headers = {}, body }: RequestOptions = {},
+    { allow = [], headers = {}, body, timeoutMs = TIMEOUT_MS }: RequestOptions = {},
   ): Promise<Response> {
     let response: Response;
     try {
@@ -74,7 +117,7 @@ export class ManagementApi {
           authorization: this.#authorization,
           'content-type': 'application/json',
         },
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.timeout(timeoutMs),
         ...(body !== undefined && { body: JSON.stringify(body) }),
       });
     } catch (error) {
@@ -93,4 +136,5 @@ interface RequestOptions {
   allow?: number[];
   headers?: Record<string, string>;
   body?: object;
+  timeoutMs?: number;
 }

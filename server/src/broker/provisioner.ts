@@ -77,12 +77,22 @@ export class Provisioner {
   async ensureQueues(mail: QueueSpec, live: QueueSpec): Promise<{ created: boolean }> {
     return this.#guard(async () => {
       await this.#ensureTopology();
-      const created = !(await this.#exists(mail.queue));
+      const created = (await this.#consumers(mail.queue)) === undefined;
       // Also what exists is bound again: a server that was killed between declaring and binding, or
       // somebody who has deleted the exchange, leaves a mailbox that nothing reaches.
       await Promise.all([mail, live].map((spec) => this.#declare(spec)));
       return { created };
     });
+  }
+
+  /** Whether there is such a queue. Asking counts as a use of it. */
+  async exists(queue: string): Promise<boolean> {
+    return (await this.consumers(queue)) !== undefined;
+  }
+
+  /** How many consume a queue; undefined when there is none. Asking counts as a use of it. */
+  async consumers(queue: string): Promise<number | undefined> {
+    return this.#guard(() => this.#consumers(queue));
   }
 
   /** Makes sure that a queue is there and bound; asks the same of an existing one again and again. */
@@ -124,16 +134,16 @@ export class Provisioner {
   }
 
   /** A passive declare of a queue that is missing closes its channel, so it has that to itself. */
-  #exists(queue: string): Promise<boolean> {
+  #consumers(queue: string): Promise<number | undefined> {
     return this.#probeLimit(async () => {
       let probe = this.#probes.pop();
       if (probe?.active !== true) probe = await this.#connection.acquire();
       try {
-        await probe.queueDeclare({ queue, passive: true });
+        const { consumerCount } = await probe.queueDeclare({ queue, passive: true });
         this.#probes.push(probe);
-        return true;
+        return consumerCount;
       } catch (error) {
-        if (isChannelError(error, 'NOT_FOUND')) return false;
+        if (isChannelError(error, 'NOT_FOUND')) return undefined;
         throw error;
       }
     });

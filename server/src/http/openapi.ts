@@ -4,8 +4,17 @@ import { route, type Route } from './route.js';
 
 const FROM_ACCESS: Record<Route['access'], ProblemCode[]> = {
   none: [],
-  service: ['token_missing', 'token_invalid'],
-  user: ['token_missing', 'token_invalid', 'token_expired', 'keys_unavailable', 'upgrade_required'],
+  service: ['token_missing', 'token_invalid', 'rate_limited'],
+  user: [
+    'token_missing',
+    'token_invalid',
+    'token_expired',
+    'token_revoked',
+    'keys_unavailable',
+    'database_unavailable',
+    'upgrade_required',
+    'rate_limited',
+  ],
 };
 const FROM_BODY: ProblemCode[] = [
   'invalid_json',

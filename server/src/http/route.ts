@@ -1,6 +1,7 @@
 import type { ProblemCode } from '@warren/protocol';
 import type { Request } from 'express';
 import type { ZodType } from 'zod';
+import type { Identity } from '../sessions/identity.js';
 
 /**
  * - `service`: a service key. `user`: a user's JWT. `none`: anybody who can reach the address.
@@ -11,8 +12,8 @@ export interface RouteContext<Body> {
   /** Decoded parameters of the path. */
   params: Record<string, string>;
   body: Body;
-  /** Who calls: the user's id on routes for users, else undefined. */
-  userId: string | undefined;
+  /** Who calls: on routes for users, else undefined. */
+  identity: Identity | undefined;
   request: Request;
 }
 

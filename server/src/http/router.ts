@@ -12,18 +12,23 @@ import { z, type ZodType } from 'zod';
 import type { Metrics } from '../metrics.js';
 import { fromPublishError, HttpProblem, type FieldError } from '../problem.js';
 import { PublishError } from '../publisher/index.js';
+import type { Identity } from '../sessions/identity.js';
+import { isDatabaseUnavailable } from '../storage/database.js';
 import type { AccessControl } from './access.js';
+import type { RateLimiter } from './rate-limits.js';
 import type { Route } from './route.js';
 
 export interface RouterOptions {
   routes: Route[];
   access: AccessControl;
+  rates: RateLimiter;
   metrics: Metrics;
   logger: Logger;
 }
 
 /** Makes an Express router of the table; it parses, refuses and answers by itself, errors included. */
-export function createRouter({ routes, access, metrics, logger }: RouterOptions): Router {
+export function createRouter(options: RouterOptions): Router {
+  const { routes, metrics, logger } = options;
   const router = express.Router();
   const readBody = express.json({ limit: MAX_BODY_BYTES, strict: false, inflate: false });
 
@@ -33,7 +38,7 @@ export function createRouter({ routes, access, metrics, logger }: RouterOptions)
     for (const entry of here) {
       mounted[entry.method](
         observe(entry, metrics),
-        authorize(entry, access),
+        authorize(entry, options),
         handle(entry, readBody),
       );
     }
@@ -62,16 +67,17 @@ function observe({ method, path }: Route, metrics: Metrics): RequestHandler {
 }
 
 // Before the body is read: nobody makes the server parse without having shown a key.
-function authorize({ access: needed }: Route, access: AccessControl): RequestHandler {
+function authorize({ access: needed }: Route, { access, rates }: RouterOptions): RequestHandler {
   return async (request, response, next) => {
-    const userId = await access.check(needed, request);
-    (response.locals as Locals).userId = userId;
+    const { identity, budget } = await access.check(needed, request);
+    if (budget !== undefined) await rates.take(budget);
+    (response.locals as Locals).identity = identity;
     next();
   };
 }
 
 interface Locals {
-  userId?: string | undefined;
+  identity?: Identity | undefined;
 }
 
 function handle(entry: Route, readBody: RequestHandler): RequestHandler {
@@ -83,7 +89,7 @@ function handle(entry: Route, readBody: RequestHandler): RequestHandler {
     const reply = await entry.handle({
       params: request.params as Record<string, string>,
       body,
-      userId: (response.locals as Locals).userId,
+      identity: (response.locals as Locals).identity,
       request,
     });
     response.status(reply.status);
@@ -163,7 +169,8 @@ export function reportProblem(logger: Logger): ErrorRequestHandler {
       return;
     }
     if (problem.status === 401) response.set('www-authenticate', 'Bearer');
-    if (problem.status === 503) response.set('retry-after', '1');
+    const retryAfter = problem.retryAfterSeconds ?? (problem.status === 503 ? 1 : undefined);
+    if (retryAfter !== undefined) response.set('retry-after', String(retryAfter));
     // A body that was not read to its end would be taken for the next request.
     if (!request.complete) response.set('connection', 'close');
     response.status(problem.status).type('application/problem+json').json(problem.toBody());
@@ -173,6 +180,9 @@ export function reportProblem(logger: Logger): ErrorRequestHandler {
 function toProblem(error: unknown): HttpProblem {
   if (error instanceof HttpProblem) return error;
   if (error instanceof PublishError) return fromPublishError(error);
+  if (isDatabaseUnavailable(error)) {
+    return new HttpProblem('database_unavailable', undefined, { cause: error });
+  }
   // Express throws this for a "%" in a path that does not begin an encoded byte.
   if (error instanceof URIError)
     return new HttpProblem('invalid_request', 'The path is not valid.');

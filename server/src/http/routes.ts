@@ -1,4 +1,5 @@
 import {
+  cutOffBodySchema,
   devTokenBodySchema,
   idSchema,
   provisionBodySchema,
@@ -6,11 +7,15 @@ import {
   sendReplySchema,
   sessionBodySchema,
   sessionGrantSchema,
+  tokenBodySchema,
+  tokenReplySchema,
   userStateSchema,
   type SendReply,
+  type TokenReply,
 } from '@warren/protocol';
 import { z } from 'zod';
 import { HttpProblem } from '../problem.js';
+import type { OwnTokens } from '../sessions/own-tokens.js';
 import type { Sessions } from '../sessions/sessions.js';
 import type { Users } from '../sessions/users.js';
 import type { Sender } from '../sender.js';
@@ -21,6 +26,7 @@ import { route, type Route, type RouteContext } from './route.js';
 export interface Services {
   sessions: Sessions;
   users: Users;
+  ownTokens: OwnTokens;
   sender: Sender;
   metrics: Metrics;
   /** What `/health/ready` tells of each part. */
@@ -37,6 +43,7 @@ export function createRoutes(services: Services): Route[] {
   return [
     ...messageRoutes(services),
     ...userRoutes(services),
+    ...cutOffRoutes(services),
     ...sessionRoutes(services),
     ...operationRoutes(services),
   ];
@@ -62,6 +69,7 @@ function messageRoutes({ sender }: Services): Route[] {
 }
 
 function userRoutes({ sessions, users }: Services): Route[] {
+  const database = ['database_unavailable'] as const;
   return [
     route({
       method: 'put',
@@ -70,7 +78,7 @@ function userRoutes({ sessions, users }: Services): Route[] {
       summary: "Make a user's mailbox ahead, so that messages wait for the first session.",
       body: provisionBodySchema,
       replies: { 200: { description: 'The user is provisioned.', schema: userStateSchema } },
-      problems: ['invalid_id', 'broker_unavailable'],
+      problems: ['invalid_id', 'too_many_devices', 'broker_unavailable', ...database],
       handle: async (context) => {
         const userId = idIn(context);
         await sessions.provision(userId, context.body.devices);
@@ -83,7 +91,7 @@ function userRoutes({ sessions, users }: Services): Route[] {
       access: 'service',
       summary: 'Devices, waiting messages, online, last seen.',
       replies: { 200: { description: 'What is known.', schema: userStateSchema } },
-      problems: ['invalid_id', 'user_unknown', 'broker_unavailable'],
+      problems: ['invalid_id', 'user_unknown', 'broker_unavailable', ...database],
       handle: async (context) => ({ status: 200, body: await users.state(idIn(context)) }),
     }),
     route({
@@ -92,10 +100,57 @@ function userRoutes({ sessions, users }: Services): Route[] {
       access: 'service',
       summary: 'Remove a user: its queues with what waits in them, its connections, its record.',
       replies: { 204: { description: 'Nothing of the user is left.' } },
-      problems: ['invalid_id', 'user_unknown', 'broker_unavailable'],
+      problems: ['invalid_id', 'user_unknown', 'broker_unavailable', ...database],
       handle: async (context) => {
         await users.remove(idIn(context));
         return { status: 204 };
+      },
+    }),
+  ];
+}
+
+function cutOffRoutes({ users, ownTokens }: Services): Route[] {
+  return [
+    route({
+      method: 'post',
+      path: '/v1/users/{id}/disconnect',
+      access: 'service',
+      summary: "Close a user's connections, or those of one device; the clients may come back.",
+      body: cutOffBodySchema,
+      replies: { 204: { description: 'They are closed.' } },
+      problems: ['invalid_id', 'user_unknown', 'broker_unavailable', 'database_unavailable'],
+      handle: async (context) => {
+        await users.disconnect(idIn(context), context.body.deviceId);
+        return { status: 204 };
+      },
+    }),
+    route({
+      method: 'post',
+      path: '/v1/users/{id}/revoke',
+      access: 'service',
+      summary:
+        'Cut a user or a device off now: queues deleted, connections closed, tokens worthless, and ' +
+        "the application's tokens of before refused. Answers after up to a second.",
+      body: cutOffBodySchema,
+      replies: { 204: { description: 'Nothing that is published from now on arrives there.' } },
+      problems: ['invalid_id', 'broker_unavailable', 'database_unavailable'],
+      handle: async (context) => {
+        await users.revoke(idIn(context), context.body.deviceId);
+        return { status: 204 };
+      },
+    }),
+    route({
+      method: 'post',
+      path: '/v1/users/{id}/tokens',
+      access: 'service',
+      summary: "Make a user's JWT, for applications whose users have none.",
+      body: tokenBodySchema,
+      replies: { 201: { description: 'The token.', schema: tokenReplySchema } },
+      problems: ['invalid_id'],
+      handle: (context) => {
+        const { token, expiresAt } = ownTokens.issue(idIn(context), context.body.ttlSeconds);
+        const body: TokenReply = { token, expiresAt: expiresAt.toISOString() };
+        return { status: 201, body };
       },
     }),
   ];
@@ -110,8 +165,8 @@ function sessionRoutes({ sessions, users, metrics }: Services): Route[] {
     replies: { 204: { description: 'Nothing of the device is left.' } },
     problems: ['invalid_id', 'broker_unavailable'],
     handle: async (context) => {
-      if (context.userId === undefined) throw new HttpProblem('token_invalid');
-      await users.removeDevice(context.userId, idIn(context, 'deviceId'));
+      if (context.identity === undefined) throw new HttpProblem('token_invalid');
+      await users.removeDevice(context.identity.userId, idIn(context, 'deviceId'));
       return { status: 204 };
     },
   });
@@ -122,10 +177,17 @@ function sessionRoutes({ sessions, users, metrics }: Services): Route[] {
     summary: "Open a session on a device's queues, or renew the one that is named.",
     body: sessionBodySchema,
     replies: { 201: { description: 'The session grant.', schema: sessionGrantSchema } },
-    problems: ['invalid_id', 'session_replaced', 'broker_unavailable'],
-    handle: async ({ userId, body }) => {
-      if (userId === undefined) throw new HttpProblem('token_invalid');
-      const { grant, kind } = await sessions.open(userId, body);
+    problems: [
+      'invalid_id',
+      'session_ended',
+      'session_replaced',
+      'too_many_devices',
+      'broker_unavailable',
+      'overloaded',
+    ],
+    handle: async ({ identity, body }) => {
+      if (identity === undefined) throw new HttpProblem('token_invalid');
+      const { grant, kind } = await sessions.open(identity, body);
       metrics.sessions.inc({ kind });
       return { status: 201, body: grant };
     },

@@ -1,17 +1,16 @@
-import { keyId } from '@warren/rabbitmq';
 import jwt from 'jsonwebtoken';
+import type { KeyRing } from './key-ring.js';
 
 /** The broker's `auth_oauth2.resource_server_id`: a token for another audience is refused. */
-const AUDIENCE = 'warren';
+export const BROKER_AUDIENCE = 'warren';
 
 export interface ClientTokenOptions {
-  /** The private key, as PEM; the broker holds its public half under {@link keyId}. */
-  signingKey: string;
+  keys: KeyRing;
   vhost: string;
   ttlSeconds: number;
 }
 
-export interface ClientToken {
+export interface SignedToken {
   token: string;
   expiresAt: Date;
 }
@@ -19,23 +18,26 @@ export interface ClientToken {
 /** Signs the tokens with which a device logs in to the broker, to read its two queues and nothing else. */
 export class ClientTokens {
   readonly #options: ClientTokenOptions;
-  readonly #kid: string;
 
   constructor(options: ClientTokenOptions) {
     this.#options = options;
-    this.#kid = keyId(options.signingKey);
   }
 
-  issue(queue: string, liveQueue: string): ClientToken {
-    const { signingKey, vhost, ttlSeconds } = this.#options;
-    // Integers: a fraction in `exp` never expires on brokers before 4.2.9.
-    const issuedAt = Math.floor(Date.now() / 1000);
-    const expiresAt = issuedAt + ttlSeconds;
+  issue(queue: string, liveQueue: string): SignedToken {
+    const { keys, vhost, ttlSeconds } = this.#options;
     // Scopes are split at "*" and then URL-decoded; queue names hold neither "*" nor "%".
     const place = encodeURIComponent(vhost).replaceAll('*', '%2A');
-    const scope = [queue, liveQueue].map((name) => `${AUDIENCE}.read:${place}/${name}`);
-    const claims = { sub: queue, aud: AUDIENCE, scope, iat: issuedAt, exp: expiresAt };
-    const token = jwt.sign(claims, signingKey, { algorithm: 'RS256', keyid: this.#kid });
-    return { token, expiresAt: new Date(expiresAt * 1000) };
+    const scope = [queue, liveQueue].map((name) => `${BROKER_AUDIENCE}.read:${place}/${name}`);
+    return signToken(keys, { sub: queue, aud: BROKER_AUDIENCE, scope }, ttlSeconds);
   }
+}
+
+/** RS256 with the newest key, from now on, for so long. */
+export function signToken(keys: KeyRing, claims: object, ttlSeconds: number): SignedToken {
+  // Integers: a fraction in `exp` never expires on brokers before 4.2.9.
+  const iat = Math.floor(Date.now() / 1000);
+  const exp = iat + ttlSeconds;
+  const { privateKey, kid } = keys.signing;
+  const token = jwt.sign({ ...claims, iat, exp }, privateKey, { algorithm: 'RS256', keyid: kid });
+  return { token, expiresAt: new Date(exp * 1000) };
 }

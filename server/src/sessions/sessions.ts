@@ -10,11 +10,16 @@ import {
   type SessionGrant,
 } from '@warren/protocol';
 import type { Logger } from 'pino';
-import type { ManagementApi } from '../broker/management.js';
+import type { Connections } from '../broker/connections.js';
 import type { Provisioner, QueueSpec } from '../broker/provisioner.js';
 import { HttpProblem } from '../problem.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
+import type { UserLocks } from '../storage/user-locks.js';
+import { Admission } from './admission.js';
 import type { ClientTokens } from './client-tokens.js';
+import { makeSessionId, type Cutoffs } from './cutoffs.js';
+import type { Endings } from './endings.js';
+import type { Identity } from './identity.js';
 
 /** In the name of a mailbox that waits for a first device; no encoded id looks so. */
 const UNCLAIMED_NAME = '_unclaimed';
@@ -26,13 +31,18 @@ export interface Endpoints {
 
 export interface SessionsOptions {
   store: DeviceStore;
+  locks: UserLocks;
+  cutoffs: Cutoffs;
+  endings: Endings;
   provisioner: Provisioner;
-  management: ManagementApi;
+  connections: Connections;
   tokens: ClientTokens;
   prefixes: NamePrefixes;
   vhost: string;
   endpoints: Endpoints;
   prefetch: number;
+  /** How many devices a user may have. */
+  maxDevices: number;
   logger: Logger;
 }
 
@@ -48,6 +58,7 @@ const randomName = (): string => randomBytes(16).toString('hex');
 /** Makes the queues of users' devices, and grants sessions on them. */
 export class Sessions {
   readonly #options: SessionsOptions;
+  readonly #admission = new Admission();
 
   constructor(options: SessionsOptions) {
     this.#options = options;
@@ -56,72 +67,108 @@ export class Sessions {
   /**
    * Opens a session for a device, or renews the one that is named.
    * @throws {HttpProblem} `session_replaced` when another session has taken the device over since;
-   *   `broker_unavailable` when its queues could not be made sure of.
+   *   `session_ended` when it was logged out or revoked; `token_revoked`; `too_many_devices`;
+   *   `overloaded`; `broker_unavailable` when its queues could not be made sure of.
    */
   async open(
-    userId: string,
+    identity: Identity,
     body: SessionBody,
   ): Promise<{ grant: SessionGrant; kind: SessionKind }> {
-    const { store, provisioner } = this.#options;
-    const deviceId = body.deviceId ?? randomName();
     // Asked before anything is written, so that a session that cannot be had leaves no trace.
-    if (!provisioner.isConnected) throw new HttpProblem('broker_unavailable');
+    if (!this.#options.provisioner.isConnected) throw new HttpProblem('broker_unavailable');
+    const work = () => this.#options.locks.run(identity.userId, () => this.#open(identity, body));
+    return this.#admission.run(work);
+  }
 
-    // A mailbox that was made ahead becomes the first device's.
-    if ((await store.find(userId, deviceId)) === undefined) await store.claim(userId, deviceId);
-    const device = await store.findOrAdd(
-      userId,
-      deviceId,
-      () => this.#newQueues(userId, deviceId),
-      Date.now(),
-    );
-    const before = device.session_id;
-    const renews = before !== null && body.sessionId !== undefined;
-    if (renews && before !== body.sessionId && !isSameInstallation(device, body)) {
+  async #open(
+    identity: Identity,
+    body: SessionBody,
+  ): Promise<{ grant: SessionGrant; kind: SessionKind }> {
+    const { store, provisioner, cutoffs, endings } = this.#options;
+    const { userId } = identity;
+    const deviceId = body.deviceId ?? randomName();
+    const { sessionId: named, installationId } = body;
+    let known = await store.find(userId, deviceId);
+    const earliest = await cutoffs.admit({ identity, deviceId, sessionId: named, device: known });
+    if (known !== undefined && known.ended_at !== null) {
+      // It was to go, but the broker was away.
+      await endings.end([known], 'device removed');
+      known = undefined;
+    }
+    const before = known?.session_id ?? null;
+    const renews = before !== null && named !== undefined;
+    if (known !== undefined && renews && before !== named && !isSameInstallation(known, body)) {
       throw new HttpProblem('session_replaced');
     }
 
+    const device = known ?? (await this.#add(userId, deviceId));
     const [mail, live] = this.#specs(device);
     const { created } = await provisioner.ensureQueues(mail, live);
 
-    const sessionId = renews ? before : randomName();
-    const expected = renews ? before : undefined;
-    const { installationId } = body;
-    if (!(await store.setSession(device, sessionId, installationId, expected, Date.now()))) {
-      // Another request came in between, or the device was removed: this one is judged again.
-      return this.open(userId, body);
-    }
+    const now = Date.now();
+    const sessionId = renews ? before : makeSessionId(Math.max(now, earliest), randomName());
+    const { token, expiresAt } = this.#options.tokens.issue(device.queue, device.live_queue);
+    const record = { sessionId, installationId, now, expiresAt: expiresAt.getTime() };
+    await store.setSession(device, record);
     if (before !== null && (!renews || body.abandoned === true)) await this.#closeOlder(device);
-    const kind = before === null ? 'new' : renews ? 'renewed' : 'takeover';
-    return { grant: this.#grant(device, deviceId, sessionId, !created), kind };
+    const grant = this.#grant(device, {
+      deviceId,
+      sessionId,
+      token,
+      expiresAt: expiresAt.toISOString(),
+      resumed: !created,
+    });
+    return { grant, kind: before === null ? 'new' : renews ? 'renewed' : 'takeover' };
   }
 
   /**
    * Makes the queues of these devices, so that messages wait before anybody has logged in. Without
    * devices, a user who has none gets a mailbox that the first one takes as its own.
+   * @throws {HttpProblem} `too_many_devices`, `broker_unavailable`
    */
   async provision(userId: string, deviceIds: string[]): Promise<void> {
-    const { store, provisioner } = this.#options;
+    const { locks, provisioner } = this.#options;
     if (!provisioner.isConnected) throw new HttpProblem('broker_unavailable');
-    const devices: Device[] = [];
-    for (const deviceId of deviceIds) {
-      devices.push(
-        await store.findOrAdd(
-          userId,
-          deviceId,
-          () => this.#newQueues(userId, deviceId),
-          Date.now(),
-        ),
-      );
-    }
-    if (deviceIds.length === 0) {
-      devices.push(...(await store.listOf(userId)));
-      if (devices.length === 0) {
-        const makeQueues = () => this.#newQueues(userId, UNCLAIMED);
-        devices.push(await store.findOrAdd(userId, UNCLAIMED, makeQueues, Date.now()));
-      }
+    await locks.run(userId, () => this.#provision(userId, deviceIds));
+  }
+
+  async #provision(userId: string, deviceIds: string[]): Promise<void> {
+    const { store, provisioner, endings } = this.#options;
+    const known = await store.listOf(userId);
+    await endings.end(
+      known.filter(({ ended_at: endedAt }) => endedAt !== null),
+      'device removed',
+    );
+    const devices = known.filter(({ ended_at: endedAt }) => endedAt === null);
+    const wanted =
+      deviceIds.length > 0 ? new Set(deviceIds) : new Set(devices.length > 0 ? [] : [UNCLAIMED]);
+    for (const { device_id: deviceId } of devices) wanted.delete(deviceId);
+    // Before the first is added: all of them or none.
+    this.#refuseTooMany(devices.length + wanted.size);
+    for (const deviceId of wanted) {
+      const queues = this.#newQueues(userId, deviceId);
+      devices.push(await store.add(userId, deviceId, queues, Date.now()));
     }
     for (const device of devices) await provisioner.ensureQueue(this.#specs(device)[0]);
+  }
+
+  /** A mailbox that was made ahead becomes the first device's. */
+  async #add(userId: string, deviceId: string): Promise<Device> {
+    const { store } = this.#options;
+    const unclaimed = await store.find(userId, UNCLAIMED);
+    if (unclaimed?.ended_at === null) {
+      await store.claim(unclaimed, deviceId);
+      return { ...unclaimed, device_id: deviceId };
+    }
+    this.#refuseTooMany((await store.listOf(userId)).length + 1);
+    return store.add(userId, deviceId, this.#newQueues(userId, deviceId), Date.now());
+  }
+
+  #refuseTooMany(count: number): void {
+    const { maxDevices } = this.#options;
+    if (count <= maxDevices) return;
+    const detail = `${String(maxDevices)} at most: log one out, or let one expire that is not used.`;
+    throw new HttpProblem('too_many_devices', detail);
   }
 
   #newQueues(userId: string, deviceId: string): RecipientKeys {
@@ -147,29 +194,27 @@ export class Sessions {
   /** The older consumer would keep the queue to itself, so its connection ends before the grant is out. */
   async #closeOlder(device: Device): Promise<void> {
     try {
-      await this.#options.management.closeConnections(device.queue, 'session_replaced');
+      await this.#options.connections.closeAll(device.queue, 'session_replaced');
     } catch (error) {
       // The session is good all the same: its consumer waits until the older one ends by itself.
       this.#options.logger.warn({ err: error }, 'an older connection could not be closed');
     }
   }
 
-  #grant(device: Device, deviceId: string, sessionId: string, resumed: boolean): SessionGrant {
-    const { tokens, vhost, endpoints, prefetch } = this.#options;
-    const { token, expiresAt } = tokens.issue(device.queue, device.live_queue);
+  #grant(
+    device: Device,
+    session: Pick<SessionGrant, 'deviceId' | 'sessionId' | 'token' | 'expiresAt' | 'resumed'>,
+  ): SessionGrant {
+    const { vhost, endpoints, prefetch } = this.#options;
     return {
       protocol: PROTOCOL_VERSION,
       userId: device.user_id,
-      deviceId,
-      sessionId,
       queue: device.queue,
       liveQueue: device.live_queue,
       vhost,
-      token,
-      expiresAt: expiresAt.toISOString(),
-      resumed,
       endpoints,
       prefetch,
+      ...session,
     };
   }
 }

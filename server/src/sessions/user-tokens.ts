@@ -3,6 +3,7 @@ import jwt, { type Algorithm, type GetPublicKeyOrSecret } from 'jsonwebtoken';
 import { JwksClient } from 'jwks-rsa';
 import { isValidId } from '@warren/protocol';
 import { HttpProblem } from '../problem.js';
+import { issuedAt, type Identity } from './identity.js';
 
 /** How the application's own JWTs are checked: by exactly one kind of key. */
 export interface UserTokenOptions {
@@ -15,8 +16,8 @@ export interface UserTokenOptions {
   claim?: string;
 }
 
-/** Resolves to the user's id, or throws an {@link HttpProblem}. */
-export type UserTokenVerifier = (token: string) => Promise<string>;
+/** Rejects with an {@link HttpProblem}. */
+export type UserTokenVerifier = (token: string) => Promise<Identity>;
 
 /**
  * The algorithm follows from the kind of key and is never taken from the token: otherwise a public
@@ -73,9 +74,11 @@ export function createUserTokenVerifier(options: UserTokenOptions): UserTokenVer
           reject(toProblem(error, 'jwksUrl' in key));
           return;
         }
-        const userId = typeof payload === 'object' ? (payload[claim] as unknown) : undefined;
-        if (typeof userId === 'string' && isValidId(userId)) resolve(userId);
-        else reject(new HttpProblem('token_invalid', `Its claim "${claim}" holds no user id.`));
+        const claims = typeof payload === 'object' ? payload : {};
+        const userId = claims[claim] as unknown;
+        if (typeof userId === 'string' && isValidId(userId)) {
+          resolve({ userId, issuedAt: issuedAt(claims.iat) });
+        } else reject(new HttpProblem('token_invalid', `Its claim "${claim}" holds no user id.`));
       });
     });
 }

@@ -1,17 +1,24 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { userKeys, type NamePrefixes, type UserState } from '@warren/protocol';
+import type { Connections } from '../broker/connections.js';
 import type { ManagementApi } from '../broker/management.js';
-import type { Provisioner } from '../broker/provisioner.js';
 import { HttpProblem } from '../problem.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
+import type { UserLocks } from '../storage/user-locks.js';
+import type { Cutoffs } from './cutoffs.js';
+import type { Endings } from './endings.js';
 
 export interface UsersOptions {
   store: DeviceStore;
-  provisioner: Provisioner;
+  locks: UserLocks;
+  cutoffs: Cutoffs;
+  endings: Endings;
+  connections: Connections;
   management: ManagementApi;
   prefixes: NamePrefixes;
 }
 
-/** What is known of users, and their removal. */
+/** What is known of users, and how to part with them. */
 export class Users {
   readonly #options: UsersOptions;
 
@@ -21,46 +28,86 @@ export class Users {
 
   /** @throws {HttpProblem} `user_unknown`, or `broker_unavailable` when the broker cannot be asked. */
   async state(userId: string): Promise<UserState> {
-    const { store, management, prefixes } = this.#options;
-    if (!(await store.hasUser(userId))) throw new HttpProblem('user_unknown');
+    const { store, management, connections, prefixes } = this.#options;
+    await this.#known(userId);
     const rows = await store.listOf(userId);
     const depths = await management.depths(`${userKeys(userId, prefixes).mail}.`);
     const devices = await Promise.all(
-      rows.map(async (row) => ({
-        deviceId: row.device_id === UNCLAIMED ? null : row.device_id,
-        queue: row.queue,
-        // A client logs in with its queue's name.
-        online: await management.isConnected(row.queue),
-        depth: depths.get(row.queue) ?? null,
-        lastSeenAt: row.last_seen_at === null ? null : new Date(row.last_seen_at).toISOString(),
-      })),
+      rows
+        .filter(({ ended_at: endedAt }) => endedAt === null)
+        .map(async (row) => ({
+          deviceId: row.device_id === UNCLAIMED ? null : row.device_id,
+          queue: row.queue,
+          online: await connections.isOnline(row.queue),
+          depth: depths.get(row.queue) ?? null,
+          lastSeenAt: row.last_seen_at === null ? null : new Date(row.last_seen_at).toISOString(),
+        })),
     );
     return { userId, online: devices.some(({ online }) => online), devices };
   }
 
-  /**
-   * Deletes the user's queues with what waits in them, ends its connections and forgets it.
-   * Broken off in the middle, it can be asked again.
-   */
+  /** Deletes the user's queues with what waits in them, ends its sessions and forgets it. */
   async remove(userId: string): Promise<void> {
-    const { store } = this.#options;
-    if (!(await store.hasUser(userId))) throw new HttpProblem('user_unknown');
-    await this.#removeDevices(userId, await store.listOf(userId));
+    const { locks, store, cutoffs, endings } = this.#options;
+    await this.#known(userId);
+    await locks.run(userId, async () => {
+      const devices = await store.listOf(userId);
+      await cutoffs.raise(userId, undefined, devices, { tokens: false });
+      await endings.end(devices, 'user removed');
+    });
   }
 
-  /** Logs a device out: its queues go with what waits in them, its connection ends. Idempotent. */
+  /** Logs a device out: its queues go with what waits in them, its session ends. Idempotent. */
   async removeDevice(userId: string, deviceId: string): Promise<void> {
-    const device = await this.#options.store.find(userId, deviceId);
-    if (device !== undefined) await this.#removeDevices(userId, [device]);
+    const { locks, store, cutoffs, endings } = this.#options;
+    await locks.run(userId, async () => {
+      const device = await store.find(userId, deviceId);
+      if (device === undefined) return;
+      await cutoffs.raise(userId, deviceId, [device], { tokens: false });
+      await endings.end([device], 'device removed');
+    });
   }
 
-  async #removeDevices(userId: string, devices: Device[]): Promise<void> {
-    const { store, provisioner, management } = this.#options;
-    // Queues first: a consumer is cancelled with its queue, whatever login its client claimed.
-    await provisioner.deleteQueues(devices.flatMap((device) => [device.queue, device.live_queue]));
-    await Promise.all(
-      devices.map(({ queue }) => management.closeConnections(queue, 'device removed')),
-    );
-    await store.remove(userId, devices);
+  /**
+   * Closes connections; the clients may come back.
+   * @throws {HttpProblem} `user_unknown`, `broker_unavailable`
+   */
+  async disconnect(userId: string, deviceId?: string): Promise<void> {
+    const { connections } = this.#options;
+    await this.#known(userId);
+    const devices = await this.#some(userId, deviceId);
+    await Promise.all(devices.map(({ queue }) => connections.closeAll(queue, 'disconnected')));
+  }
+
+  /**
+   * Cuts off now. When it resolves, nothing that is published reaches these devices, their tokens are
+   * worthless, and so are the application's that were issued before. A mailbox that no device has
+   * taken stays. It takes up to a second, since tokens tell no more than the second of their issue.
+   * @throws {HttpProblem} `broker_unavailable`: tokens are refused, but queues may still be there;
+   *   they are deleted as soon as the broker is back.
+   */
+  async revoke(userId: string, deviceId?: string): Promise<void> {
+    const { locks, cutoffs, endings } = this.#options;
+    const goodAgainAt = await locks.run(userId, async () => {
+      const devices = (await this.#some(userId, deviceId)).filter(
+        (device) => device.device_id !== UNCLAIMED,
+      );
+      const tokensBefore = await cutoffs.raise(userId, deviceId, devices, { tokens: true });
+      await endings.end(devices, 'revoked');
+      return tokensBefore;
+    });
+    // Whoever gives the user a new token after this answer gives one that is good.
+    await wait(Math.max(0, goodAgainAt - Date.now()));
+  }
+
+  async #known(userId: string): Promise<void> {
+    if (!(await this.#options.store.hasUser(userId))) throw new HttpProblem('user_unknown');
+  }
+
+  async #some(userId: string, deviceId: string | undefined): Promise<Device[]> {
+    const { store } = this.#options;
+    if (deviceId === undefined) return store.listOf(userId);
+    const device = await store.find(userId, deviceId);
+    return device === undefined ? [] : [device];
   }
 }

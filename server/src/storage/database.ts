@@ -1,8 +1,16 @@
 import { mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { join } from 'node:path';
 import Libsql from 'libsql';
-import { Kysely, Migrator, SqliteDialect, type Generated, type SqliteDatabase } from 'kysely';
-import { MIGRATIONS } from './migrations.js';
+import {
+  Kysely,
+  Migrator,
+  PostgresDialect,
+  SqliteDialect,
+  type Generated,
+  type SqliteDatabase,
+} from 'kysely';
+import pg from 'pg';
+import { migrationsFor, type Dialect } from './migrations.js';
 
 /** A device of a user, or a mailbox that waits for the user's first one. */
 export interface DeviceTable {
@@ -19,6 +27,10 @@ export interface DeviceTable {
   /** Milliseconds since 1970. */
   created_at: number;
   last_seen_at: number | null;
+  /** When the newest token of the session ends; null when there is none, or it was enforced. */
+  expires_at: number | null;
+  /** When it was decided that the device goes; its queues may still have to be deleted. */
+  ended_at: number | null;
 }
 
 export interface UserTable {
@@ -26,34 +38,105 @@ export interface UserTable {
   created_at: number;
 }
 
+/** What was ended, and stays so after the device or the user is forgotten. */
+export interface CutoffTable {
+  user_id: string;
+  /** Empty: all devices of the user. */
+  device_id: string;
+  /** Sessions that began before are over. Milliseconds since 1970. */
+  sessions_before: number;
+  /** The application's tokens that were issued before are refused; 0 when none are. */
+  tokens_before: number;
+}
+
 export interface Schema {
   users: UserTable;
   devices: DeviceTable;
+  cutoffs: CutoffTable;
 }
 
 export type Database = Kysely<Schema>;
 
+/** Where the state lives: a file below `dataDir`, or PostgreSQL when `url` is given. */
+export interface StorageOptions {
+  dataDir: string;
+  /** `postgres://name:password@host/database`; `?sslmode=verify-full` for TLS. */
+  url?: string | undefined;
+}
+
+/** PostgreSQL's bigint comes as a string, since it may not fit a number; times and counts do. */
+const types: pg.CustomTypesConfig = {
+  getTypeParser: (oid, format) =>
+    oid === pg.types.builtins.INT8 ? Number : (pg.types.getTypeParser(oid, format) as never),
+};
+
+/** Connections to PostgreSQL; idle ones that break must not end the process. */
+export function createPool(url: string, max: number, onError: (error: Error) => void): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max,
+    types,
+    connectionTimeoutMillis: 4000,
+    query_timeout: 4000,
+    application_name: 'warren',
+  });
+  pool.on('error', onError);
+  return pool;
+}
+
 /**
- * Opens the file, makes it when it is missing, and brings its tables up to date.
- * @throws when the file cannot be opened or a migration fails.
+ * Opens the database, makes what is missing, and brings its tables up to date.
+ * @throws when it cannot be reached or opened, or a migration fails.
  */
-export async function openDatabase(file: string): Promise<Database> {
-  if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true });
-  // libsql has better-sqlite3's interface and comes prebuilt; its own types do not say so.
-  const sqlite = new Libsql(file) as unknown as SqliteDatabase & { exec(sql: string): void };
-  // Readers do not wait for the writer; a power cut may lose the last moments, never the file.
-  sqlite.exec(
-    'PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;',
-  );
-  const database = new Kysely<Schema>({ dialect: new SqliteDialect({ database: sqlite }) });
+export async function openDatabase(
+  { dataDir, url }: StorageOptions,
+  onError: (error: Error) => void,
+): Promise<Database> {
+  const dialect: Dialect = url === undefined ? 'sqlite' : 'postgres';
+  const database = new Kysely<Schema>({
+    dialect:
+      url === undefined
+        ? new SqliteDialect({ database: openFile(dataDir) })
+        : new PostgresDialect({ pool: createPool(url, 10, onError) }),
+  });
+  const migrations = migrationsFor(dialect);
   const migrator = new Migrator({
     db: database,
-    provider: { getMigrations: () => Promise.resolve(MIGRATIONS) },
+    provider: { getMigrations: () => Promise.resolve(migrations) },
   });
   const { error } = await migrator.migrateToLatest();
   if (error !== undefined) {
     await database.destroy();
-    throw new Error(`The database ${file} could not be brought up to date.`, { cause: error });
+    const what = url === undefined ? `The database in ${dataDir}` : 'The database';
+    throw new Error(`${what} cannot be used, or could not be brought up to date.`, {
+      cause: error,
+    });
   }
   return database;
+}
+
+function openFile(dataDir: string): SqliteDatabase {
+  mkdirSync(dataDir, { recursive: true });
+  // libsql has better-sqlite3's interface and comes prebuilt; its own types do not say so.
+  const sqlite = new Libsql(join(dataDir, 'warren.sqlite')) as unknown as SqliteDatabase & {
+    exec(sql: string): void;
+  };
+  // Readers do not wait for the writer; a power cut may lose the last moments, never the file.
+  sqlite.exec(
+    'PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;',
+  );
+  return sqlite;
+}
+
+/** SQLSTATE classes of a server that is away, full, starting or going down; and Node's own codes. */
+const UNAVAILABLE = /^(08...|53...|57P0.|25006|ECONN|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT)/;
+
+/** Whether the database could not be asked; anything else that it throws is a bug. */
+export function isDatabaseUnavailable(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if ('code' in error && typeof error.code === 'string') return UNAVAILABLE.test(error.code);
+  // node-postgres throws these without a code.
+  return /^(Connection terminated|Query read timeout|timeout exceeded when trying to connect)/.test(
+    error.message,
+  );
 }

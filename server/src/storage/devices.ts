@@ -1,10 +1,19 @@
 import type { Selectable } from 'kysely';
 import type { Database, DeviceTable } from './database.js';
+import { fromStored, toStored } from './ids.js';
 
 /** The device id of a mailbox that waits for the user's first device. */
 export const UNCLAIMED = '';
 
 export type Device = Selectable<DeviceTable>;
+
+/** A session as it is granted or renewed. Times are milliseconds since 1970. */
+export interface SessionRecord {
+  sessionId: string;
+  installationId: string | undefined;
+  now: number;
+  expiresAt: number;
+}
 
 /** Which users are provisioned, and the queues of their devices. */
 export class DeviceStore {
@@ -18,115 +27,172 @@ export class DeviceStore {
     const row = await this.#database
       .selectFrom('users')
       .select('user_id')
-      .where('user_id', '=', userId)
+      .where('user_id', '=', toStored(userId))
       .executeTakeFirst();
     return row !== undefined;
   }
 
   async listOf(userId: string): Promise<Device[]> {
-    return this.#database
+    const rows = await this.#database
       .selectFrom('devices')
       .selectAll()
-      .where('user_id', '=', userId)
+      .where('user_id', '=', toStored(userId))
       .orderBy('id')
       .execute();
+    return rows.map(toDevice);
   }
 
   async find(userId: string, deviceId: string): Promise<Device | undefined> {
-    return this.#database
+    const row = await this.#database
       .selectFrom('devices')
       .selectAll()
-      .where('user_id', '=', userId)
-      .where('device_id', '=', deviceId)
+      .where('user_id', '=', toStored(userId))
+      .where('device_id', '=', toStored(deviceId))
       .executeTakeFirst();
+    return row && toDevice(row);
   }
 
-  /** Whoever comes second, of two at once, gets the first one's row. */
-  async findOrAdd(
+  async findByQueue(queue: string): Promise<Device | undefined> {
+    const row = await this.#database
+      .selectFrom('devices')
+      .selectAll()
+      .where('queue', '=', queue)
+      .executeTakeFirst();
+    return row && toDevice(row);
+  }
+
+  /** Makes the user known, too. */
+  async add(
     userId: string,
     deviceId: string,
-    makeQueues: () => { mail: string; live: string },
+    queues: { mail: string; live: string },
     now: number,
   ): Promise<Device> {
-    const known = await this.find(userId, deviceId);
-    if (known !== undefined) return known;
-    const queues = makeQueues();
-    await this.#database.transaction().execute(async (transaction) => {
+    return this.#database.transaction().execute(async (transaction) => {
       await transaction
         .insertInto('users')
-        .values({ user_id: userId, created_at: now })
+        .values({ user_id: toStored(userId), created_at: now })
         .onConflict((conflict) => conflict.doNothing())
         .execute();
-      await transaction
+      const row = await transaction
         .insertInto('devices')
         .values({
-          user_id: userId,
-          device_id: deviceId,
+          user_id: toStored(userId),
+          device_id: toStored(deviceId),
           queue: queues.mail,
           live_queue: queues.live,
           session_id: null,
           installation_id: null,
           created_at: now,
           last_seen_at: null,
+          expires_at: null,
+          ended_at: null,
         })
-        .onConflict((conflict) => conflict.doNothing())
-        .execute();
+        .returningAll()
+        .executeTakeFirstOrThrow();
+      return toDevice(row);
     });
-    const added = await this.find(userId, deviceId);
-    if (added === undefined) throw new Error('A device was removed while it was being added.');
-    return added;
   }
 
-  /** Gives the mailbox that waited for a first device to this one. False when there is none. */
-  async claim(userId: string, deviceId: string): Promise<boolean> {
-    const result = await this.#database
+  /** Gives a mailbox that waited for a first device to this one. */
+  async claim({ id }: Device, deviceId: string): Promise<void> {
+    await this.#database
       .updateTable('devices')
-      .set({ device_id: deviceId })
-      .where('user_id', '=', userId)
-      .where('device_id', '=', UNCLAIMED)
-      // Another request of the same device may have come first.
-      .where((eb) =>
-        eb.not(
-          eb.exists(
-            eb
-              .selectFrom('devices')
-              .select('id')
-              .where('user_id', '=', userId)
-              .where('device_id', '=', deviceId),
-          ),
-        ),
-      )
-      .executeTakeFirst();
-    return result.numUpdatedRows > 0n;
+      .set({ device_id: toStored(deviceId) })
+      .where('id', '=', id)
+      .execute();
   }
 
-  /**
-   * Makes `next` the device's session, of this installation; only if `expected` still is it, when that is
-   * given.
-   * @returns false when another session came first, or the device was removed.
-   */
   async setSession(
-    device: Device,
-    next: string,
-    installationId: string | undefined,
-    expected: string | undefined,
-    now: number,
-  ): Promise<boolean> {
-    let update = this.#database
+    { id }: Device,
+    { sessionId, installationId, now, expiresAt }: SessionRecord,
+  ): Promise<void> {
+    await this.#database
       .updateTable('devices')
-      .set({ session_id: next, installation_id: installationId ?? null, last_seen_at: now })
-      .where('id', '=', device.id);
-    if (expected !== undefined) update = update.where('session_id', '=', expected);
-    const result = await update.executeTakeFirst();
-    return result.numUpdatedRows > 0n;
+      .set({
+        session_id: sessionId,
+        installation_id: installationId ?? null,
+        last_seen_at: now,
+        expires_at: expiresAt,
+      })
+      .where('id', '=', id)
+      .execute();
   }
 
-  /** Forgets the user and these devices; others, added since they were listed, keep the user known. */
-  async remove(userId: string, devices: Device[]): Promise<void> {
+  /** For devices whose connections ended; the newest time counts. */
+  async setSeen(queues: string[], now: number): Promise<void> {
+    if (queues.length === 0) return;
+    await this.#database
+      .updateTable('devices')
+      .set({ last_seen_at: now })
+      .where('queue', 'in', queues)
+      .where((eb) => eb.or([eb('last_seen_at', 'is', null), eb('last_seen_at', '<', now)]))
+      .execute();
+  }
+
+  /** Devices whose newest token ended before `time`, the longest over first. */
+  async listExpired(time: number, limit: number): Promise<Device[]> {
+    const rows = await this.#database
+      .selectFrom('devices')
+      .selectAll()
+      .where('expires_at', '<', time)
+      .orderBy('expires_at')
+      .limit(limit)
+      .execute();
+    return rows.map(toDevice);
+  }
+
+  /** Its expiry was enforced; unless it was renewed meanwhile. */
+  async clearExpiry({ id, expires_at: expiresAt }: Device): Promise<void> {
+    await this.#database
+      .updateTable('devices')
+      .set({ expires_at: null })
+      .where('id', '=', id)
+      .where('expires_at', '=', expiresAt)
+      .execute();
+  }
+
+  /** Those that go, whose queues may still be there. */
+  async listEnded(limit: number): Promise<Device[]> {
+    const rows = await this.#database
+      .selectFrom('devices')
+      .selectAll()
+      .where('ended_at', 'is not', null)
+      .limit(limit)
+      .execute();
+    return rows.map(toDevice);
+  }
+
+  /** Pages through all devices by their number. */
+  async listAfter(id: number, limit: number): Promise<Device[]> {
+    const rows = await this.#database
+      .selectFrom('devices')
+      .selectAll()
+      .where('id', '>', id)
+      .orderBy('id')
+      .limit(limit)
+      .execute();
+    return rows.map(toDevice);
+  }
+
+  async setEnded(devices: Device[], now: number): Promise<void> {
+    if (devices.length === 0) return;
+    const ids = devices.map(({ id }) => id);
+    await this.#database
+      .updateTable('devices')
+      .set({ ended_at: now })
+      .where('id', 'in', ids)
+      .execute();
+  }
+
+  /** Forgets these devices of one user, and the user when it has no other. */
+  async remove(devices: Device[]): Promise<void> {
+    const [first] = devices;
+    if (first === undefined) return;
+    const ids = devices.map(({ id }) => id);
+    const userId = toStored(first.user_id);
     await this.#database.transaction().execute(async (transaction) => {
-      for (const { id } of devices) {
-        await transaction.deleteFrom('devices').where('id', '=', id).execute();
-      }
+      await transaction.deleteFrom('devices').where('id', 'in', ids).execute();
       await transaction
         .deleteFrom('users')
         .where('user_id', '=', userId)
@@ -137,3 +203,9 @@ export class DeviceStore {
     });
   }
 }
+
+const toDevice = (row: Device): Device => ({
+  ...row,
+  user_id: fromStored(row.user_id),
+  device_id: fromStored(row.device_id),
+});

@@ -1,33 +1,62 @@
-import type { Kysely, Migration } from 'kysely';
+import type { CreateTableBuilder, Kysely, Migration } from 'kysely';
+
+export type Dialect = 'sqlite' | 'postgres';
 
 /** In the order of their names. One that has been released is never changed. */
-export const MIGRATIONS: Record<string, Migration> = {
-  '001_devices': {
-    async up(db: Kysely<unknown>): Promise<void> {
-      await db.schema
-        .createTable('users')
-        .addColumn('user_id', 'text', (column) => column.primaryKey())
-        .addColumn('created_at', 'bigint', (column) => column.notNull())
-        .execute();
-      await db.schema
-        .createTable('devices')
-        .addColumn('id', 'integer', (column) => column.primaryKey().autoIncrement())
-        .addColumn('user_id', 'text', (column) =>
-          column.notNull().references('users.user_id').onDelete('cascade'),
-        )
-        .addColumn('device_id', 'text', (column) => column.notNull())
-        .addColumn('queue', 'text', (column) => column.notNull().unique())
-        .addColumn('live_queue', 'text', (column) => column.notNull())
-        .addColumn('session_id', 'text')
-        .addColumn('created_at', 'bigint', (column) => column.notNull())
-        .addColumn('last_seen_at', 'bigint')
-        .addUniqueConstraint('devices_user_device', ['user_id', 'device_id'])
-        .execute();
+export function migrationsFor(dialect: Dialect): Record<string, Migration> {
+  const withId = <Table extends string>(table: CreateTableBuilder<Table>) =>
+    dialect === 'sqlite'
+      ? table.addColumn('id', 'integer', (column) => column.primaryKey().autoIncrement())
+      : table.addColumn('id', 'bigserial', (column) => column.primaryKey());
+  return {
+    '001_devices': {
+      async up(db: Kysely<unknown>): Promise<void> {
+        await db.schema
+          .createTable('users')
+          .addColumn('user_id', 'text', (column) => column.primaryKey())
+          .addColumn('created_at', 'bigint', (column) => column.notNull())
+          .execute();
+        await withId(db.schema.createTable('devices'))
+          .addColumn('user_id', 'text', (column) =>
+            column.notNull().references('users.user_id').onDelete('cascade'),
+          )
+          .addColumn('device_id', 'text', (column) => column.notNull())
+          .addColumn('queue', 'text', (column) => column.notNull().unique())
+          .addColumn('live_queue', 'text', (column) => column.notNull())
+          .addColumn('session_id', 'text')
+          .addColumn('created_at', 'bigint', (column) => column.notNull())
+          .addColumn('last_seen_at', 'bigint')
+          .addUniqueConstraint('devices_user_device', ['user_id', 'device_id'])
+          .execute();
+      },
     },
-  },
-  '002_installations': {
-    async up(db: Kysely<unknown>): Promise<void> {
-      await db.schema.alterTable('devices').addColumn('installation_id', 'text').execute();
+    '002_installations': {
+      async up(db: Kysely<unknown>): Promise<void> {
+        await db.schema.alterTable('devices').addColumn('installation_id', 'text').execute();
+      },
     },
-  },
-};
+    '003_endings': {
+      async up(db: Kysely<unknown>): Promise<void> {
+        await db.schema.alterTable('devices').addColumn('expires_at', 'bigint').execute();
+        await db.schema.alterTable('devices').addColumn('ended_at', 'bigint').execute();
+        // Looked through every second; most rows are not in them.
+        for (const column of ['expires_at', 'ended_at'] as const) {
+          await db.schema
+            .createIndex(`devices_${column}`)
+            .on('devices')
+            .column(column)
+            .where(column, 'is not', null)
+            .execute();
+        }
+        await db.schema
+          .createTable('cutoffs')
+          .addColumn('user_id', 'text', (column) => column.notNull())
+          .addColumn('device_id', 'text', (column) => column.notNull())
+          .addColumn('sessions_before', 'bigint', (column) => column.notNull())
+          .addColumn('tokens_before', 'bigint', (column) => column.notNull())
+          .addPrimaryKeyConstraint('cutoffs_user_device', ['user_id', 'device_id'])
+          .execute();
+      },
+    },
+  };
+}

@@ -1,0 +1,233 @@
+import { EventEmitter } from 'node:events';
+import { Connection, type AsyncMessage, type Consumer } from 'rabbitmq-client';
+import { EVENTS_EXCHANGE, EVENTS_VHOST } from '@warren/rabbitmq';
+import type { Logger } from 'pino';
+import type { ManagementApi } from './management.js';
+
+/** A connection of somebody to Warren's vhost. */
+export interface ClientConnection {
+  /** As the management API names it. */
+  name: string;
+  /** What the client called itself; by STOMP that may be anything. */
+  login: string;
+  /** Whose token or account it logged in with; unknown for one that is older than the watch. */
+  user: string | undefined;
+}
+
+interface Events {
+  /** Somebody has logged in, and this is who it really is. */
+  authenticated: [ClientConnection];
+  /** One that is older than the watch, so that its login is all that is known of it. */
+  found: [ClientConnection];
+  closed: [ClientConnection];
+  queueDeleted: [queue: string];
+  /** What happened before was missed, in whole or in part. */
+  began: [];
+}
+
+export interface BrokerWatchOptions {
+  amqpUrl: string;
+  vhost: string;
+  management: ManagementApi;
+  logger: Logger;
+}
+
+const KEYS = ['connection.created', 'connection.closed', 'channel.created', 'queue.deleted'];
+/** How often the listing is compared with what was heard, in milliseconds. */
+const RECONCILE_MS = 60_000;
+/** Events that wait for a server that is busy; the oldest give way, and the listing makes up for them. */
+const MAX_EVENTS = 200_000;
+
+/**
+ * Knows who is connected, by the broker's own events: a STOMP client may log in under any name, and
+ * the listings of the management API believe it, but the events of its channel carry the name in its
+ * token.
+ */
+export class BrokerWatch extends EventEmitter<Events> {
+  readonly #options: BrokerWatchOptions;
+  readonly #connection: Connection;
+  readonly #consumer: Consumer;
+  readonly #byName = new Map<string, ClientConnection>();
+  readonly #byUser = new Map<string, Set<ClientConnection>>();
+  /** Names that were closed while a listing was under way, which may still hold them. */
+  #closedMeanwhile: Set<string> | undefined;
+  #isWatching = false;
+  #warned = false;
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+
+  constructor(options: BrokerWatchOptions) {
+    super();
+    this.#options = options;
+    const url = new URL(options.amqpUrl);
+    url.pathname = `/${encodeURIComponent(EVENTS_VHOST)}`;
+    this.#connection = new Connection({
+      url: url.toString(),
+      connectionName: 'warren watch',
+      heartbeat: 10,
+      frameMax: 131_072,
+      retryLow: 200,
+      retryHigh: 3000,
+      connectionTimeout: 5000,
+      noDelay: true,
+    });
+    this.#connection.on('error', (error) => {
+      this.#lost(error);
+    });
+    this.#consumer = this.#connection.createConsumer(
+      {
+        // Named by the broker, and gone with the connection.
+        queue: '',
+        queueOptions: { exclusive: true, arguments: { 'x-max-length': MAX_EVENTS } },
+        queueBindings: KEYS.map((routingKey) => ({ exchange: EVENTS_EXCHANGE, routingKey })),
+        noAck: true,
+      },
+      (message) => {
+        this.#take(message);
+      },
+    );
+    this.#consumer.on('ready', () => {
+      this.#begin();
+    });
+    this.#consumer.on('error', (error) => {
+      this.#lost(error);
+    });
+  }
+
+  /** Whether events arrive; without them only logins can be asked for, by the management API. */
+  get isWatching(): boolean {
+    return this.#isWatching;
+  }
+
+  /** The open connections of whoever logged in with this name's token. */
+  connectionsOf(user: string): ClientConnection[] {
+    return [...(this.#byUser.get(user) ?? [])];
+  }
+
+  /**
+   * Connections that are older than the watch and call themselves something else than a queue: accounts,
+   * or clients that lied in their STOMP login.
+   */
+  suspects(queuePrefix: string): ClientConnection[] {
+    return [...this.#byName.values()].filter(
+      ({ user, login }) => user === undefined && !login.startsWith(queuePrefix),
+    );
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#isWatching = false;
+    clearTimeout(this.#timer);
+    const timer = setTimeout(() => {
+      this.#connection.unsafeDestroy();
+    }, 2000);
+    await this.#consumer.close().catch(() => undefined);
+    await this.#connection.close().catch(() => undefined);
+    clearTimeout(timer);
+  }
+
+  #lost(error: unknown): void {
+    this.#isWatching = false;
+    clearTimeout(this.#timer);
+    this.#byName.clear();
+    this.#byUser.clear();
+    if (this.#warned || this.#isClosed) return;
+    this.#warned = true;
+    const advice =
+      'the events of the broker cannot be watched: enable rabbitmq_event_exchange, and see the ' +
+      'permissions that "warren doctor" asks for';
+    this.#options.logger.warn({ err: error }, advice);
+  }
+
+  #begin(): void {
+    this.#isWatching = true;
+    this.#warned = false;
+    this.emit('began');
+    void this.#reconcile();
+  }
+
+  #take({ routingKey, headers = {} }: AsyncMessage): void {
+    const text = (name: string): string => String(headers[name] ?? '');
+    if (routingKey === 'connection.closed') {
+      this.#forget(text('name'));
+      return;
+    }
+    if (text('vhost') !== this.#options.vhost) return;
+    switch (routingKey) {
+      case 'connection.created':
+        this.#add({ name: text('name'), login: text('user'), user: undefined });
+        return;
+      case 'channel.created':
+        // "<connection> (<number>)"
+        this.#authenticate(text('name').replace(/ \(\d+\)$/, ''), text('user'));
+        return;
+      case 'queue.deleted':
+        this.emit('queueDeleted', text('name'));
+        return;
+    }
+  }
+
+  #add(connection: ClientConnection): void {
+    this.#byName.set(connection.name, connection);
+    this.#index(connection);
+  }
+
+  #authenticate(name: string, user: string): void {
+    const known = this.#byName.get(name) ?? { name, login: user, user: undefined };
+    if (known.user === user) return;
+    this.#unindex(known);
+    known.user = user;
+    this.#add(known);
+    this.emit('authenticated', known);
+  }
+
+  #forget(name: string): void {
+    this.#closedMeanwhile?.add(name);
+    const known = this.#byName.get(name);
+    if (known === undefined) return;
+    this.#byName.delete(name);
+    this.#unindex(known);
+    this.emit('closed', known);
+  }
+
+  #index(connection: ClientConnection): void {
+    const user = connection.user ?? connection.login;
+    const others = this.#byUser.get(user);
+    if (others === undefined) this.#byUser.set(user, new Set([connection]));
+    else others.add(connection);
+  }
+
+  #unindex(connection: ClientConnection): void {
+    const user = connection.user ?? connection.login;
+    const others = this.#byUser.get(user);
+    others?.delete(connection);
+    if (others?.size === 0) this.#byUser.delete(user);
+  }
+
+  /** Nothing is replayed, and a full queue drops events: the listing says what was missed. */
+  async #reconcile(): Promise<void> {
+    clearTimeout(this.#timer);
+    const before = new Set(this.#byName.keys());
+    const closed = (this.#closedMeanwhile = new Set());
+    try {
+      const listed = await this.#options.management.connections();
+      if (!this.#isWatching) return;
+      const names = new Set(listed.map(({ name }) => name));
+      for (const { name, login } of listed) {
+        if (closed.has(name) || this.#byName.has(name)) continue;
+        const found: ClientConnection = { name, login, user: undefined };
+        this.#add(found);
+        this.emit('found', found);
+      }
+      for (const name of before) if (!names.has(name)) this.#forget(name);
+    } catch (error) {
+      this.#options.logger.warn({ err: error }, 'connections could not be listed');
+    } finally {
+      this.#closedMeanwhile = undefined;
+      if (this.#isWatching) {
+        this.#timer = setTimeout(() => void this.#reconcile(), RECONCILE_MS);
+        this.#timer.unref();
+      }
+    }
+  }
+}

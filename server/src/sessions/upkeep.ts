@@ -1,0 +1,145 @@
+import type { Logger } from 'pino';
+import type { ManagementApi } from '../broker/management.js';
+import type { Provisioner } from '../broker/provisioner.js';
+import type { BrokerWatch } from '../broker/watch.js';
+import type { CutoffStore } from '../storage/cutoffs.js';
+import type { Device, DeviceStore } from '../storage/devices.js';
+import type { UserLocks } from '../storage/user-locks.js';
+import type { Endings } from './endings.js';
+
+export interface UpkeepOptions {
+  watch: BrokerWatch;
+  management: ManagementApi;
+  provisioner: Provisioner;
+  store: DeviceStore;
+  cutoffStore: CutoffStore;
+  locks: UserLocks;
+  endings: Endings;
+  logger: Logger;
+}
+
+const MINUTE_MS = 60_000;
+const DAY_MS = 24 * 60 * MINUTE_MS;
+/** A full comparison lists all queues; the broker's events make it rarely necessary. */
+const COMPARE_EVERY_MS = 60 * MINUTE_MS;
+const PAGE = 500;
+/** Sessions live in the memory of clients; none is named again after so long. */
+const SESSIONS_FORGOTTEN_MS = 90 * DAY_MS;
+/** Last-seen times are written together. */
+const SEEN_EVERY_MS = 1000;
+
+/**
+ * Keeps the database and the broker in step: forgets devices whose queues have expired, finishes what
+ * was broken off, remembers when devices were last seen.
+ */
+export class Upkeep {
+  readonly #options: UpkeepOptions;
+  readonly #timers: NodeJS.Timeout[];
+  readonly #seen = new Set<string>();
+  #comparedAt = 0;
+  #running: Promise<void> | undefined;
+
+  constructor(options: UpkeepOptions) {
+    this.#options = options;
+    const { watch } = options;
+    watch.on('closed', ({ user, login }) => {
+      this.#seen.add(user ?? login);
+    });
+    watch.on('queueDeleted', (queue) => {
+      void this.#attempt('a queue that is gone could not be forgotten', () => this.#check(queue));
+    });
+    watch.on('began', () => {
+      // Whatever was deleted before was not heard of.
+      this.#comparedAt = 0;
+      this.#run();
+    });
+    this.#timers = [
+      setInterval(() => {
+        this.#run();
+      }, MINUTE_MS),
+      setInterval(() => {
+        void this.#attempt('last-seen times could not be written', () => this.#writeSeen());
+      }, SEEN_EVERY_MS),
+    ];
+    for (const timer of this.#timers) timer.unref();
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    await this.#running;
+    await this.#attempt('last-seen times could not be written', () => this.#writeSeen());
+  }
+
+  #run(): void {
+    this.#running ??= this.#attempt('the upkeep was broken off', async () => {
+      await this.#finishEndings();
+      await this.#options.cutoffStore.removeOld(Date.now() - SESSIONS_FORGOTTEN_MS);
+      if (Date.now() - this.#comparedAt >= COMPARE_EVERY_MS) await this.#compare();
+    }).finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  async #attempt(failure: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#options.logger.warn({ err: error }, failure);
+    }
+  }
+
+  async #writeSeen(): Promise<void> {
+    const queues = [...this.#seen];
+    this.#seen.clear();
+    for (let start = 0; start < queues.length; start += PAGE) {
+      await this.#options.store.setSeen(queues.slice(start, start + PAGE), Date.now());
+    }
+  }
+
+  /** The broker was away when these were to go. */
+  async #finishEndings(): Promise<void> {
+    const { store, locks, endings } = this.#options;
+    for (const { user_id: userId, device_id: deviceId } of await store.listEnded(PAGE)) {
+      await locks.run(userId, async () => {
+        const device = await store.find(userId, deviceId);
+        if (typeof device?.ended_at !== 'number') return;
+        await endings.end([device], 'removed');
+      });
+    }
+  }
+
+  async #compare(): Promise<void> {
+    const { store, management, logger } = this.#options;
+    const comparedAt = Date.now();
+    const queues = await management.queues();
+    let after = 0;
+    for (;;) {
+      const devices = await store.listAfter(after, PAGE);
+      const last = devices.at(-1);
+      if (last === undefined) break;
+      after = last.id;
+      for (const device of devices) {
+        if (!queues.has(device.queue)) await this.#forget(device);
+      }
+    }
+    this.#comparedAt = comparedAt;
+    logger.debug({ queues: queues.size }, 'compared devices with queues');
+  }
+
+  async #check(queue: string): Promise<void> {
+    const device = await this.#options.store.findByQueue(queue);
+    if (device !== undefined) await this.#forget(device);
+  }
+
+  /** Asked once more where nobody can open a session on it meanwhile. */
+  async #forget({ user_id: userId, queue }: Device): Promise<void> {
+    const { store, locks, provisioner, logger } = this.#options;
+    await locks.run(userId, async () => {
+      const device = await store.findByQueue(queue);
+      if (device?.ended_at !== null) return;
+      if (await provisioner.exists(queue)) return;
+      await store.remove([device]);
+      logger.debug('forgot a device whose queue has expired');
+    });
+  }
+}

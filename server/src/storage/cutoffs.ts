@@ -1,0 +1,79 @@
+import type { Database } from './database.js';
+import { fromStored, toStored } from './ids.js';
+
+/** Stands for all devices of a user; no real id is empty. */
+const ALL_DEVICES = '';
+
+/** What of a user is over. Times are milliseconds since 1970. */
+export interface Cutoff {
+  /** Undefined: of all devices. */
+  deviceId: string | undefined;
+  /** Sessions that began before are over. */
+  sessionsBefore: number;
+  /** The application's tokens that were issued before are refused; 0 when none are. */
+  tokensBefore: number;
+}
+
+/**
+ * What was logged out, removed or revoked. It outlives the devices and the user: a token that was
+ * issued before must not make them anew.
+ */
+export class CutoffStore {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  async listOf(userId: string): Promise<Cutoff[]> {
+    const rows = await this.#database
+      .selectFrom('cutoffs')
+      .selectAll()
+      .where('user_id', '=', toStored(userId))
+      .execute();
+    return rows.map((row) => ({
+      deviceId: row.device_id === ALL_DEVICES ? undefined : fromStored(row.device_id),
+      sessionsBefore: row.sessions_before,
+      tokensBefore: row.tokens_before,
+    }));
+  }
+
+  /** A later one replaces an earlier one; neither time ever goes back. */
+  async raise(userId: string, cutoff: Cutoff): Promise<void> {
+    const { sessionsBefore, tokensBefore } = cutoff;
+    await this.#database
+      .insertInto('cutoffs')
+      .values({
+        user_id: toStored(userId),
+        device_id: cutoff.deviceId === undefined ? ALL_DEVICES : toStored(cutoff.deviceId),
+        sessions_before: sessionsBefore,
+        tokens_before: tokensBefore,
+      })
+      .onConflict((conflict) =>
+        conflict.columns(['user_id', 'device_id']).doUpdateSet((eb) => ({
+          sessions_before: eb
+            .case()
+            .when('cutoffs.sessions_before', '>', sessionsBefore)
+            .then(eb.ref('cutoffs.sessions_before'))
+            .else(sessionsBefore)
+            .end(),
+          tokens_before: eb
+            .case()
+            .when('cutoffs.tokens_before', '>', tokensBefore)
+            .then(eb.ref('cutoffs.tokens_before'))
+            .else(tokensBefore)
+            .end(),
+        })),
+      )
+      .execute();
+  }
+
+  /** Forgets those that refuse no token and whose sessions nobody can still name. */
+  async removeOld(before: number): Promise<void> {
+    await this.#database
+      .deleteFrom('cutoffs')
+      .where('tokens_before', '=', 0)
+      .where('sessions_before', '<', before)
+      .execute();
+  }
+}
