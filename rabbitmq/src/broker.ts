@@ -42,8 +42,20 @@ export interface BrokerOptions {
    * machine's. `dataDir` must lie inside it. Asks for root.
    */
   chroot?: string;
+  /**
+   * Clients, the server and the management API are served by TLS alone, by this certificate; all but the
+   * launcher's own questions, on another port of loopback. Default: plain text, on loopback.
+   */
+  tls?: TlsFiles;
   /** How long a start may take until it is called failed, in milliseconds. Default 60,000. */
   startTimeoutMs?: number;
+}
+
+/** Paths of PEM files. */
+export interface TlsFiles {
+  ca: string;
+  cert: string;
+  key: string;
 }
 
 /** Addresses and secrets of a running broker. */
@@ -110,14 +122,19 @@ export class Broker {
   get endpoints(): BrokerEndpoints {
     const { ports, passwords } = this.#started();
     const vhost = encodeURIComponent(this.#names.vhost);
+    const { tls } = this.#options;
+    const s = tls === undefined ? '' : 's';
+    // Certificates name hosts.
+    const host = tls === undefined ? HOST : 'localhost';
     const amqp = (credentials: string) =>
-      `amqp://${credentials}${HOST}:${String(ports.amqp)}/${vhost}`;
+      `amqp${s}://${credentials}${host}:${String(ports.amqp)}/${vhost}`;
+    const management = tls === undefined ? ports.management : ports.secureManagement;
     return {
       amqpUrl: amqp(`warren-server:${passwords.server}@`),
       backendAmqpUrl: amqp(`warren-backend:${passwords.backend}@`),
       clientAmqpUrl: amqp(''),
-      stompUrl: `ws://${HOST}:${String(ports.stomp)}/ws`,
-      managementUrl: `http://warren-server:${passwords.server}@${HOST}:${String(ports.management)}`,
+      stompUrl: `ws${s}://${host}:${String(ports.stomp)}/ws`,
+      managementUrl: `http${s}://warren-server:${passwords.server}@${host}:${String(management)}`,
     };
   }
 
@@ -136,7 +153,7 @@ export class Broker {
     await this.#assertPortsFree(state.ports);
     await mkdir(join(this.dataDir, 'log'), { recursive: true });
     this.#signingKey = await ensureSigningKey(join(this.dataDir, 'keys'));
-    await writeConfiguration(state, this.signingKey, this.#names, this.#place);
+    await writeConfiguration(state, this.signingKey, this.#names, this.#place, this.#options.tls);
     this.#state = state;
 
     this.#epmd = this.#spawn('epmd', ['-address', HOST, '-port', String(state.ports.epmd)], {});

@@ -1,4 +1,4 @@
-import { copyFile, readFile, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
@@ -8,7 +8,8 @@ import {
   type TopologyNames,
 } from './definitions.js';
 import type { SigningKey } from './keys.js';
-import type { BrokerState } from './state.js';
+import type { TlsFiles } from './broker.js';
+import type { BrokerPorts, BrokerState } from './state.js';
 
 const HOST = '127.0.0.1';
 const packageFile = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url));
@@ -26,14 +27,15 @@ export async function writeConfiguration(
   { kid, publicKeyPath }: SigningKey,
   names: TopologyNames,
   { dataDir, inside }: Place,
+  tls?: TlsFiles,
 ): Promise<void> {
   const at = (name: string) => join(dataDir, name);
   const own = [
     '',
     '# This private node.',
-    `listeners.tcp.1 = ${HOST}:${String(ports.amqp)}`,
-    `web_stomp.tcp.ip = ${HOST}`,
-    `web_stomp.tcp.port = ${String(ports.stomp)}`,
+    ...(tls === undefined
+      ? plainListeners(ports)
+      : await secureListeners(ports, tls, { dataDir, inside })),
     `management.tcp.ip = ${HOST}`,
     `management.tcp.port = ${String(ports.management)}`,
     `auth_oauth2.default_key = ${kid}`,
@@ -60,6 +62,51 @@ export async function writeConfiguration(
   await writeFile(at('definitions.json'), definitionsFile(accounts, names), {
     mode: 0o600,
   });
+}
+
+function plainListeners(ports: BrokerPorts): string[] {
+  return [
+    `listeners.tcp.1 = ${HOST}:${String(ports.amqp)}`,
+    `web_stomp.tcp.ip = ${HOST}`,
+    `web_stomp.tcp.port = ${String(ports.stomp)}`,
+  ];
+}
+
+/** The files are copied to where the node can read them. */
+async function secureListeners(
+  ports: BrokerPorts,
+  tls: TlsFiles,
+  { dataDir, inside }: Place,
+): Promise<string[]> {
+  const files: Record<string, string> = {};
+  for (const [name, path] of Object.entries(tls) as [keyof TlsFiles, string][]) {
+    const copy = join(dataDir, 'keys', `tls-${name}.pem`);
+    await copyFile(path, copy);
+    await chmod(copy, 0o600);
+    files[name] = inside(copy);
+  }
+  const filesOf = (prefix: string): string[] => [
+    `${prefix}.cacertfile = ${files['ca'] ?? ''}`,
+    `${prefix}.certfile = ${files['cert'] ?? ''}`,
+    `${prefix}.keyfile = ${files['key'] ?? ''}`,
+  ];
+  return [
+    'listeners.tcp = none',
+    `listeners.ssl.1 = ${HOST}:${String(ports.amqp)}`,
+    ...filesOf('ssl_options'),
+    // The server shows a certificate; clients show a token.
+    'ssl_options.verify = verify_none',
+    'ssl_options.fail_if_no_peer_cert = false',
+    'ssl_options.versions.1 = tlsv1.3',
+    'ssl_options.versions.2 = tlsv1.2',
+    'web_stomp.tcp.listener = none',
+    `web_stomp.ssl.ip = ${HOST}`,
+    `web_stomp.ssl.port = ${String(ports.stomp)}`,
+    ...filesOf('web_stomp.ssl'),
+    `management.ssl.ip = ${HOST}`,
+    `management.ssl.port = ${String(ports.secureManagement)}`,
+    ...filesOf('management.ssl'),
+  ];
 }
 
 /** The variables that make the node a private one. */

@@ -1,4 +1,10 @@
-export { Broker, findServerScript, type BrokerEndpoints, type BrokerOptions } from './broker.js';
+export {
+  Broker,
+  findServerScript,
+  type BrokerEndpoints,
+  type BrokerOptions,
+  type TlsFiles,
+} from './broker.js';
 export {
   backendAccount,
   DEAD_LETTERS,
@@ -14,7 +20,7 @@ export {
   type TopologyNames,
 } from './definitions.js';
 export { BrokerError, type BrokerErrorCode } from './errors.js';
-export { ensureSigningKey, keyId, type SigningKey } from './keys.js';
+export { ensureSigningKey, generateSigningKey, keyId, type SigningKey } from './keys.js';
 export { freePorts, isPortFree } from './ports.js';
 export { waitUntil } from './processes.js';
 export type { BrokerPorts } from './state.js';

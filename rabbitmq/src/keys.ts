@@ -25,7 +25,16 @@ export function keyId(key: string): string {
 const isMissing = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && error.code === 'ENOENT';
 
-/** Reads the key in `dir`, or makes one: RSA, since verifying is what a reconnect storm costs. */
+/** A new pair in PEM: RSA, since verifying is what a reconnect storm costs the broker. */
+export async function generateSigningKey(): Promise<{ privateKey: string; publicKey: string }> {
+  const pair = await promisify(generateKeyPair)('rsa', { modulusLength: 2048 });
+  return {
+    privateKey: pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    publicKey: pair.publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+  };
+}
+
+/** Reads the key in `dir`, or makes one. */
 export async function ensureSigningKey(dir: string): Promise<SigningKey> {
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const privatePath = join(dir, 'signing-key.pem');
@@ -35,8 +44,7 @@ export async function ensureSigningKey(dir: string): Promise<SigningKey> {
     privateKey = await readFile(privatePath, 'utf8');
   } catch (error) {
     if (!isMissing(error)) throw error;
-    const pair = await promisify(generateKeyPair)('rsa', { modulusLength: 2048 });
-    privateKey = pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    ({ privateKey } = await generateSigningKey());
     await writeFile(privatePath, privateKey, { mode: 0o600 });
   }
   const publicKey = createPublicKey(privateKey).export({ type: 'spki', format: 'pem' });

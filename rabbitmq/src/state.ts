@@ -8,6 +8,8 @@ export interface BrokerPorts {
   amqp: number;
   stomp: number;
   management: number;
+  /** By TLS, where that is asked for. */
+  secureManagement: number;
   distribution: number;
   epmd: number;
 }
@@ -48,7 +50,14 @@ export async function readState(dir: string): Promise<BrokerState | undefined> {
     return undefined;
   }
   try {
-    return JSON.parse(text) as BrokerState;
+    const state = JSON.parse(text) as BrokerState;
+    // Directories of before it had a port of its own.
+    const [secureManagement = 0] = await freePorts(1);
+    state.ports = {
+      ...state.ports,
+      secureManagement: state.ports.secureManagement || secureManagement,
+    };
+    return state;
   } catch (error) {
     throw new BrokerError(
       'broker_start_failed',
@@ -68,11 +77,12 @@ export async function writeState(dir: string, state: BrokerState): Promise<void>
 
 /** Ports that were given stand; the others are as before, or free ones. */
 export async function newState(given: Partial<BrokerPorts>): Promise<BrokerState> {
-  const [amqp = 0, stomp = 0, management = 0, distribution = 0, epmd = 0] = await freePorts(5);
+  const [amqp = 0, stomp = 0, management = 0, secureManagement = 0, distribution = 0, epmd = 0] =
+    await freePorts(6);
   const secret = () => randomBytes(24).toString('base64url');
   return {
     nodeName: `warren-${randomBytes(4).toString('hex')}@localhost`,
-    ports: { amqp, stomp, management, distribution, epmd, ...given },
+    ports: { amqp, stomp, management, secureManagement, distribution, epmd, ...given },
     passwords: { server: secret(), backend: secret() },
   };
 }

@@ -1,14 +1,20 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { DEFAULT_NAMES, topology } from '@warren/rabbitmq';
+import type { Logger } from 'pino';
+import { DEFAULT_NAMES, topology, type TopologyNames } from '@warren/rabbitmq';
 import { ManagementApi } from './broker/management.js';
-import { readConfig } from './config.js';
+import { examine, report } from './commands/doctor.js';
+import { checkKey, newKey } from './commands/keys.js';
+import { addService, removeService } from './commands/service.js';
+import { readConfig, readVariable } from './config.js';
 import { fail, runUp } from './dev/index.js';
 import type { DevInfo } from './dev/index.js';
 import { createLogger } from './logger.js';
 import { createPublisher } from './publisher/index.js';
 import { startServer } from './server.js';
+import { KeyRing } from './sessions/key-ring.js';
+import type { Warren } from './warren.js';
 
 const program = new Command('warren')
   .description('Messages from your server to your users, over RabbitMQ.')
@@ -41,6 +47,9 @@ program
     const logger = createLogger(config.logLevel);
     const server = await startServer(config, logger);
     logger.info({ url: server.url }, 'listening');
+    process.on('SIGHUP', () => {
+      void reload(server.warren, logger);
+    });
     const stop = (): void => {
       server.close().then(
         () => process.exit(),
@@ -51,32 +60,120 @@ program
     process.once('SIGTERM', stop);
   });
 
+/** Keys alone: what else changed asks for a restart. */
+async function reload(warren: Warren, logger: Logger): Promise<void> {
+  try {
+    const { signingKey, serviceKeys } = readConfig(process.env);
+    await warren.reload({ signingKey, serviceKeys });
+    logger.info({ kid: new KeyRing(signingKey).signing.kid }, 'took the keys into use');
+  } catch (error) {
+    logger.error({ err: error }, 'the keys stay as they were');
+  }
+}
+
 program
   .command('provision')
   .description("make Warren's exchanges, queues and policies on a broker")
   .option('--print', 'only print what would be made, as RabbitMQ definitions')
   .action(async ({ print }: { print?: boolean }) => {
-    const { WARREN_AMQP_URL, WARREN_MANAGEMENT_URL } = process.env;
-    const vhost = decodeURIComponent(new URL(WARREN_AMQP_URL ?? 'amqp://host/').pathname.slice(1));
-    const names = {
-      vhost: vhost || DEFAULT_NAMES.vhost,
-      exchange: process.env['WARREN_EXCHANGE'] ?? DEFAULT_NAMES.exchange,
-      userPrefix: process.env['WARREN_USER_PREFIX'] ?? DEFAULT_NAMES.userPrefix,
-      livePrefix: process.env['WARREN_LIVE_PREFIX'] ?? DEFAULT_NAMES.livePrefix,
-    };
+    const names = brokerNames();
     const definitions = topology(names);
     if (print === true) {
       process.stdout.write(`${JSON.stringify(definitions, null, 2)}\n`);
       return;
     }
-    if (WARREN_MANAGEMENT_URL === undefined) {
-      throw new Error(
-        'Set WARREN_MANAGEMENT_URL to http://name:password@host:15672, or use --print.',
-      );
-    }
-    await new ManagementApi(WARREN_MANAGEMENT_URL, names.vhost).importDefinitions(definitions);
+    await managementOf(names, ' Or use --print.').importDefinitions(definitions);
     process.stdout.write(`The vhost ${names.vhost} has all that Warren needs.\n`);
   });
+
+program
+  .command('doctor')
+  .description('look at a broker that you run yourself, and say what to mend')
+  .option('--json', 'print the findings as JSON')
+  .action(async ({ json }: { json?: boolean }) => {
+    const amqpUrl = readVariable(process.env, 'WARREN_AMQP_URL');
+    if (amqpUrl === undefined) throw new Error('Set WARREN_AMQP_URL to the broker to look at.');
+    const names = brokerNames();
+    const signingKey = readVariable(process.env, 'WARREN_SIGNING_KEY');
+    const findings = await examine({
+      amqpUrl,
+      management: managementOf(names),
+      names,
+      keys: signingKey === undefined ? undefined : new KeyRing(signingKey),
+      stompUrls: (readVariable(process.env, 'WARREN_PUBLIC_STOMP_URL') ?? '')
+        .split(',')
+        .map((url) => url.trim())
+        .filter((url) => url !== ''),
+    });
+    process.stdout.write(
+      json === true ? `${JSON.stringify(findings, null, 2)}\n` : report(findings),
+    );
+    if (findings.some(({ level }) => level === 'problem')) process.exitCode = 1;
+  });
+
+const service = program
+  .command('service')
+  .description('accounts on the broker for back ends that publish by AMQP');
+
+service
+  .command('add')
+  .description('make one, and print its address with the password: it is shown this once')
+  .argument('<name>')
+  .action(async (name: string) => {
+    const names = brokerNames();
+    const password = await addService(managementOf(names), names, name);
+    const url = new URL(readVariable(process.env, 'WARREN_AMQP_URL') ?? 'amqp://localhost/warren');
+    url.username = name;
+    url.password = password;
+    process.stdout.write(`${url.toString()}\n`);
+  });
+
+service
+  .command('remove')
+  .description('remove one, and close its connections')
+  .argument('<name>')
+  .action(async (name: string) => {
+    const names = brokerNames();
+    await removeService(managementOf(names), names, name);
+    process.stdout.write(`${name} is removed.\n`);
+  });
+
+const keys = program.command('keys').description("the keys that sign clients' tokens");
+
+keys
+  .command('new')
+  .description('make a key, and say how to take it into use without a refused login')
+  .argument('<file>', 'for the private half, as PEM')
+  .action(async (file: string) => {
+    process.stdout.write(await newKey(file));
+  });
+
+keys
+  .command('check')
+  .description('whether the broker of WARREN_AMQP_URL accepts tokens signed with this key')
+  .argument('<file>')
+  .action(async (file: string) => {
+    const amqpUrl = readVariable(process.env, 'WARREN_AMQP_URL');
+    if (amqpUrl === undefined) throw new Error('Set WARREN_AMQP_URL to the broker to ask.');
+    process.stdout.write(await checkKey(amqpUrl, await readFile(file, 'utf8')));
+  });
+
+function brokerNames(): TopologyNames {
+  const url = readVariable(process.env, 'WARREN_AMQP_URL') ?? 'amqp://host/';
+  const vhost = decodeURIComponent(new URL(url).pathname.slice(1));
+  return {
+    vhost: vhost || DEFAULT_NAMES.vhost,
+    exchange: process.env['WARREN_EXCHANGE'] ?? DEFAULT_NAMES.exchange,
+    userPrefix: process.env['WARREN_USER_PREFIX'] ?? DEFAULT_NAMES.userPrefix,
+    livePrefix: process.env['WARREN_LIVE_PREFIX'] ?? DEFAULT_NAMES.livePrefix,
+  };
+}
+
+function managementOf({ vhost }: TopologyNames, otherwise = ''): ManagementApi {
+  const url = readVariable(process.env, 'WARREN_MANAGEMENT_URL');
+  if (url !== undefined) return new ManagementApi(url, vhost);
+  throw new Error(`Set WARREN_MANAGEMENT_URL to http://name:password@host:15672.${otherwise}`);
+}
 
 program
   .command('send')

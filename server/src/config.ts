@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { DEFAULT_RATE_LIMITS, type RateLimits } from './http/rate-limits.js';
 import type { LogLevel } from './logger.js';
+import { findPlaintext, PLAINTEXT_PARTS, type ConfigProblem } from './plaintext.js';
 import { splitPem } from './sessions/key-ring.js';
 import type { UserTokenOptions } from './sessions/user-tokens.js';
 
@@ -31,10 +32,7 @@ export interface Config {
   logLevel: LogLevel;
 }
 
-export interface ConfigProblem {
-  variable: string;
-  message: string;
-}
+export type { ConfigProblem };
 
 /** Lists everything that is wrong with the environment at once. */
 export class ConfigError extends Error {
@@ -47,10 +45,6 @@ export class ConfigError extends Error {
 }
 
 type Environment = Record<string, string | undefined>;
-
-/** What may be told to do without encryption, each by itself. */
-const PLAINTEXT_PARTS = ['http', 'broker', 'clients', 'keys', 'database'] as const;
-type PlaintextPart = (typeof PLAINTEXT_PARTS)[number];
 
 const url = (...protocols: string[]) =>
   z.string().refine(
@@ -191,9 +185,19 @@ export function readConfig(environment: Environment, { isEmbedded = false } = {}
       problems.push({ variable, message: missing ? 'is required' : message });
     }
   }
-  problems.push(...contradictions(values), ...plaintext(values, isEmbedded));
+  problems.push(...contradictions(values), ...findPlaintext(values, isEmbedded));
   if (!result.success || problems.length > 0) throw new ConfigError(problems);
   return toConfig(result.data);
+}
+
+/**
+ * One variable, or what its file holds.
+ * @throws when the file cannot be read.
+ */
+export function readVariable(environment: Environment, name: string): string | undefined {
+  const file = environment[`${name}_FILE`];
+  if (file === undefined || file === '') return environment[name] || undefined;
+  return readFileSync(file, 'utf8').trim();
 }
 
 function gather(environment: Environment, problems: ConfigProblem[]): Environment {
@@ -236,57 +240,6 @@ function contradictions(values: Environment): ConfigProblem[] {
   ) {
     const message = 'set this or WARREN_PUBLIC_AMQP_URL, so that clients know where the broker is';
     problems.push({ variable: 'WARREN_PUBLIC_STOMP_URL', message });
-  }
-  return problems;
-}
-
-/** Which addresses carry what must not be read on the way. */
-const ADDRESSES: Record<string, PlaintextPart> = {
-  WARREN_AMQP_URL: 'broker',
-  WARREN_MANAGEMENT_URL: 'broker',
-  WARREN_PUBLIC_STOMP_URL: 'clients',
-  WARREN_PUBLIC_AMQP_URL: 'clients',
-  WARREN_USER_JWT_JWKS_URL: 'keys',
-  WARREN_DATABASE_URL: 'database',
-};
-
-const isLoopback = (host: string): boolean => /^(localhost|127(\.\d+){3}|\[?::1\]?)$/.test(host);
-
-function isPlain(address: string): boolean {
-  if (!URL.canParse(address)) return false;
-  const { protocol, hostname, searchParams } = new URL(address);
-  if (isLoopback(hostname)) return false;
-  // node-postgres takes "require" for "verify-full"; "prefer" and "no-verify" do not check who answers.
-  if (protocol.startsWith('postgres')) {
-    return !/^(require|verify-ca|verify-full)$/.test(searchParams.get('sslmode') ?? '');
-  }
-  return ['amqp:', 'http:', 'ws:'].includes(protocol);
-}
-
-/** What would leave this machine unencrypted, unless `WARREN_ALLOW_PLAINTEXT` says that it may. */
-function plaintext(values: Environment, isEmbedded: boolean): ConfigProblem[] {
-  const allowed = list(values['WARREN_ALLOW_PLAINTEXT'] ?? '');
-  const refuse = (variable: string, part: PlaintextPart, what: string): ConfigProblem[] =>
-    allowed.includes(part)
-      ? []
-      : [
-          {
-            variable,
-            message: `${what}; if something else encrypts it, add "${part}" to WARREN_ALLOW_PLAINTEXT`,
-          },
-        ];
-  const problems = Object.entries(ADDRESSES).flatMap(([variable, part]) =>
-    list(values[variable] ?? '').some(isPlain)
-      ? refuse(
-          variable,
-          part,
-          'would not be encrypted: use amqps, wss, https or sslmode=verify-full',
-        )
-      : [],
-  );
-  const host = values['WARREN_HOST'];
-  if (!isEmbedded && host !== undefined && !isLoopback(host) && !values['WARREN_TLS_CERT']) {
-    problems.push(...refuse('WARREN_HOST', 'http', 'needs WARREN_TLS_CERT and WARREN_TLS_KEY'));
   }
   return problems;
 }

@@ -4,7 +4,7 @@ import { sql } from 'kysely';
 import type { Logger } from 'pino';
 import { DEFAULT_NAMES, topology, type TopologyNames } from '@warren/rabbitmq';
 import { Connections } from './broker/connections.js';
-import { probeKey, type KeyVerdict } from './broker/key-probe.js';
+import { probeKey, type LoginVerdict } from './broker/key-probe.js';
 import { ManagementApi } from './broker/management.js';
 import { Provisioner } from './broker/provisioner.js';
 import { BrokerWatch } from './broker/watch.js';
@@ -91,7 +91,7 @@ export class UnknownKeyError extends Error {
   override readonly name = 'UnknownKeyError';
   readonly code = 'unknown_key';
   readonly remedy = 'Add its public half on every node of the broker first (docs/operating.md).';
-  constructor(kid: string, verdict: Exclude<KeyVerdict, 'accepted'>) {
+  constructor(kid: string, verdict: Exclude<LoginVerdict, 'accepted'>) {
     super(
       verdict === 'refused'
         ? `The broker refuses tokens that are signed with the key ${kid}.`

@@ -7,35 +7,50 @@ const NOBODY = 'warren.key-check';
 const TIMEOUT_MS = 5000;
 
 /** - `unreachable`: the broker did not answer, so that nothing is known. */
-export type KeyVerdict = 'accepted' | 'refused' | 'unreachable';
+export type LoginVerdict = 'accepted' | 'refused' | 'unreachable';
 
 /**
  * Whether the broker accepts tokens that are signed with the newest key: logs in with one that may read
  * nothing that exists. A cluster is asked by the node that the address leads to.
  */
-export async function probeKey(amqpUrl: string, keys: KeyRing): Promise<KeyVerdict> {
-  const url = new URL(amqpUrl);
-  const vhost = url.pathname.slice(1) || 'warren';
+export async function probeKey(amqpUrl: string, keys: KeyRing): Promise<LoginVerdict> {
+  const vhost = new URL(amqpUrl).pathname.slice(1);
   const scope = [`${BROKER_AUDIENCE}.read:${vhost}/${NOBODY}`];
   const { token } = signToken(keys, { sub: NOBODY, aud: BROKER_AUDIENCE, scope }, 60);
-  url.username = NOBODY;
-  url.password = token;
+  return probeLogin(amqpUrl, NOBODY, token);
+}
+
+/** Whether the broker lets somebody in. @param amqpUrl whose account is left aside. */
+export async function probeLogin(
+  amqpUrl: string,
+  login: string,
+  password: string,
+): Promise<LoginVerdict> {
+  const url = new URL(amqpUrl);
+  const secure = url.protocol === 'amqps:';
   const connection = new Connection({
-    url: url.toString(),
-    connectionName: 'warren key check',
+    hostname: url.hostname,
+    port: url.port === '' ? (secure ? 5671 : 5672) : Number(url.port),
+    vhost: decodeURIComponent(url.pathname.slice(1)),
+    username: login,
+    password,
+    tls: secure,
+    connectionName: 'warren check',
     connectionTimeout: TIMEOUT_MS,
   });
   try {
-    return await new Promise<KeyVerdict>((resolve) => {
+    return await new Promise<LoginVerdict>((resolve) => {
       const timer = setTimeout(resolve, TIMEOUT_MS, 'unreachable');
-      connection.once('connection', () => {
+      const settle = (verdict: LoginVerdict): void => {
         clearTimeout(timer);
-        resolve('accepted');
+        resolve(verdict);
+      };
+      connection.once('connection', () => {
+        settle('accepted');
       });
       connection.on('error', (error: unknown) => {
-        clearTimeout(timer);
         const refused = error instanceof AMQPConnectionError && error.code === 'ACCESS_REFUSED';
-        resolve(refused ? 'refused' : 'unreachable');
+        settle(refused ? 'refused' : 'unreachable');
       });
     });
   } finally {

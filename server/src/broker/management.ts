@@ -1,4 +1,4 @@
-import type { Definitions, Policy } from '@warren/rabbitmq';
+import type { Account, Definitions, Permissions, Policy } from '@warren/rabbitmq';
 import { HttpProblem } from '../problem.js';
 
 const TIMEOUT_MS = 3000;
@@ -79,6 +79,38 @@ export class ManagementApi {
   async closeConnections(login: string, reason: string): Promise<void> {
     const path = `/connections/username/${encodeURIComponent(login)}`;
     await this.#request('DELETE', path, { allow: [404], headers: { 'x-reason': reason } });
+  }
+
+  async hasAccount(name: string): Promise<boolean> {
+    const path = `/users/${encodeURIComponent(name)}`;
+    const response = await this.#request('GET', path, { allow: [404] });
+    await response.body?.cancel();
+    return response.ok;
+  }
+
+  /** What an account may do in the vhost; undefined when it may not enter it. */
+  async permissionsOf(name: string): Promise<Permissions | undefined> {
+    const path = `/permissions/${this.#vhost}/${encodeURIComponent(name)}`;
+    const response = await this.#request('GET', path, { allow: [404] });
+    return response.ok ? ((await response.json()) as Permissions) : undefined;
+  }
+
+  async setAccount({ name, password, tags, permissions }: Account): Promise<void> {
+    const user = encodeURIComponent(name);
+    await this.#request('PUT', `/users/${user}`, { body: { password, tags: tags.join(',') } });
+    await this.#request('PUT', `/permissions/${this.#vhost}/${user}`, { body: permissions });
+  }
+
+  async removeAccount(name: string): Promise<void> {
+    await this.#request('DELETE', `/users/${encodeURIComponent(name)}`, { allow: [404] });
+  }
+
+  /** Whatever a GET answers; undefined for what is not there, or may not be seen. */
+  async get(path: string): Promise<unknown> {
+    const response = await this.#request('GET', path, { allow: [400, 401, 403, 404] });
+    if (response.ok) return response.json();
+    await response.body?.cancel();
+    return undefined;
   }
 
   /** Sets a policy unless there is one of its name: an operator's change stands. */

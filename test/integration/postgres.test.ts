@@ -1,0 +1,114 @@
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startPostgres, type Postgres } from '../support/postgres.js';
+import { consumeByAmqp } from '../support/liar.js';
+import { QueueWatch } from '../support/queue-watch.js';
+import { request, startStack, uniqueUser, userToken, type Stack } from '../support/stack.js';
+import { until } from '../support/until.js';
+
+let postgres: Postgres;
+/** Two servers behind a load balancer, as it were. */
+let stacks: [Stack, Stack];
+beforeAll(async () => {
+  postgres = await startPostgres();
+  const config = { databaseUrl: postgres.url };
+  // At the same time, so that both want to make the tables.
+  stacks = await Promise.all([startStack({ config }), startStack({ config })]);
+});
+afterAll(async () => {
+  await Promise.all(stacks.map((stack) => stack.close()));
+  await postgres.close();
+});
+
+const openAt = (stack: Stack, token: string, body: object) =>
+  request(`${stack.apiUrl}/v1/sessions`, 'POST', token, body);
+
+describe('two servers with one PostgreSQL', () => {
+  it('give one device one queue, whichever is asked, and how often at once', async () => {
+    const user = uniqueUser();
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, (_, index) =>
+        stacks[index % 2]!.session(user, { deviceId: 'phone' }),
+      ),
+    );
+    expect(new Set(answers.map(({ queue }) => queue)).size).toBe(1);
+    expect(new Set(answers.map(({ sessionId }) => sessionId)).size).toBe(20);
+    expect((await stacks[1].user(user)).devices).toHaveLength(1);
+  });
+
+  it('give out no more devices than are allowed, though asked at once', async () => {
+    const config = { databaseUrl: postgres.url, maxDevices: 3 };
+    const strict = await Promise.all([startStack({ config }), startStack({ config })]);
+    const user = uniqueUser();
+    const answers = await Promise.all(
+      Array.from({ length: 12 }, (_, index) =>
+        openAt(strict[index % 2]!, userToken(user), { deviceId: `d${String(index)}` }),
+      ),
+    );
+    expect(answers.filter(({ status }) => status === 201)).toHaveLength(3);
+    await Promise.all(strict.map((stack) => stack.close()));
+  });
+
+  it('revoke what the other has granted, against those who open meanwhile', async () => {
+    const watch = await QueueWatch.open();
+    for (let round = 0; round < 5; round++) {
+      const user = uniqueUser();
+      const grant = await stacks[0].session(user, { deviceId: 'phone' });
+      const consumer = await consumeByAmqp(grant);
+      const old = userToken(user, { iat: Math.floor(Date.now() / 1000) - 5 });
+      const opens = Array.from({ length: 10 }, (_, index) =>
+        openAt(stacks[index % 2]!, old, { deviceId: 'phone' }),
+      );
+      const [revoked] = await Promise.all([
+        stacks[1].api('POST', `/v1/users/${user}/revoke`, {}),
+        ...opens,
+      ]);
+      expect(revoked.status).toBe(204);
+      expect(await watch.exists(grant.queue)).toBe(false);
+      await until(consumer.isGone);
+      await consumer.close();
+    }
+    await watch.close();
+  });
+
+  it('keep ids with NUL and percent signs apart', async () => {
+    const base = uniqueUser();
+    const ids = [`${base}\0`, `${base}%00`, `${base}%2500`, `${base}%`];
+    const queues = new Set<string>();
+    for (const id of ids) {
+      queues.add((await stacks[0].session(id, { deviceId: id })).queue);
+      const { devices } = await stacks[1].user(id);
+      expect(devices.map(({ deviceId }) => deviceId)).toEqual([id]);
+    }
+    expect(queues.size).toBe(ids.length);
+  });
+
+  it('say 503 while it is away, send to users all the same, and go on when it is back', async () => {
+    const user = uniqueUser();
+    await stacks[0].session(user, { deviceId: 'phone' });
+    await postgres.stop();
+    const refused = await openAt(stacks[0], userToken(user), { deviceId: 'phone' });
+    expect(refused).toMatchObject({ status: 503, body: { code: 'database_unavailable' } });
+    expect(refused.headers.get('retry-after')).toBe('1');
+    expect((await stacks[0].send({ user }, 'hello')).status).toBe(202);
+    await postgres.restart();
+    await until(
+      async () => (await openAt(stacks[0], userToken(user), { deviceId: 'phone' })).status === 201,
+    );
+    expect((await stacks[1].user(user)).devices[0]!.depth).toBe(1);
+  });
+
+  it('hold no lock after a process that was killed with it', async () => {
+    const user = uniqueUser();
+    const holder = new pg.Client({ connectionString: postgres.url });
+    holder.on('error', () => undefined);
+    await holder.connect();
+    await holder.query('select pg_advisory_lock(hashtextextended($1, 0))', [`warren:${user}`]);
+    const waiting = stacks[0].session(user, { deviceId: 'phone' });
+    // As the system does with a killed process's socket.
+    (
+      holder as unknown as { connection: { stream: { destroy: () => void } } }
+    ).connection.stream.destroy();
+    expect((await waiting).userId).toBe(user);
+  });
+});
