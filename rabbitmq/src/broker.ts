@@ -211,7 +211,8 @@ export class Broker {
     const tool = (await this.#script()).replace(/rabbitmq-server$/, 'rabbitmqctl');
     const [program, ...rest] = this.#command(tool, ['--node', state.nodeName, ...args]);
     const { stdout } = await promisify(execFile)(program, rest, {
-      env: { ...this.#baseEnvironment(), ERL_EPMD_PORT: String(state.ports.epmd) },
+      // The node's environment tells which plugins bring commands along.
+      env: { ...this.#baseEnvironment(), ...nodeEnvironment(state, this.#place) },
     });
     return stdout;
   }

@@ -153,7 +153,16 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     maxDevices: parts.maxDevices ?? 50,
     logger,
   });
-  const users = new Users({ store, locks, cutoffs, endings, connections, management, prefixes });
+  const users = new Users({
+    store,
+    locks,
+    cutoffs,
+    endings,
+    connections,
+    management,
+    provisioner,
+    prefixes,
+  });
   const upkeep = new Upkeep({
     watch,
     management,

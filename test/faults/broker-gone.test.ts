@@ -12,6 +12,7 @@ import {
   userToken,
   type Stack,
 } from '../support/stack.js';
+import { QueueWatch } from '../support/queue-watch.js';
 import { until } from '../support/until.js';
 
 let broker: Broker;
@@ -85,6 +86,23 @@ describe('when the broker is gone', () => {
     client.start();
     await until(() => messages.length === 2);
     expect(messages.map(({ data }) => data)).toEqual(['kept', 'after']);
+  });
+
+  it('a revocation says 503, refuses tokens at once, and is finished when it is back', async () => {
+    const user = uniqueUser();
+    const old = userToken(user, { iat: Math.floor(Date.now() / 1000) - 5 });
+    const grant = await stack.session(user, { deviceId: 'phone' });
+    await broker.kill();
+    await until(async () => (await ready()).status === 503, 'the notice');
+    const { status, body } = await stack.api('POST', `/v1/users/${user}/revoke`, {});
+    expect([status, body.code]).toEqual([503, 'broker_unavailable']);
+    const open = () => request(`${stack.apiUrl}/v1/sessions`, 'POST', old, { deviceId: 'phone' });
+    expect((await open()).body.code).toBe('token_revoked');
+    await broker.start();
+    const watch = await QueueWatch.open(broker.endpoints.amqpUrl);
+    await until(async () => !(await watch.exists(grant.queue)), 'the deletion');
+    expect((await stack.api('GET', `/v1/users/${user}`)).body.code).toBe('user_unknown');
+    await watch.close();
   });
 
   it('a client that was connected comes back by itself', async () => {

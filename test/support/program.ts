@@ -41,6 +41,11 @@ export class Program {
     if (this.#child.pid !== undefined) process.kill(-this.#child.pid, 'SIGINT');
   }
 
+  /** To the program alone. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
   kill(): void {
     try {
       if (this.#child.pid !== undefined) process.kill(-this.#child.pid, 'SIGKILL');

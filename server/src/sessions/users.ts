@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { userKeys, type NamePrefixes, type UserState } from '@warren/protocol';
 import type { Connections } from '../broker/connections.js';
 import type { ManagementApi } from '../broker/management.js';
+import type { Provisioner } from '../broker/provisioner.js';
 import { HttpProblem } from '../problem.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import type { UserLocks } from '../storage/user-locks.js';
@@ -15,6 +16,7 @@ export interface UsersOptions {
   endings: Endings;
   connections: Connections;
   management: ManagementApi;
+  provisioner: Provisioner;
   prefixes: NamePrefixes;
 }
 
@@ -50,6 +52,7 @@ export class Users {
   async remove(userId: string): Promise<void> {
     const { locks, store, cutoffs, endings } = this.#options;
     await this.#known(userId);
+    this.#requireBroker();
     await locks.run(userId, async () => {
       const devices = await store.listOf(userId);
       await cutoffs.raise(userId, undefined, devices, { tokens: false });
@@ -60,6 +63,7 @@ export class Users {
   /** Logs a device out: its queues go with what waits in them, its session ends. Idempotent. */
   async removeDevice(userId: string, deviceId: string): Promise<void> {
     const { locks, store, cutoffs, endings } = this.#options;
+    this.#requireBroker();
     await locks.run(userId, async () => {
       const device = await store.find(userId, deviceId);
       if (device === undefined) return;
@@ -98,6 +102,11 @@ export class Users {
     });
     // Whoever gives the user a new token after this answer gives one that is good.
     await wait(Math.max(0, goodAgainAt - Date.now()));
+  }
+
+  /** Asked before anything is written, so that nothing is done when it cannot be done now. */
+  #requireBroker(): void {
+    if (!this.#options.provisioner.isConnected) throw new HttpProblem('broker_unavailable');
   }
 
   async #known(userId: string): Promise<void> {
