@@ -210,6 +210,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   let closing: Promise<void> | undefined;
   const closeAll = async (): Promise<void> => {
     await Promise.all([gatekeeper.close(), upkeep.close()]);
+    await endings.settled();
     await Promise.all([publisher.close(), provisioner.close(), watch.close()]);
     await Promise.all([database.destroy(), locks.close()]);
   };

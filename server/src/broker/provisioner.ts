@@ -152,8 +152,14 @@ export class Provisioner {
   async #channel(): Promise<Channel> {
     this.#turn = (this.#turn + 1) % CHANNELS;
     const index = this.#turn;
-    const known = await this.#channels[index]?.catch(() => undefined);
-    if (known?.active === true) return known;
+    const known = this.#channels[index];
+    if (known !== undefined) {
+      const channel = await known.catch(() => undefined);
+      if (channel?.active === true) return channel;
+      // Of all who found it closed, the first opens the next one.
+      const next = this.#channels[index];
+      if (next !== undefined && next !== known) return next;
+    }
     const opening = this.#connection.acquire();
     this.#channels[index] = opening;
     return opening;

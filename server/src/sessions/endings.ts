@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { Connections } from '../broker/connections.js';
 import type { Provisioner } from '../broker/provisioner.js';
@@ -10,9 +11,13 @@ export interface EndingsOptions {
   logger: Logger;
 }
 
+/** Connections that are closed at the same time; nobody waits for them. */
+const AT_ONCE = 8;
+
 /** Takes devices away: their queues with what waits in them, their connections, their records. */
 export class Endings {
   readonly #options: EndingsOptions;
+  readonly #limit = pLimit(AT_ONCE);
 
   constructor(options: EndingsOptions) {
     this.#options = options;
@@ -25,19 +30,29 @@ export class Endings {
    * @throws {HttpProblem} `broker_unavailable`
    */
   async end(devices: Device[], reason: string): Promise<void> {
-    const { store, provisioner, connections, logger } = this.#options;
+    const { store, provisioner } = this.#options;
     if (devices.length === 0) return;
     await store.setEnded(devices, Date.now());
     // Queues first: a consumer is cancelled with its queue, whatever login its client claimed, and a
     // token is for this one name, which no queue will have again.
     await provisioner.deleteQueues(devices.flatMap((device) => [device.queue, device.live_queue]));
     await store.remove(devices);
-    // What is left of the connections can read nothing. They are closed so that clients notice.
-    const closing = devices.map(({ queue }) => connections.closeAll(queue, reason));
-    for (const result of await Promise.allSettled(closing)) {
-      if (result.status === 'rejected') {
-        logger.warn({ err: result.reason as unknown }, 'a connection could not be closed');
-      }
+    for (const { queue } of devices) void this.#limit(() => this.#close(queue, reason));
+  }
+
+  /** Lets connections be closed that are still to be. */
+  async settled(): Promise<void> {
+    while (this.#limit.activeCount + this.#limit.pendingCount > 0) {
+      await this.#limit(() => undefined);
+    }
+  }
+
+  /** What is left of the connections can read nothing. They are closed so that clients notice. */
+  async #close(queue: string, reason: string): Promise<void> {
+    try {
+      await this.#options.connections.closeAll(queue, reason);
+    } catch (error) {
+      this.#options.logger.warn({ err: error }, 'a connection could not be closed');
     }
   }
 }
