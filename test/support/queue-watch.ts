@@ -21,6 +21,11 @@ export class QueueWatch {
     return this.#with(async (channel) => (await channel.checkQueue(queue)).consumerCount);
   }
 
+  /** How many wait in it, beside those that were given out. */
+  async waiting(queue: string): Promise<number> {
+    return this.#with(async (channel) => (await channel.checkQueue(queue)).messageCount);
+  }
+
   async exists(queue: string): Promise<boolean> {
     return this.#with(async (channel) => {
       try {
@@ -39,9 +44,7 @@ export class QueueWatch {
 
   /** Messages that were given out and are not acked yet. */
   async unacked(queue: string, stack: Stack): Promise<number> {
-    const waiting = await this.#with(
-      async (channel) => (await channel.checkQueue(queue)).messageCount,
-    );
+    const waiting = await this.waiting(queue);
     const user = queue.split('.')[1]!;
     const { devices } = await stack.user(user);
     return (devices.find((device) => device.queue === queue)?.depth ?? 0) - waiting;

@@ -73,11 +73,19 @@ export class Provisioner {
     }
   }
 
-  /** Makes sure that both queues are there and bound. `created` says that the mailbox is a new one. */
-  async ensureQueues(mail: QueueSpec, live: QueueSpec): Promise<{ created: boolean }> {
+  /**
+   * Makes sure that both queues are there and bound. `created` says that the mailbox is a new one.
+   * @param isNew whether it is known that there is none yet.
+   */
+  async ensureQueues(
+    mail: QueueSpec,
+    live: QueueSpec,
+    isNew = false,
+  ): Promise<{ created: boolean }> {
     return this.#guard(async () => {
       await this.#ensureTopology();
-      const created = (await this.#consumers(mail.queue)) === undefined;
+      // Asking for a queue that is not there costs a channel.
+      const created = isNew || (await this.#consumers(mail.queue)) === undefined;
       // Also what exists is bound again: a server that was killed between declaring and binding, or
       // somebody who has deleted the exchange, leaves a mailbox that nothing reaches.
       await Promise.all([mail, live].map((spec) => this.#declare(spec)));

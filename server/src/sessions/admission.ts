@@ -3,8 +3,8 @@ import { HttpProblem } from '../problem.js';
 
 /** As many as keep the broker's channels and the database busy. */
 const AT_ONCE = 16;
-/** About two seconds' worth: whoever waits longer may have given up before it is its turn. */
-const MAX_WAITING = 1000;
+/** A few seconds' worth: whoever waits longer may have given up before it is its turn. */
+const MAX_WAITING = 400;
 const MAX_RETRY_AFTER_SECONDS = 5;
 
 /**

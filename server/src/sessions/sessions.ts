@@ -101,9 +101,10 @@ export class Sessions {
       throw new HttpProblem('session_replaced');
     }
 
-    const device = known ?? (await this.#add(userId, deviceId));
+    const { device, isNew } =
+      known === undefined ? await this.#add(userId, deviceId) : { device: known, isNew: false };
     const [mail, live] = this.#specs(device);
-    const { created } = await provisioner.ensureQueues(mail, live);
+    const { created } = await provisioner.ensureQueues(mail, live, isNew);
 
     const now = Date.now();
     const sessionId = renews ? before : makeSessionId(Math.max(now, earliest), randomName());
@@ -153,15 +154,16 @@ export class Sessions {
   }
 
   /** A mailbox that was made ahead becomes the first device's. */
-  async #add(userId: string, deviceId: string): Promise<Device> {
+  async #add(userId: string, deviceId: string): Promise<{ device: Device; isNew: boolean }> {
     const { store } = this.#options;
     const unclaimed = await store.find(userId, UNCLAIMED);
     if (unclaimed?.ended_at === null) {
       await store.claim(unclaimed, deviceId);
-      return { ...unclaimed, device_id: deviceId };
+      return { device: { ...unclaimed, device_id: deviceId }, isNew: false };
     }
     this.#refuseTooMany((await store.listOf(userId)).length + 1);
-    return store.add(userId, deviceId, this.#newQueues(userId, deviceId), Date.now());
+    const queues = this.#newQueues(userId, deviceId);
+    return { device: await store.add(userId, deviceId, queues, Date.now()), isNew: true };
   }
 
   #refuseTooMany(count: number): void {

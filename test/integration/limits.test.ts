@@ -1,0 +1,170 @@
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import WebSocket from 'ws';
+import { consumeByAmqp } from '../support/liar.js';
+import { QueueWatch } from '../support/queue-watch.js';
+import { RawStomp } from '../support/raw-stomp.js';
+import {
+  request,
+  SERVICE_KEY,
+  startStack,
+  TRANSPORTS,
+  uniqueUser,
+  userToken,
+  type Stack,
+} from '../support/stack.js';
+import { until } from '../support/until.js';
+
+const OTHER_KEY = 'another-service-key';
+const { endpoints } = inject('broker');
+
+let stack: Stack;
+let watch: QueueWatch;
+/** It never says a word. */
+let silent: RawStomp;
+beforeAll(async () => {
+  watch = await QueueWatch.open();
+  silent = await RawStomp.open(endpoints.stompUrl);
+  stack = await startStack({
+    config: { rateLimits: { perKey: 10, perUser: 5 }, serviceKeys: [SERVICE_KEY, OTHER_KEY] },
+  });
+});
+afterAll(async () => {
+  await watch.close();
+  await stack.close();
+});
+
+describe('requests', () => {
+  it('of one key over the limit get 429 with Retry-After, those of another do not', async () => {
+    const ask = (key: string) => request(`${stack.apiUrl}/v1/users/nobody`, 'GET', key);
+    const replies = await Promise.all(Array.from({ length: 30 }, () => ask(SERVICE_KEY)));
+    const limited = replies.filter(({ status }) => status === 429);
+    expect(limited.length).toBeGreaterThanOrEqual(10);
+    expect(limited[0]!.body.code).toBe('rate_limited');
+    expect(Number(limited[0]!.headers.get('retry-after'))).toBe(1);
+    expect((await ask(OTHER_KEY)).status).toBe(404);
+    await until(async () => (await ask(SERVICE_KEY)).status === 404);
+  });
+
+  it('of one user over the limit get 429, those of another do not, and the SDK waits', async () => {
+    const user = uniqueUser();
+    const open = (userId: string) =>
+      request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(userId), { deviceId: 'phone' });
+    for (let request = 0; request < 5; request++) expect((await open(user)).status).toBe(201);
+    const refused = await open(user);
+    expect(refused).toMatchObject({ status: 429, body: { code: 'rate_limited' } });
+    const seconds = Number(refused.headers.get('retry-after'));
+    expect(seconds).toBeGreaterThan(50);
+    expect((await open(uniqueUser())).status).toBe(201);
+    const client = stack.client(user, TRANSPORTS.amqp());
+    client.start();
+    await until(() => client.getSnapshot().state === 'waiting');
+    const { reason, retryAt } = client.getSnapshot();
+    expect(reason!.code).toBe('api_unavailable');
+    expect(retryAt! - Date.now()).toBeGreaterThan((seconds - 5) * 1000);
+  });
+
+  it('of strangers are not counted against anybody', async () => {
+    for (let attempt = 0; attempt < 30; attempt++) {
+      const { status } = await request(`${stack.apiUrl}/v1/users/x`, 'GET', 'no-such-key-at-all');
+      expect(status).toBe(401);
+    }
+  });
+
+  it('for sessions, more than can be served, are told when to come again', async () => {
+    const open = async (index: number) => {
+      const token = userToken(`storm-${String(process.pid)}-${String(index)}`);
+      return request(`${stack.apiUrl}/v1/sessions`, 'POST', token, {});
+    };
+    const replies = await Promise.all(Array.from({ length: 1000 }, (_, index) => open(index)));
+    const busy = replies.filter(({ status }) => status !== 201);
+    expect(busy.length).toBeGreaterThan(0);
+    expect(busy.length).toBeLessThan(900);
+    for (const { status, body, headers } of busy) {
+      expect([status, body.code]).toEqual([503, 'overloaded']);
+      expect(Number(headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+    }
+    // Not all at the same moment.
+    expect(new Set(busy.map(({ headers }) => headers.get('retry-after'))).size).toBeGreaterThan(1);
+  });
+});
+
+const limit = (method: string, value?: number) => {
+  const { origin, username, password } = new URL(endpoints.managementUrl);
+  return fetch(`${origin}/api/vhost-limits/warren/max-connections`, {
+    method,
+    headers: {
+      authorization: `Basic ${btoa(`${username}:${password}`)}`,
+      'content-type': 'application/json',
+    },
+    ...(value !== undefined && { body: JSON.stringify({ value }) }),
+  });
+};
+
+describe('connections', () => {
+  it.each(['stomp', 'amqp'] as const)(
+    'over the vhost’s limit are told to wait, not refused for good, by %s',
+    async (name) => {
+      const client = stack.client(uniqueUser(), TRANSPORTS[name]());
+      const reasons: string[] = [];
+      client.on('state', ({ reason }) => {
+        if (reason !== undefined) reasons.push(reason.code);
+      });
+      try {
+        await limit('PUT', 1);
+        client.start();
+        await until(() => reasons.length >= 3);
+        expect(new Set(reasons)).toEqual(new Set(['connection_lost']));
+      } finally {
+        await limit('PUT', 50_000);
+      }
+      await client.ready();
+    },
+  );
+
+  it('that send a frame that is too large, or never log in, are closed', async () => {
+    const { queue, token } = await stack.session(uniqueUser(), {});
+    const large = await RawStomp.open(endpoints.stompUrl);
+    await large.login({ login: queue, passcode: token, host: 'warren' });
+    large.send('SEND', { destination: '/x' }, 'x'.repeat(100_000));
+    await large.closed;
+    await silent.closed;
+  });
+
+  it('are not compressed, whatever the client offers', async () => {
+    const socket = new WebSocket(endpoints.stompUrl, ['v12.stomp'], { perMessageDeflate: true });
+    await new Promise((resolve) => socket.once('open', resolve));
+    expect(socket.extensions).toBe('');
+    socket.terminate();
+  });
+});
+
+describe('a mailbox', () => {
+  it('is bounded in length and age by a policy, the oldest going first', async () => {
+    const { origin, username, password } = new URL(endpoints.managementUrl);
+    const headers = {
+      authorization: `Basic ${btoa(`${username}:${password}`)}`,
+      'content-type': 'application/json',
+    };
+    const user = uniqueUser();
+    const grant = await stack.session(user, { deviceId: 'phone' });
+    const policy = `${origin}/api/policies/warren/short-${user}`;
+    const body = JSON.stringify({
+      pattern: `^user\\.${user}\\.`,
+      'apply-to': 'queues',
+      priority: 1,
+      definition: { 'max-length': 3, overflow: 'drop-head' },
+    });
+    await fetch(policy, { method: 'PUT', headers, body });
+    const { publisher } = stack.server.warren;
+    // A policy is in force a moment after it was set.
+    await until(async () => {
+      for (let index = 0; index < 5; index++) await publisher.toUser(user, 'note', index);
+      return (await watch.waiting(grant.queue)) === 3;
+    });
+    await fetch(policy, { method: 'DELETE', headers });
+    const consumer = await consumeByAmqp(grant);
+    await until(() => consumer.bodies.length === 3);
+    expect(consumer.bodies).toEqual(['2', '3', '4']);
+    await consumer.close();
+  });
+});
