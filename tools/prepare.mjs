@@ -81,6 +81,8 @@ const PACKAGES = {
   'rabbitmq-server': ['/usr/lib/rabbitmq/bin/rabbitmq-server'],
   chromium: ['/usr/bin/chromium'],
   'python3-pika': ['/usr/lib/python3/dist-packages/pika'],
+  postgresql: ['/usr/lib/postgresql'],
+  openssl: ['/usr/bin/openssl'],
 };
 // Where macOS and the generic package put the broker.
 const OTHER_BROKERS = [

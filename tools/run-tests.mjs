@@ -1,30 +1,55 @@
-// Runs all tests and ends with their count on a line of its own.
+// Runs all tests on the machine's own RabbitMQ, then those that a broker can change the outcome of on
+// RabbitMQ 4, and ends with their count on a line of its own. Arguments go to vitest; with any, or with
+// a broker chosen by WARREN_TEST_BROKER_ROOT, there is one run.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
+import { secondBroker } from './second-broker.mjs';
 
+/** What runs without a broker, or has one of its own whose version it does not ask for. */
+const BROKERLESS = [
+  'test/unit/**',
+  'test/commands/start.test.ts',
+  'test/integration/postgres.test.ts',
+];
+
+const say = (text) => process.stdout.write(`  ${text}\n`);
 const dir = mkdtempSync(join(tmpdir(), 'warren-tests-'));
-const report = join(dir, 'report.json');
-const vitest = join('node_modules', 'vitest', 'vitest.mjs');
-const { status } = spawnSync(
-  process.execPath,
-  [vitest, 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`].concat(
-    process.argv.slice(2),
-  ),
-  { stdio: ['ignore', 'inherit', 'inherit'] },
-);
-let counts = { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0 };
-try {
-  counts = JSON.parse(readFileSync(report, 'utf8'));
-} catch {
-  process.stderr.write('The test runner wrote no report.\n');
+
+function runOnce(name, args, env = {}) {
+  const report = join(dir, `${name}.json`);
+  const vitest = join('node_modules', 'vitest', 'vitest.mjs');
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const { status } = spawnSync(process.execPath, [vitest, 'run', ...reporters, ...args], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, ...env },
+  });
+  try {
+    const counts = JSON.parse(readFileSync(report, 'utf8'));
+    const { numPassedTests: passed, numFailedTests: failed, numPendingTests: skipped } = counts;
+    return { passed, failed, skipped, ok: status === 0 && passed > 0 && failed === 0 };
+  } catch {
+    process.stderr.write('The test runner wrote no report.\n');
+    return { passed: 0, failed: 0, skipped: 0, ok: false };
+  }
+}
+
+const args = process.argv.slice(2);
+const runs = [runOnce('own', args)];
+if (args.length === 0 && process.env.WARREN_TEST_BROKER_ROOT === undefined) {
+  const root = secondBroker(say);
+  if (root !== undefined) {
+    say('The same tests on RabbitMQ 4:');
+    const excluded = BROKERLESS.flatMap((pattern) => ['--exclude', pattern]);
+    runs.push(runOnce('second', excluded, { WARREN_TEST_BROKER_ROOT: root }));
+  }
 }
 rmSync(dir, { recursive: true, force: true });
-const { numPassedTests: passed, numFailedTests: failed, numPendingTests: skipped } = counts;
-process.stdout.write(
-  `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`,
-);
+
+const sum = (key) => runs.reduce((total, run) => total + run[key], 0);
+const skipped = sum('skipped') > 0 ? `, ${sum('skipped')} skipped` : '';
+process.stdout.write(`${sum('passed')} passed, ${sum('failed')} failed${skipped}\n`);
 // A run without any test has shown nothing.
-process.exitCode = status === 0 && passed > 0 && failed === 0 ? 0 : 1;
+process.exitCode = runs.every(({ ok }) => ok) ? 0 : 1;

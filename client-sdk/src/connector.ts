@@ -12,7 +12,7 @@ import { HEARTBEAT_MS, TransportError, type TransportConnection } from './transp
 export type ConnectorOptions = Omit<ResolvedOptions, 'getToken'> & {
   /** Asked for each time, since a newer function may have replaced it. */
   getToken: () => GetToken;
-  installationId: () => string | undefined;
+  installationId: () => string;
 };
 
 export interface ConnectorEvents {
@@ -31,6 +31,8 @@ const RENEW_AT = 0.75;
 const TICK_MS = 5000;
 /** A broker that was silent for so long is gone, or the device has slept. */
 const SILENCE_MS = 1.5 * HEARTBEAT_MS;
+/** Added to what a server asks for in whole seconds, so that those seconds are not beats. */
+const JITTER_MS = 1000;
 /** An attempt younger than this is not followed by another: wake-up events come in bunches. */
 const FRESH_MS = 1000;
 
@@ -335,7 +337,9 @@ export class Connector {
       return { failed, reason, delayMs: 0, notBefore: now };
     }
     const asked = error instanceof UnavailableError ? error.retryAfterMs : 0;
-    const delayMs = asked + this.#backoff.next();
+    // A server that says when to come knows how many it has turned away.
+    const delayMs =
+      asked > 0 ? asked + this.#options.platform.random() * JITTER_MS : this.#backoff.next();
     return { failed: false, reason: toReason(error), delayMs, notBefore: now + asked };
   }
 

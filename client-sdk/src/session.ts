@@ -28,8 +28,8 @@ export interface SessionApiOptions {
   getToken: () => GetToken;
   platform: Platform;
   timeoutMs: number;
-  /** What all tabs of this browser have in common; undefined where tabs are not shared. */
-  installationId: () => string | undefined;
+  /** What all tabs of this browser have in common, or this client alone has. */
+  installationId: () => string;
 }
 
 /** A failed attempt, and how long the server asks to leave it alone. */

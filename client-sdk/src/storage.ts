@@ -20,7 +20,7 @@ export function keepId(
 }
 
 /** Needs not be secret, so it does not ask for `crypto`, which insecure pages and Hermes lack. */
-function newId(random: () => number): string {
+export function newId(random: () => number): string {
   return Array.from({ length: 4 }, () =>
     Math.floor(random() * 2 ** 32)
       .toString(16)

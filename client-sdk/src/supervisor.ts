@@ -7,7 +7,7 @@ import type { ResolvedOptions } from './options.js';
 import { pauseReason } from './reasons.js';
 import type { GetToken } from './session.js';
 import type { StateMachine } from './state.js';
-import { forget, keepId } from './storage.js';
+import { forget, keepId, newId } from './storage.js';
 import { Tabs } from './tabs.js';
 
 export interface SupervisorOptions {
@@ -27,12 +27,14 @@ export class Supervisor {
   readonly #parts: SupervisorOptions;
   readonly #connector: Connector;
   readonly #lifecycle: Lifecycle;
+  readonly #ownId: string;
   #tabs: Tabs | undefined;
   #wanted = false;
 
   constructor(parts: SupervisorOptions) {
     this.#parts = parts;
     const { options, getToken, state, dispatcher, onError } = parts;
+    this.#ownId = newId(options.platform.random);
     this.#connector = new Connector(
       { ...options, getToken, installationId: () => this.#installationId() },
       state,
@@ -158,12 +160,12 @@ export class Supervisor {
   }
 
   /**
-   * Kept by all tabs, so that a session which one of them opened and did not live to tell of does not
-   * look like somebody else's.
+   * Kept by all tabs, or by this client alone, so that a session which was opened and nobody lived or
+   * waited to hear of does not look like somebody else's.
    */
-  #installationId(): string | undefined {
+  #installationId(): string {
     const { platform } = this.#parts.options;
-    if (this.#tabs === undefined || platform.storage === undefined) return undefined;
+    if (this.#tabs === undefined || platform.storage === undefined) return this.#ownId;
     return keepId(platform, platform.storage, this.#installationKey);
   }
 

@@ -19,17 +19,28 @@ const close = (server: Server): Promise<void> =>
     });
   });
 
-/** Finds `count` ports on loopback that nothing listens on; all different. */
+/** Below what systems hand out to connections (from 32768 on, or 49152), and above the well-known. */
+const LOWEST = 15_000;
+const HIGHEST = 32_000;
+const ATTEMPTS = 1000;
+
+/**
+ * Finds `count` ports on loopback that nothing listens on; all different. A broker takes seconds until
+ * it listens, and any connection that is made meanwhile could be given a port that the system itself
+ * proposed; so they are drawn by lot from where it proposes none.
+ */
 export async function freePorts(count: number): Promise<number[]> {
-  // Held open together, so that the system cannot hand the same one out twice.
-  const servers = await Promise.all(Array.from({ length: count }, () => listen(0)));
-  const ports = servers.map((server) => {
-    const address = server.address();
-    if (address === null || typeof address === 'string') throw new Error('no port was given');
-    return address.port;
-  });
-  await Promise.all(servers.map(close));
-  return ports;
+  // Held open together, so that none is drawn twice.
+  const servers = new Map<number, Server>();
+  for (let attempt = 0; servers.size < count && attempt < ATTEMPTS; attempt++) {
+    const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST));
+    if (servers.has(port)) continue;
+    const server = await listen(port).catch(() => undefined);
+    if (server !== undefined) servers.set(port, server);
+  }
+  await Promise.all([...servers.values()].map(close));
+  if (servers.size < count) throw new Error('No free ports were found.');
+  return [...servers.keys()];
 }
 
 /** Whether something could listen on this port of loopback now. */

@@ -150,7 +150,8 @@ function requestLog(logger: Logger): RequestHandler {
       }),
       res: ({ statusCode }: { statusCode: number }) => ({ statusCode }),
     },
-    customLogLevel: (_request, response) => (response.statusCode >= 500 ? 'warn' : 'debug'),
+    // What went wrong is logged with its cause where it is answered.
+    customLogLevel: () => 'debug',
   });
 }
 

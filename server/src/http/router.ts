@@ -161,7 +161,8 @@ function fromZodError({ issues }: z.core.$ZodError): HttpProblem {
 export function reportProblem(logger: Logger): ErrorRequestHandler {
   return (error: unknown, request, response, _next) => {
     const problem = toProblem(error);
-    if (problem.status >= 500) {
+    // A crowd that is turned away must not fill the disk; the metrics count it.
+    if (problem.status >= 500 && problem.cause !== undefined) {
       logger.warn({ err: error, method: request.method, code: problem.code }, 'a request failed');
     }
     if (response.headersSent) {

@@ -185,9 +185,10 @@ function sessionRoutes({ sessions, users, metrics }: Services): Route[] {
       'broker_unavailable',
       'overloaded',
     ],
-    handle: async ({ identity, body }) => {
+    handle: async ({ identity, body, request }) => {
       if (identity === undefined) throw new HttpProblem('token_invalid');
-      const { grant, kind } = await sessions.open(identity, body);
+      const isAwaited = () => !request.socket.destroyed;
+      const { grant, kind } = await sessions.open(identity, body, isAwaited);
       metrics.sessions.inc({ kind });
       return { status: 201, body: grant };
     },

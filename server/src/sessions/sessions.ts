@@ -69,15 +69,24 @@ export class Sessions {
    * @throws {HttpProblem} `session_replaced` when another session has taken the device over since;
    *   `session_ended` when it was logged out or revoked; `token_revoked`; `too_many_devices`;
    *   `overloaded`; `broker_unavailable` when its queues could not be made sure of.
+   * @param isAwaited whether somebody still waits for the answer. A session that is opened for nobody
+   *   would replace the one that the same client has asked for since.
    */
   async open(
     identity: Identity,
     body: SessionBody,
+    isAwaited = () => true,
   ): Promise<{ grant: SessionGrant; kind: SessionKind }> {
     // Asked before anything is written, so that a session that cannot be had leaves no trace.
-    if (!this.#options.provisioner.isConnected) throw new HttpProblem('broker_unavailable');
-    const work = () => this.#options.locks.run(identity.userId, () => this.#open(identity, body));
-    return this.#admission.run(work);
+    if (!this.#options.provisioner.isConnected) {
+      throw this.#admission.turnAway('broker_unavailable');
+    }
+    return this.#admission.run(() =>
+      this.#options.locks.run(identity.userId, () => {
+        if (!isAwaited()) throw new HttpProblem('overloaded');
+        return this.#open(identity, body);
+      }),
+    );
   }
 
   async #open(
