@@ -100,8 +100,8 @@ export const sessionBodySchema = z.object({
   /** The current session's id renews it; without, the device is taken over. */
   sessionId: z.string().min(1).max(64).optional(),
   /**
-   * What all tabs of one browser have in common: a session that one of them opened does not replace
-   * those of the others.
+   * What all tabs of one browser, or all attempts of one process, have in common: a session that one
+   * of them opened does not replace those of the others.
    */
   installationId: z.string().min(1).max(64).optional(),
   /**

@@ -12,6 +12,7 @@ import { fail, runUp } from './dev/index.js';
 import type { DevInfo } from './dev/index.js';
 import { createLogger } from './logger.js';
 import { createPublisher } from './publisher/index.js';
+import { findPlaintext, PLAINTEXT_VARIABLES } from './plaintext.js';
 import { startServer } from './server.js';
 import { KeyRing } from './sessions/key-ring.js';
 import type { Warren } from './warren.js';
@@ -104,6 +105,12 @@ program
         .split(',')
         .map((url) => url.trim())
         .filter((url) => url !== ''),
+      plaintext: findPlaintext(
+        Object.fromEntries(
+          PLAINTEXT_VARIABLES.map((name) => [name, readVariable(process.env, name)]),
+        ),
+        true,
+      ),
     });
     process.stdout.write(
       json === true ? `${JSON.stringify(findings, null, 2)}\n` : report(findings),

@@ -19,6 +19,9 @@ const ADDRESSES: Record<string, PlaintextPart> = {
   WARREN_DATABASE_URL: 'database',
 };
 
+/** All that {@link findPlaintext} looks at. */
+export const PLAINTEXT_VARIABLES = [...Object.keys(ADDRESSES), 'WARREN_ALLOW_PLAINTEXT'];
+
 const isLoopback = (host: string): boolean => /^(localhost|127(\.\d+){3}|\[?::1\]?)$/.test(host);
 
 function isPlain(address: string): boolean {

@@ -149,6 +149,8 @@ describe('warren doctor', () => {
     );
     const nowhere = await problems({ WARREN_PUBLIC_STOMP_URL: 'ws://127.0.0.1:9/ws' });
     expect(JSON.stringify(nowhere)).toContain('Nothing speaks Web-STOMP');
+    const plain = await problems({ WARREN_PUBLIC_STOMP_URL: 'ws://broker.example/ws' });
+    expect(JSON.stringify(plain)).toContain('WARREN_PUBLIC_STOMP_URL leads to is not encrypted');
     const backend = new URL(broker.endpoints.backendAmqpUrl);
     const management = new URL(broker.endpoints.managementUrl);
     management.username = backend.username;

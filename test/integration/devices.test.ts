@@ -130,20 +130,27 @@ describe('one consumer for a device', () => {
     },
   );
 
-  it('a client that lied before the server was started is found by its consumer', async () => {
-    const grant = await stack.session(user, { deviceId: 'phone' });
-    // No server sees the login.
-    await stack.server.close();
-    const liar = await consumeByStomp(grant, { login: 'warren-backend' });
-    stack = await startStack({ config: { maxDevices: 3, dataDir: stack.dataDir } });
-    await until(() => isIn(user).then(() => true));
-    await stack.session(user, { deviceId: 'phone' });
-    await until(liar.isGone);
-    await liar.close();
-    // It went with all that had logged in before the server began.
-    await watch.close();
-    watch = await QueueWatch.open();
-  });
+  it.each(['mallory', 'warren-backend', 'another device of the same user', 'another user'])(
+    'a client that lied before the server was started is found by its consumer: as %s',
+    async (lie) => {
+      const grant = await stack.session(user, { deviceId: 'phone' });
+      const others: Record<string, string> = {
+        'another device of the same user': (await stack.session(user, { deviceId: 'tablet' }))
+          .queue,
+        'another user': (await stack.session(uniqueUser(), { deviceId: 'phone' })).queue,
+      };
+      // No server sees the login.
+      await stack.server.close();
+      const liar = await consumeByStomp(grant, { login: others[lie] ?? lie });
+      stack = await startStack({ config: { maxDevices: 3, dataDir: stack.dataDir } });
+      await stack.session(user, { deviceId: 'phone' });
+      await until(liar.isGone);
+      await liar.close();
+      // It went with others that had logged in before the server began.
+      await watch.close();
+      watch = await QueueWatch.open();
+    },
+  );
 });
 
 describe('connections that have no business being there', () => {

@@ -46,27 +46,38 @@ export class Connections {
       management.closeConnections(queue, reason),
       ...liars.map((connection) => this.close(connection, reason)),
     ]);
-    await this.#closeSuspects(queue, reason);
+    await this.#closeHidden(queue, reason);
   }
 
   /**
    * A client that logged in under a false name before this process began is known by nothing but its
-   * consumer. Only if there is one that will not go, all that it could be are closed; back ends come
-   * back by themselves.
+   * consumer. Only if there is one that will not go, those that it could be are closed, and only if it
+   * is none of them, all others; whoever was honest comes back by itself.
    */
-  async #closeSuspects(queue: string, reason: string): Promise<void> {
-    const { watch, provisioner, queuePrefix } = this.#options;
+  async #closeHidden(queue: string, reason: string): Promise<void> {
+    const { watch, logger } = this.#options;
+    const others = () => watch.unverified().filter(({ login }) => login !== queue);
+    for (const isSuspect of [(login: string) => this.#isLikely(login, queue), () => true]) {
+      if (others().length === 0 || (await this.#isFree(queue))) return;
+      const suspects = others().filter(({ login }) => isSuspect(login));
+      logger.warn({ closed: suspects.length }, 'closed connections of unknown identity');
+      await Promise.all(suspects.map((connection) => this.close(connection, reason)));
+    }
+  }
+
+  /** It names no queue, or one of the same user; the names of other users' nobody can guess. */
+  #isLikely(login: string, queue: string): boolean {
+    const user = queue.split('.', 2).join('.');
+    return !login.startsWith(this.#options.queuePrefix) || login.startsWith(`${user}.`);
+  }
+
+  /** The consumer of a connection that is being closed stays for a moment. */
+  async #isFree(queue: string): Promise<boolean> {
     for (let attempt = 0; attempt < PATIENCE; attempt++) {
-      if (watch.suspects(queuePrefix).length === 0) return;
-      if (((await provisioner.consumers(queue)) ?? 0) === 0) return;
+      if (((await this.#options.provisioner.consumers(queue)) ?? 0) === 0) return true;
       await wait(PATIENCE_MS, undefined, { ref: false });
     }
-    const suspects = watch.suspects(queuePrefix);
-    this.#options.logger.warn(
-      { closed: suspects.length },
-      'closed connections of unknown identity',
-    );
-    await Promise.all(suspects.map((connection) => this.close(connection, reason)));
+    return false;
   }
 
   /** Closes one. Not by its login, which may be somebody else's. */

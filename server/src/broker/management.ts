@@ -82,10 +82,7 @@ export class ManagementApi {
   }
 
   async hasAccount(name: string): Promise<boolean> {
-    const path = `/users/${encodeURIComponent(name)}`;
-    const response = await this.#request('GET', path, { allow: [404] });
-    await response.body?.cancel();
-    return response.ok;
+    return this.answers(`/users/${encodeURIComponent(name)}`);
   }
 
   /** What an account may do in the vhost; undefined when it may not enter it. */
@@ -103,6 +100,13 @@ export class ManagementApi {
 
   async removeAccount(name: string): Promise<void> {
     await this.#request('DELETE', `/users/${encodeURIComponent(name)}`, { allow: [404] });
+  }
+
+  /** Whether a GET is answered with 2xx: a health check that is well, a thing that is there. */
+  async answers(path: string): Promise<boolean> {
+    const response = await this.#request('GET', path, { allow: [404, 503] });
+    await response.body?.cancel();
+    return response.ok;
   }
 
   /** Whatever a GET answers; undefined for what is not there, or may not be seen. */

@@ -104,14 +104,9 @@ export class BrokerWatch extends EventEmitter<Events> {
     return [...(this.#byUser.get(user) ?? [])];
   }
 
-  /**
-   * Connections that are older than the watch and call themselves something else than a queue: accounts,
-   * or clients that lied in their STOMP login.
-   */
-  suspects(queuePrefix: string): ClientConnection[] {
-    return [...this.#byName.values()].filter(
-      ({ user, login }) => user === undefined && !login.startsWith(queuePrefix),
-    );
+  /** Connections that are older than the watch: all that is known is what they call themselves. */
+  unverified(): ClientConnection[] {
+    return [...this.#byName.values()].filter(({ user }) => user === undefined);
   }
 
   async close(): Promise<void> {

@@ -4,6 +4,7 @@ import { checkBroker } from '../doctor/broker-checks.js';
 import { ok, problem, type Finding } from '../doctor/finding.js';
 import { checkLogins, checkStomp } from '../doctor/login-checks.js';
 import { judgeHost } from '../doctor/versions.js';
+import type { ConfigProblem } from '../plaintext.js';
 import type { KeyRing } from '../sessions/key-ring.js';
 
 export interface Patient {
@@ -13,13 +14,18 @@ export interface Patient {
   /** Undefined: not given, so that clients' logins are not tried. */
   keys: KeyRing | undefined;
   stompUrls: string[];
+  /** What the variables would send in plain text. */
+  plaintext: ConfigProblem[];
 }
 
 /** Looks at a broker from all sides that Warren needs of it. Changes nothing. */
 export async function examine(patient: Patient): Promise<Finding[]> {
-  const { amqpUrl, management, names, keys, stompUrls } = patient;
+  const { amqpUrl, management, names, keys, stompUrls, plaintext } = patient;
   const { hostname, username } = new URL(amqpUrl);
   const findings = judgeHost(hostname);
+  for (const { variable, message } of plaintext) {
+    findings.push(problem(`What ${variable} leads to is not encrypted.`, `It ${message}.`));
+  }
   findings.push(...(await attempt(checkBroker(management, names, decodeURIComponent(username)))));
   if (keys === undefined) {
     findings.push(problem('No signing key to try logins with.', 'Set WARREN_SIGNING_KEY_FILE.'));

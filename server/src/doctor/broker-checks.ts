@@ -34,6 +34,7 @@ export async function checkBroker(
     checkGuest(management),
     checkOthers(management, names, account),
     checkTopology(management, names),
+    checkListeners(management),
     checkHealth(management),
   ]);
   return [
@@ -202,9 +203,26 @@ async function checkTopology(management: ManagementApi, names: TopologyNames): P
   return findings.length > 0 ? findings : [ok('Exchanges, policies and limits are there.')];
 }
 
+/** Ways in that Warren does not use, where each client is a stranger. */
+const UNUSED: [protocol: string, remedy: string][] = [
+  ['stomp', 'stomp.listeners.tcp = none'],
+  ['mqtt', 'rabbitmq-plugins disable rabbitmq_mqtt'],
+  ['stream', 'rabbitmq-plugins disable rabbitmq_stream'],
+];
+
+async function checkListeners(management: ManagementApi): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const [protocol, remedy] of UNUSED) {
+    // The answer is "missing", with 503, when nothing listens.
+    const isOpen = await management.answers(at('health', 'checks', 'protocol-listener', protocol));
+    if (isOpen)
+      findings.push(warning(`The broker listens for ${protocol}, in plain text.`, remedy));
+  }
+  return findings.length > 0 ? findings : [ok('It listens for nothing that Warren does not use.')];
+}
+
 async function checkHealth(management: ManagementApi): Promise<Finding[]> {
-  const alarms = (await management.get('/health/checks/alarms')) as { status: string } | undefined;
-  return alarms?.status === 'ok'
+  return (await management.answers('/health/checks/alarms'))
     ? [ok('No alarms.')]
     : [
         problem(

@@ -89,11 +89,12 @@ export class Gatekeeper {
   }
 
   async #expire(device: Device): Promise<void> {
-    const { store, connections } = this.#options;
-    // Most have gone by themselves.
-    if (await connections.isOnline(device.queue)) {
-      await connections.closeAll(device.queue, 'token expired');
-    }
+    const { store, connections, provisioner } = this.#options;
+    // Most have gone by themselves. Consumers are counted too: they may be under another name.
+    const isUsed =
+      (await connections.isOnline(device.queue)) ||
+      ((await provisioner.consumers(device.queue)) ?? 0) > 0;
+    if (isUsed) await connections.closeAll(device.queue, 'token expired');
     await store.clearExpiry(device);
   }
 }

@@ -22,6 +22,8 @@ const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
 /** A full comparison lists all queues; the broker's events make it rarely necessary. */
 const COMPARE_EVERY_MS = 60 * MINUTE_MS;
+/** After one that was broken off, since the broker may be coming back part by part. */
+const RETRY_MS = 2000;
 const PAGE = 500;
 /** Sessions live in the memory of clients; none is named again after so long. */
 const SESSIONS_FORGOTTEN_MS = 90 * DAY_MS;
@@ -38,6 +40,8 @@ export class Upkeep {
   readonly #seen = new Set<string>();
   #comparedAt = 0;
   #running: Promise<void> | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #isClosed = false;
 
   constructor(options: UpkeepOptions) {
     this.#options = options;
@@ -65,7 +69,9 @@ export class Upkeep {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     for (const timer of this.#timers) clearInterval(timer);
+    clearTimeout(this.#retry);
     await this.#running;
     await this.#attempt('last-seen times could not be written', () => this.#writeSeen());
   }
@@ -75,16 +81,26 @@ export class Upkeep {
       await this.#finishEndings();
       await this.#options.cutoffStore.removeOld(Date.now() - SESSIONS_FORGOTTEN_MS);
       if (Date.now() - this.#comparedAt >= COMPARE_EVERY_MS) await this.#compare();
-    }).finally(() => {
+    }).then((done) => {
       this.#running = undefined;
+      clearTimeout(this.#retry);
+      // While the broker is away nothing can be done; it is told of when it is back.
+      if (done || this.#isClosed || !this.#options.watch.isWatching) return;
+      this.#retry = setTimeout(() => {
+        this.#run();
+      }, RETRY_MS);
+      this.#retry.unref();
     });
   }
 
-  async #attempt(failure: string, work: () => Promise<void>): Promise<void> {
+  /** @returns whether it worked. */
+  async #attempt(failure: string, work: () => Promise<void>): Promise<boolean> {
     try {
       await work();
+      return true;
     } catch (error) {
       this.#options.logger.warn({ err: error }, failure);
+      return false;
     }
   }
 
