@@ -43,7 +43,8 @@ describe('the launcher of a private broker', () => {
     await Promise.all(brokers.map(roundTrip));
     expect((await processesOf(brokers[0]!)).length).toBeGreaterThan(1);
     const ports = brokers.flatMap((broker) => Object.values(broker.ports) as number[]);
-    expect(new Set(ports).size).toBe(10);
+    expect(new Set(ports).size).toBe(ports.length);
+    expect(ports.length).toBeGreaterThan(9);
     expect(await brokers[0]!.logTail(1000)).toContain('Starting RabbitMQ');
     await brokers[0]!.stop();
     await brokers[1]!.kill();

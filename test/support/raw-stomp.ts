@@ -48,7 +48,8 @@ export class RawStomp {
   /** True when the broker let this login in. */
   async login(headers: Record<string, string>): Promise<boolean> {
     this.send('CONNECT', { 'accept-version': '1.2', 'heart-beat': '0,0', ...headers });
-    return (await this.next(['CONNECTED', 'ERROR']))?.command === 'CONNECTED';
+    // RabbitMQ 4.0.5 lets one in sixty logins of this kind, closed as soon as made, wait for 5 s.
+    return (await this.next(['CONNECTED', 'ERROR'], 10_000))?.command === 'CONNECTED';
   }
 
   send(command: string, headers: Record<string, string>, body = ''): void {
@@ -56,9 +57,9 @@ export class RawStomp {
     this.#socket.send(`${[command, ...lines].join('\n')}\n\n${body}\0`);
   }
 
-  /** The next frame of one of these kinds; undefined when the socket closes or 3 s pass first. */
-  async next(commands: string[]): Promise<StompFrame | undefined> {
-    const deadline = performance.now() + 3000;
+  /** The next frame of one of these kinds; undefined when the socket closes or the time passes first. */
+  async next(commands: string[], timeoutMs = 3000): Promise<StompFrame | undefined> {
+    const deadline = performance.now() + timeoutMs;
     for (;;) {
       const index = this.frames.findIndex(({ command }) => commands.includes(command));
       if (index >= 0) return this.frames.splice(index, 1)[0];

@@ -32,6 +32,7 @@ export class Gatekeeper {
   readonly #limit = pLimit(8);
   readonly #timer: NodeJS.Timeout;
   #sweeping: Promise<void> | undefined;
+  #isClosed = false;
 
   constructor(options: GatekeeperOptions) {
     this.#options = options;
@@ -51,14 +52,14 @@ export class Gatekeeper {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     clearInterval(this.#timer);
-    this.#limit.clearQueue();
     await this.#sweeping;
   }
 
   #inspect(connection: ClientConnection): void {
     const work = async (): Promise<void> => {
-      if (await this.#hasGrant(connection)) return;
+      if (this.#isClosed || (await this.#hasGrant(connection))) return;
       await this.#options.connections.close(connection, 'no session for this connection');
     };
     this.#limit(work).catch((error: unknown) => {
@@ -90,6 +91,7 @@ export class Gatekeeper {
 
   async #expire(device: Device): Promise<void> {
     const { store, connections, provisioner } = this.#options;
+    if (this.#isClosed) return;
     // Most have gone by themselves. Consumers are counted too: they may be under another name.
     const isUsed =
       (await connections.isOnline(device.queue)) ||
