@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import jwt from 'jsonwebtoken';
+import { Proxy, via } from '../support/proxy.js';
 import { QueueWatch } from '../support/queue-watch.js';
 import { CONSUMERS, consumeByAmqp, consumeByStomp } from '../support/liar.js';
 import {
@@ -130,6 +131,24 @@ describe('one consumer for a device', () => {
     },
   );
 
+  it('a takeover closes one that is half open: its network swallows everything', async () => {
+    const proxy = await Proxy.to(inject('broker').ports.stomp);
+    const grant = await stack.session(user, { deviceId: 'phone' });
+    await stack.send({ user }, '1');
+    const older = await consumeByStomp(grant, {
+      url: via(inject('broker').endpoints.stompUrl, proxy),
+    });
+    await until(() => older.bodies.length === 1);
+    proxy.silence();
+    const newer = await consumeByAmqp(await stack.session(user, { deviceId: 'phone' }));
+    await stack.send({ user }, '2');
+    await until(() => newer.bodies.length === 2);
+    expect(newer.bodies).toEqual(['"1"', '"2"']);
+    await newer.close();
+    await proxy.close();
+    await older.close();
+  });
+
   it.each(['mallory', 'warren-backend', 'another device of the same user', 'another user'])(
     'a client that lied before the server was started is found by its consumer: as %s',
     async (lie) => {
@@ -146,9 +165,10 @@ describe('one consumer for a device', () => {
       await stack.session(user, { deviceId: 'phone' });
       await until(liar.isGone);
       await liar.close();
-      // It went with others that had logged in before the server began.
+      // It may have gone with others that had logged in before the server began.
       await watch.close();
       watch = await QueueWatch.open();
+      await until(async () => (await fetch(`${stack.apiUrl}/health/ready`)).ok);
     },
   );
 });

@@ -2,7 +2,6 @@ import { connect, type ChannelModel } from 'amqplib';
 import { inject } from 'vitest';
 import type { SessionGrant } from '@warren/protocol';
 import { RawStomp } from './raw-stomp.js';
-import { until } from './until.js';
 
 /** A client that we did not write the manners of: it consumes and does nothing else of its own accord. */
 export interface RawConsumer {
@@ -16,9 +15,9 @@ const { endpoints } = inject('broker');
 /** By STOMP, under any login; the token's own name is what counts to the broker. */
 export async function consumeByStomp(
   grant: SessionGrant,
-  { login = grant.queue, queue = grant.queue } = {},
+  { login = grant.queue, queue = grant.queue, url = endpoints.stompUrl } = {},
 ): Promise<RawConsumer> {
-  const client = await RawStomp.open(endpoints.stompUrl);
+  const client = await RawStomp.open(url);
   if (!(await client.login({ login, passcode: grant.token, host: grant.vhost }))) {
     throw new Error('not let in');
   }
@@ -62,10 +61,3 @@ export async function consumeByAmqp(
 }
 
 export const CONSUMERS = { stomp: consumeByStomp, amqp: consumeByAmqp };
-
-/** In milliseconds, from now. */
-export async function timeUntilGone(consumer: RawConsumer): Promise<number> {
-  const begun = performance.now();
-  await until(consumer.isGone);
-  return performance.now() - begun;
-}

@@ -27,6 +27,10 @@ export class Connections {
 
   constructor(options: ConnectionsOptions) {
     this.#options = options;
+    // Not to be closed among those of unknown identity.
+    options.watch.on('began', () => {
+      options.provisioner.showItself().catch(() => undefined);
+    });
   }
 
   /** Whether somebody is connected with the token of this queue. */

@@ -93,6 +93,12 @@ export class Provisioner {
     });
   }
 
+  /** Opens a channel for a moment, so that whoever watches the broker's events knows whose this is. */
+  async showItself(): Promise<void> {
+    const channel = await this.#connection.acquire();
+    await channel.close();
+  }
+
   /** Whether there is such a queue. Asking counts as a use of it. */
   async exists(queue: string): Promise<boolean> {
     return (await this.consumers(queue)) !== undefined;

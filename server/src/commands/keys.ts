@@ -38,7 +38,7 @@ export async function newKey(file: string): Promise<string> {
   return `The key ${kid}: ${file} for the server, ${publicFile} for the broker.
 
 1. On every node of the broker, for now and for its next start:
-     rabbitmqctl add_signing_key ${kid} --pem-file=${onBroker}     (before 3.13: add_uaa_key)
+     rabbitmqctl add_signing_key ${kid} --pem-file=${onBroker}     (before 4.0: add_uaa_key)
      auth_oauth2.signing_keys.${kid} = ${onBroker}                 (in rabbitmq.conf)
 2. Put it before the old one in the file of WARREN_SIGNING_KEY_FILE:
      cat ${file} old.pem > both.pem
