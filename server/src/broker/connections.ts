@@ -20,6 +20,8 @@ const RETRIES = 32;
 /** How long a closed connection's consumer may stay: twenty times this, in milliseconds. */
 const PATIENCE_MS = 25;
 const PATIENCE = 20;
+/** How long a process that has just begun waits to know of all connections, in milliseconds. */
+const LISTED_MS = 2000;
 
 /** The connections of clients: whether there are any, and how to end them. */
 export class Connections {
@@ -60,12 +62,16 @@ export class Connections {
    */
   async #closeHidden(queue: string, reason: string): Promise<void> {
     const { watch, logger } = this.#options;
-    const others = () => watch.unverified().filter(({ login }) => login !== queue);
+    if (await this.#isFree(queue)) return;
+    await watch.listed(LISTED_MS);
     for (const isSuspect of [(login: string) => this.#isLikely(login, queue), () => true]) {
-      if (others().length === 0 || (await this.#isFree(queue))) return;
-      const suspects = others().filter(({ login }) => isSuspect(login));
+      const suspects = watch
+        .unverified()
+        .filter(({ login }) => login !== queue && isSuspect(login));
+      if (suspects.length === 0) continue;
       logger.warn({ closed: suspects.length }, 'closed connections of unknown identity');
       await Promise.all(suspects.map((connection) => this.close(connection, reason)));
+      if (await this.#isFree(queue)) return;
     }
   }
 

@@ -1,4 +1,4 @@
-import { EventEmitter } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { Connection, type AsyncMessage, type Consumer } from 'rabbitmq-client';
 import { EVENTS_EXCHANGE, EVENTS_VHOST } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
@@ -23,6 +23,8 @@ interface Events {
   queueDeleted: [queue: string];
   /** What happened before was missed, in whole or in part. */
   began: [];
+  /** All connections are known, also those from before it began. */
+  listed: [];
 }
 
 export interface BrokerWatchOptions {
@@ -52,6 +54,7 @@ export class BrokerWatch extends EventEmitter<Events> {
   /** Names that were closed while a listing was under way, which may still hold them. */
   #closedMeanwhile: Set<string> | undefined;
   #isWatching = false;
+  #isListed = false;
   #warned = false;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -109,6 +112,12 @@ export class BrokerWatch extends EventEmitter<Events> {
     return [...this.#byName.values()].filter(({ user }) => user === undefined);
   }
 
+  /** Resolves when all connections are known, and after `timeoutMs` all the same. */
+  async listed(timeoutMs: number): Promise<void> {
+    if (this.#isListed) return;
+    await once(this, 'listed', { signal: AbortSignal.timeout(timeoutMs) }).catch(() => undefined);
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#isWatching = false;
@@ -123,6 +132,7 @@ export class BrokerWatch extends EventEmitter<Events> {
 
   #lost(error: unknown): void {
     this.#isWatching = false;
+    this.#isListed = false;
     clearTimeout(this.#timer);
     this.#byName.clear();
     this.#byUser.clear();
@@ -215,6 +225,8 @@ export class BrokerWatch extends EventEmitter<Events> {
         this.emit('found', found);
       }
       for (const name of before) if (!names.has(name)) this.#forget(name);
+      this.#isListed = true;
+      this.emit('listed');
     } catch (error) {
       this.#options.logger.warn({ err: error }, 'connections could not be listed');
     } finally {
