@@ -218,6 +218,23 @@ describe('disconnecting', () => {
     await until(() => messages.length === 1);
   });
 
+  it('leaves everybody else alone, also those who were there before the server', async () => {
+    const other = await stack.session(uniqueUser(), { deviceId: 'phone' });
+    const bystander = await consumeByAmqp(other);
+    const { dataDir } = stack;
+    await stack.server.close();
+    stack = await startStack({ config: { maxDevices: 3, dataDir } });
+    const client = stack.client(user, TRANSPORTS.amqp(), { backoffBaseMs: 1, backoffMaxMs: 2 });
+    client.start();
+    await client.ready();
+    for (let round = 0; round < 3; round++) {
+      await stack.api('POST', `/v1/users/${user}/disconnect`, {});
+      await client.ready();
+    }
+    expect(bystander.isGone()).toBe(false);
+    await bystander.close();
+  });
+
   it('is for one device, when it is named, and says when there is no such user', async () => {
     const grants = [
       await stack.session(user, { deviceId: 'phone' }),
@@ -345,7 +362,7 @@ describe('sessions that have ended by time', () => {
   it.each(['stomp', 'amqp'] as const)(
     'are cut within the grace time, and those that renew are not, by %s',
     async (name) => {
-      const short = await startStack({ config: { sessionTtlSeconds: 2, expiryGraceMs: 500 } });
+      const short = await startStack({ config: { sessionTtlSeconds: 2, expiryGraceMs: 1500 } });
       const other = uniqueUser();
       const left = await CONSUMERS[name](await short.session(user, { deviceId: 'phone' }));
       const grant = await short.session(other, { deviceId: 'phone' });

@@ -81,13 +81,17 @@ export class Connections {
     return !login.startsWith(this.#options.queuePrefix) || login.startsWith(`${user}.`);
   }
 
-  /** The consumer of a connection that is being closed stays for a moment. */
+  /**
+   * Whether nobody consumes it but those who are known to. The consumer of a connection that is being
+   * closed stays for a moment, and a client that was closed may be back already.
+   */
   async #isFree(queue: string): Promise<boolean> {
+    const { watch, provisioner } = this.#options;
     for (let attempt = 0; attempt < PATIENCE; attempt++) {
-      if (((await this.#options.provisioner.consumers(queue)) ?? 0) === 0) return true;
+      if (((await provisioner.consumers(queue)) ?? 0) === 0) return true;
       await wait(PATIENCE_MS, undefined, { ref: false });
     }
-    return false;
+    return watch.connectionsOf(queue).length > 0;
   }
 
   /** Closes one. Not by its login, which may be somebody else's. */
