@@ -34,7 +34,7 @@ export async function addService(
 }
 
 /**
- * Removes a back end's account and closes its connections. Never one of another kind.
+ * Removes a back end's account, which ends its connections. Never one of another kind.
  * @throws {CommandError} when there is none of this name.
  */
 export async function removeService(
@@ -50,6 +50,6 @@ export async function removeService(
       'Accounts of other kinds are not removed here.',
     );
   }
+  // The broker closes the connections of an account that is removed.
   await management.removeAccount(name);
-  await management.closeConnections(name, 'account removed');
 }
