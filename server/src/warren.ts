@@ -4,7 +4,7 @@ import { sql } from 'kysely';
 import type { Logger } from 'pino';
 import { DEFAULT_NAMES, topology, type TopologyNames } from '@warren/rabbitmq';
 import { Connections } from './broker/connections.js';
-import { probeKey, type LoginVerdict } from './broker/key-probe.js';
+import { probeKey, type LoginVerdict } from './broker/login-probe.js';
 import { ManagementApi } from './broker/management.js';
 import { Provisioner } from './broker/provisioner.js';
 import { BrokerWatch } from './broker/watch.js';

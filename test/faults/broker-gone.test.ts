@@ -101,8 +101,9 @@ describe('when the broker is gone', () => {
     await broker.start();
     const watch = await QueueWatch.open(broker.endpoints.amqpUrl);
     await until(async () => !(await watch.exists(grant.queue)), 'the deletion');
-    expect((await stack.api('GET', `/v1/users/${user}`)).body.code).toBe('user_unknown');
     await watch.close();
+    const code = async () => (await stack.api('GET', `/v1/users/${user}`)).body.code;
+    await until(async () => (await code()) === 'user_unknown', 'the record to go');
   });
 
   it('a client that was connected comes back by itself', async () => {
@@ -178,11 +179,23 @@ describe('a server that starts before its broker', () => {
     const early = await startStack({
       endpoints: { ...broker.endpoints, amqpUrl: via(broker.endpoints.amqpUrl, proxy) },
       signingKey: broker.signingKey.privateKey,
+      readyMs: 100,
     });
     expect((await request(`${early.apiUrl}/health/ready`, 'GET')).status).toBe(503);
     proxy.open();
     await until(async () => (await request(`${early.apiUrl}/health/ready`, 'GET')).status === 200);
     await early.session(uniqueUser(), { deviceId: 'phone' });
     await early.close();
+  });
+
+  it('ends when it is told to, also while it waits for the broker', async () => {
+    proxy.block();
+    const early = await startStack({
+      endpoints: { ...broker.endpoints, amqpUrl: via(broker.endpoints.amqpUrl, proxy) },
+      signingKey: broker.signingKey.privateKey,
+      readyMs: 100,
+    });
+    await early.close();
+    proxy.open();
   });
 });

@@ -42,6 +42,8 @@ export interface StackOptions {
   signingKey?: string;
   config?: Partial<Config>;
   extras?: ServerExtras;
+  /** How long the broker is waited for, in milliseconds. Default 10,000. */
+  readyMs?: number;
   /** Receives the log's lines. Default: nothing is logged. */
   log?: (line: string) => void;
 }
@@ -121,7 +123,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
           },
         });
   const server = await startServer(config, logger, options.extras);
-  await server.warren.ready(10_000);
+  await server.warren.ready(options.readyMs ?? 10_000);
   const clients: Client[] = [];
   const api: Stack['api'] = (method, path, body) =>
     request(`${server.url}${path}`, method, SERVICE_KEY, body);

@@ -1,6 +1,7 @@
 import pLimit from 'p-limit';
 import { AMQPChannelError, AMQPConnectionError, Connection, type Channel } from 'rabbitmq-client';
 import { topology, type TopologyNames } from '@warren/rabbitmq';
+import { endedWithin } from '../ended-within.js';
 import { HttpProblem } from '../problem.js';
 
 export interface ProvisionerOptions {
@@ -20,6 +21,7 @@ const QUEUE_ARGUMENTS = { 'x-single-active-consumer': true };
 /** Declares and binds of several sessions overlap; more channels than this gain nothing. */
 const CHANNELS = 4;
 const TIMEOUT_MS = 4000;
+const CLOSE_MS = 2000;
 
 /**
  * Declares, binds and deletes the queues of users, on a connection of its own: a broker with a memory
@@ -132,11 +134,8 @@ export class Provisioner {
       opening?.then((channel) => channel.close()).catch(() => undefined);
     }
     // A broker that does not answer must not hold up the shutdown.
-    const timer = setTimeout(() => {
-      this.#connection.unsafeDestroy();
-    }, 2000);
-    await this.#connection.close();
-    clearTimeout(timer);
+    await endedWithin(this.#connection.close(), CLOSE_MS);
+    this.#connection.unsafeDestroy();
   }
 
   async #declare({ queue, keys }: QueueSpec): Promise<void> {

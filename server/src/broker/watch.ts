@@ -2,6 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import { Connection, type AsyncMessage, type Consumer } from 'rabbitmq-client';
 import { EVENTS_EXCHANGE, EVENTS_VHOST } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
+import { endedWithin } from '../ended-within.js';
 import type { ManagementApi } from './management.js';
 
 /** A connection of somebody to Warren's vhost. */
@@ -39,6 +40,7 @@ const KEYS = ['connection.created', 'connection.closed', 'channel.created', 'que
 const RECONCILE_MS = 60_000;
 /** Events that wait for a server that is busy; the oldest give way, and the listing makes up for them. */
 const MAX_EVENTS = 200_000;
+const CLOSE_MS = 2000;
 
 /**
  * Knows who is connected, by the broker's own events: a STOMP client may log in under any name, and
@@ -122,12 +124,10 @@ export class BrokerWatch extends EventEmitter<Events> {
     this.#isClosed = true;
     this.#isWatching = false;
     clearTimeout(this.#timer);
-    const timer = setTimeout(() => {
-      this.#connection.unsafeDestroy();
-    }, 2000);
-    await this.#consumer.close().catch(() => undefined);
-    await this.#connection.close().catch(() => undefined);
-    clearTimeout(timer);
+    // Between two attempts the consumer would wait for the next.
+    const closed = this.#consumer.close().then(() => this.#connection.close());
+    await endedWithin(closed, CLOSE_MS);
+    this.#connection.unsafeDestroy();
   }
 
   #lost(error: unknown): void {

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { generateSigningKey, keyId } from '@warren/rabbitmq';
-import { probeKey, type LoginVerdict } from '../broker/key-probe.js';
+import { probeKey, type LoginVerdict } from '../broker/login-probe.js';
 import { KeyRing } from '../sessions/key-ring.js';
 
 /** An error with what to do about it, as {@link fail} prints them. */

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import WebSocket from 'ws';
-import { probeLogin, type LoginVerdict } from '../broker/key-probe.js';
+import { probeLogin, type LoginVerdict } from '../broker/login-probe.js';
 import { BROKER_AUDIENCE } from '../sessions/client-tokens.js';
 import type { KeyRing } from '../sessions/key-ring.js';
 import { ok, problem, warning, type Finding } from './finding.js';

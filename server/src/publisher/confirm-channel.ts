@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { AMQPChannelError, AMQPConnectionError, Connection, type Channel } from 'rabbitmq-client';
+import { endedWithin } from '../ended-within.js';
 import { PublishError, type PublishErrorCode } from './errors.js';
 
 /** One message as it goes to the broker. */
@@ -121,7 +122,7 @@ export class ConfirmChannel {
   /** Resolves to whether the channel got ready within `timeoutMs`. */
   async ready(timeoutMs: number): Promise<boolean> {
     if (this.#state === 'ready') return true;
-    return withTimeout(new Promise<void>((resolve) => this.#onReady.push(resolve)), timeoutMs);
+    return endedWithin(new Promise<void>((resolve) => this.#onReady.push(resolve)), timeoutMs);
   }
 
   publish(message: OutgoingMessage, body: Buffer): Promise<Routing> {
@@ -153,7 +154,7 @@ export class ConfirmChannel {
   async close(timeoutMs: number): Promise<void> {
     this.#closing = true;
     if (this.pending > 0) {
-      await withTimeout(new Promise<void>((resolve) => this.#idle.push(resolve)), timeoutMs);
+      await endedWithin(new Promise<void>((resolve) => this.#idle.push(resolve)), timeoutMs);
     }
     for (const entry of this.#waiting.splice(0)) {
       this.#fail(
@@ -166,8 +167,8 @@ export class ConfirmChannel {
     this.#state = 'closed';
     clearInterval(this.#sweeper);
     const closed = this.#channel?.close().then(() => this.#connection.close());
-    const ended = await withTimeout(closed ?? this.#connection.close(), 2000);
-    if (!ended) this.#connection.unsafeDestroy();
+    await endedWithin(closed ?? this.#connection.close(), 2000);
+    this.#connection.unsafeDestroy();
   }
 
   async #open(): Promise<void> {
@@ -357,23 +358,4 @@ function explain(error: unknown): ['outcome_unknown' | 'broker_refused', string]
     }
   }
   return ['outcome_unknown', 'The broker did not confirm the message.'];
-}
-
-/** Resolves to whether `promise` ended within `ms`; its rejection counts as an end. */
-async function withTimeout(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => {
-      resolve(false);
-    }, ms);
-  });
-  const done = promise.then(
-    () => true,
-    () => true,
-  );
-  try {
-    return await Promise.race([done, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
