@@ -137,7 +137,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   );
   const keys = new KeyRing(parts.signingKey);
   const cutoffs = new Cutoffs(cutoffStore);
-  const endings = new Endings({ store, provisioner, connections, logger });
+  const endings = new Endings({ store, locks, provisioner, connections, logger });
   const sessions = new Sessions({
     store,
     locks,
@@ -155,7 +155,6 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   });
   const users = new Users({
     store,
-    locks,
     cutoffs,
     endings,
     connections,

@@ -3,9 +3,11 @@ import type { Logger } from 'pino';
 import type { Connections } from '../broker/connections.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import type { Device, DeviceStore } from '../storage/devices.js';
+import type { UserLocks } from '../storage/user-locks.js';
 
 export interface EndingsOptions {
   store: DeviceStore;
+  locks: UserLocks;
   provisioner: Provisioner;
   connections: Connections;
   logger: Logger;
@@ -24,20 +26,31 @@ export class Endings {
   }
 
   /**
-   * When it resolves, nothing reaches these devices any more. Broken off in the middle, it is gone on
-   * with later, by whoever comes first: the same request again, a new session, or the upkeep.
-   * @param devices of one user
+   * Ends what `decide` chooses, which is called while nothing else happens to the user. The broker is
+   * asked without holding the user up, so that many devices of one user end side by side. When it
+   * resolves, nothing reaches these devices any more. Broken off in the middle, it is gone on with
+   * later, by whoever comes first: the same request again, a new session, or the upkeep.
    * @throws {HttpProblem} `broker_unavailable`
    */
-  async end(devices: Device[], reason: string): Promise<void> {
-    const { store, provisioner } = this.#options;
+  async run(userId: string, reason: string, decide: () => Promise<Device[]>): Promise<void> {
+    const { store, locks } = this.#options;
+    const devices = await locks.run(userId, async () => {
+      const chosen = await decide();
+      await store.setEnded(chosen, Date.now());
+      return chosen;
+    });
     if (devices.length === 0) return;
-    await store.setEnded(devices, Date.now());
-    // Queues first: a consumer is cancelled with its queue, whatever login its client claimed, and a
-    // token is for this one name, which no queue will have again.
-    await provisioner.deleteQueues(devices.flatMap((device) => [device.queue, device.live_queue]));
-    await store.remove(devices);
-    for (const { queue } of devices) void this.#limit(() => this.#close(queue, reason));
+    await this.#deleteQueues(devices);
+    await locks.run(userId, () => store.remove(devices));
+    this.#closeLater(devices, reason);
+  }
+
+  /** As {@link run}, by whoever holds the user up already. */
+  async finish(devices: Device[], reason: string): Promise<void> {
+    if (devices.length === 0) return;
+    await this.#deleteQueues(devices);
+    await this.#options.store.remove(devices);
+    this.#closeLater(devices, reason);
   }
 
   /** Lets connections be closed that are still to be. */
@@ -45,6 +58,19 @@ export class Endings {
     while (this.#limit.activeCount + this.#limit.pendingCount > 0) {
       await this.#limit(() => undefined);
     }
+  }
+
+  /**
+   * Queues first: a consumer is cancelled with its queue, whatever login its client claimed, and a token
+   * is for this one name, which no queue will have again.
+   */
+  async #deleteQueues(devices: Device[]): Promise<void> {
+    const queues = devices.flatMap((device) => [device.queue, device.live_queue]);
+    await this.#options.provisioner.deleteQueues(queues);
+  }
+
+  #closeLater(devices: Device[], reason: string): void {
+    for (const { queue } of devices) void this.#limit(() => this.#close(queue, reason));
   }
 
   /** What is left of the connections can read nothing. They are closed so that clients notice. */

@@ -100,8 +100,8 @@ export class Sessions {
     let known = await store.find(userId, deviceId);
     const earliest = await cutoffs.admit({ identity, deviceId, sessionId: named, device: known });
     if (known !== undefined && known.ended_at !== null) {
-      // It was to go, but the broker was away.
-      await endings.end([known], 'device removed');
+      // It is to go, or was when the broker was away.
+      await endings.finish([known], 'device removed');
       known = undefined;
     }
     const before = known?.session_id ?? null;
@@ -145,7 +145,7 @@ export class Sessions {
   async #provision(userId: string, deviceIds: string[]): Promise<void> {
     const { store, provisioner, endings } = this.#options;
     const known = await store.listOf(userId);
-    await endings.end(
+    await endings.finish(
       known.filter(({ ended_at: endedAt }) => endedAt !== null),
       'device removed',
     );
@@ -170,7 +170,8 @@ export class Sessions {
       await store.claim(unclaimed, deviceId);
       return { device: { ...unclaimed, device_id: deviceId }, isNew: false };
     }
-    this.#refuseTooMany((await store.listOf(userId)).length + 1);
+    const others = (await store.listOf(userId)).filter(({ ended_at: endedAt }) => endedAt === null);
+    this.#refuseTooMany(others.length + 1);
     const queues = this.#newQueues(userId, deviceId);
     return { device: await store.add(userId, deviceId, queues, Date.now()), isNew: true };
   }

@@ -114,12 +114,11 @@ export class Upkeep {
 
   /** The broker was away when these were to go. */
   async #finishEndings(): Promise<void> {
-    const { store, locks, endings } = this.#options;
-    for (const { user_id: userId, device_id: deviceId } of await store.listEnded(PAGE)) {
-      await locks.run(userId, async () => {
-        const device = await store.find(userId, deviceId);
-        if (typeof device?.ended_at !== 'number') return;
-        await endings.end([device], 'removed');
+    const { store, endings } = this.#options;
+    for (const { user_id: userId, queue } of await store.listEnded(PAGE)) {
+      await endings.run(userId, 'removed', async () => {
+        const device = await store.findByQueue(queue);
+        return device === undefined ? [] : [device];
       });
     }
   }

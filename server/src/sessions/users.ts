@@ -5,13 +5,11 @@ import type { ManagementApi } from '../broker/management.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import { HttpProblem } from '../problem.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
-import type { UserLocks } from '../storage/user-locks.js';
 import type { Cutoffs } from './cutoffs.js';
 import type { Endings } from './endings.js';
 
 export interface UsersOptions {
   store: DeviceStore;
-  locks: UserLocks;
   cutoffs: Cutoffs;
   endings: Endings;
   connections: Connections;
@@ -50,25 +48,25 @@ export class Users {
 
   /** Deletes the user's queues with what waits in them, ends its sessions and forgets it. */
   async remove(userId: string): Promise<void> {
-    const { locks, store, cutoffs, endings } = this.#options;
+    const { store, cutoffs, endings } = this.#options;
     await this.#known(userId);
     this.#requireBroker();
-    await locks.run(userId, async () => {
+    await endings.run(userId, 'user removed', async () => {
       const devices = await store.listOf(userId);
       await cutoffs.raise(userId, undefined, devices, { tokens: false });
-      await endings.end(devices, 'user removed');
+      return devices;
     });
   }
 
   /** Logs a device out: its queues go with what waits in them, its session ends. Idempotent. */
   async removeDevice(userId: string, deviceId: string): Promise<void> {
-    const { locks, store, cutoffs, endings } = this.#options;
+    const { store, cutoffs, endings } = this.#options;
     this.#requireBroker();
-    await locks.run(userId, async () => {
+    await endings.run(userId, 'device removed', async () => {
       const device = await store.find(userId, deviceId);
-      if (device === undefined) return;
+      if (device === undefined) return [];
       await cutoffs.raise(userId, deviceId, [device], { tokens: false });
-      await endings.end([device], 'device removed');
+      return [device];
     });
   }
 
@@ -91,14 +89,14 @@ export class Users {
    *   they are deleted as soon as the broker is back.
    */
   async revoke(userId: string, deviceId?: string): Promise<void> {
-    const { locks, cutoffs, endings } = this.#options;
-    const goodAgainAt = await locks.run(userId, async () => {
+    const { cutoffs, endings } = this.#options;
+    let goodAgainAt = 0;
+    await endings.run(userId, 'revoked', async () => {
       const devices = (await this.#some(userId, deviceId)).filter(
         (device) => device.device_id !== UNCLAIMED,
       );
-      const tokensBefore = await cutoffs.raise(userId, deviceId, devices, { tokens: true });
-      await endings.end(devices, 'revoked');
-      return tokensBefore;
+      goodAgainAt = await cutoffs.raise(userId, deviceId, devices, { tokens: true });
+      return devices;
     });
     // Whoever gives the user a new token after this answer gives one that is good.
     await wait(Math.max(0, goodAgainAt - Date.now()));
