@@ -1,6 +1,6 @@
 import type { Router } from 'express';
 import type { Logger } from 'pino';
-import { readConfig } from './config.js';
+import { readConfig, type Config } from './config.js';
 import type { Authenticate } from './http/access.js';
 import { createLogger } from './logger.js';
 import type { EventMap, Publisher } from './publisher/index.js';
@@ -35,12 +35,22 @@ export interface CreateWarrenOptions {
   logger?: Logger;
 }
 
+/** What can change while Warren runs. */
+export type EmbeddedKeys = Pick<CreateWarrenOptions, 'signingKey' | 'serviceKeys'>;
+
 export interface EmbeddedWarren<Events extends EventMap> {
   /** `app.use('/warren', warren.router)` */
   router: Router;
   publisher: Publisher<Events>;
   /** Resolves to whether the broker was reached within `timeoutMs` (default 10,000). */
   ready: (timeoutMs?: number) => Promise<boolean>;
+  /**
+   * Takes other keys into use while all goes on, for their rotation. What is left out stays as it was
+   * given, or is read anew from the environment and its files. A signing key that the broker does not
+   * know is refused: add its public half on every node of the broker first.
+   * @throws {UnknownKeyError} for that, {ConfigError} for keys that are none. Nothing was changed then.
+   */
+  reload: (keys?: EmbeddedKeys) => Promise<void>;
   /** Lets sends end, closes what Warren opened. Idempotent. The host's own server is its own affair. */
   close: () => Promise<void>;
 }
@@ -53,17 +63,8 @@ export interface EmbeddedWarren<Events extends EventMap> {
 export async function createWarren<Events extends EventMap = Record<string, unknown>>(
   options: CreateWarrenOptions,
 ): Promise<EmbeddedWarren<Events>> {
-  const given: Record<string, string | undefined> = {
-    WARREN_AMQP_URL: options.amqpUrl,
-    WARREN_MANAGEMENT_URL: options.managementUrl,
-    WARREN_PUBLIC_STOMP_URL: options.publicStompUrl,
-    WARREN_PUBLIC_AMQP_URL: options.publicAmqpUrl,
-    WARREN_SIGNING_KEY: options.signingKey,
-    WARREN_SERVICE_KEYS: options.serviceKeys?.join(','),
-    WARREN_DATA_DIR: options.dataDir,
-    WARREN_DATABASE_URL: options.databaseUrl,
-  };
-  const config = readConfig({ ...process.env, ...overrides(given) }, { isEmbedded: true });
+  let current = options;
+  const config = readOptions(current);
   const warren = await assembleWarren({
     ...config,
     authenticate: options.authenticate,
@@ -74,8 +75,28 @@ export async function createWarren<Events extends EventMap = Record<string, unkn
     // The same object: the events' types exist only for the compiler.
     publisher: warren.publisher as unknown as Publisher<Events>,
     ready: warren.ready,
+    reload: async (keys = {}) => {
+      const next = { ...current, ...keys };
+      const { signingKey, serviceKeys } = readOptions(next);
+      await warren.reload({ signingKey, serviceKeys });
+      current = next;
+    },
     close: warren.close,
   };
+}
+
+function readOptions(options: CreateWarrenOptions): Config {
+  const given = {
+    WARREN_AMQP_URL: options.amqpUrl,
+    WARREN_MANAGEMENT_URL: options.managementUrl,
+    WARREN_PUBLIC_STOMP_URL: options.publicStompUrl,
+    WARREN_PUBLIC_AMQP_URL: options.publicAmqpUrl,
+    WARREN_SIGNING_KEY: options.signingKey,
+    WARREN_SERVICE_KEYS: options.serviceKeys?.join(','),
+    WARREN_DATA_DIR: options.dataDir,
+    WARREN_DATABASE_URL: options.databaseUrl,
+  };
+  return readConfig({ ...process.env, ...overrides(given) }, { isEmbedded: true });
 }
 
 /** What was given, and its `_FILE` twin emptied, so that the two do not contradict each other. */

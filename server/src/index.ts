@@ -1,5 +1,10 @@
 export { ConfigError, readConfig, type Config, type ConfigProblem } from './config.js';
-export { createWarren, type CreateWarrenOptions, type EmbeddedWarren } from './embed.js';
+export {
+  createWarren,
+  type CreateWarrenOptions,
+  type EmbeddedKeys,
+  type EmbeddedWarren,
+} from './embed.js';
 export { createLogger, type LogLevel } from './logger.js';
 export {
   createPublisher,
@@ -13,3 +18,4 @@ export {
   type SendResult,
 } from './publisher/index.js';
 export { PortTakenError, startServer, type RunningServer, type ServerExtras } from './server.js';
+export { UnknownKeyError } from './warren.js';

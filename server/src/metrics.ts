@@ -6,6 +6,7 @@ export interface Metrics {
   messages: Counter<'delivery' | 'outcome'>;
   publishSeconds: Histogram;
   sessions: Counter<'kind'>;
+  connectionsClosed: Counter<'reason'>;
   requestSeconds: Histogram<'method' | 'route' | 'status'>;
 }
 
@@ -47,6 +48,12 @@ export function createMetrics(isBrokerUp: () => boolean, pendingMessages: () => 
       name: 'warren_sessions_total',
       help: 'Session grants: new, renewed, or taken over from an older session.',
       labelNames: ['kind'],
+      registers,
+    }),
+    connectionsClosed: new Counter({
+      name: 'warren_connections_closed_total',
+      help: 'Connections of clients that the server had the broker close, by reason.',
+      labelNames: ['reason'],
       registers,
     }),
     requestSeconds: new Histogram({

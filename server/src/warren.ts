@@ -127,14 +127,21 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const provisioner = new Provisioner({ amqpUrl, names, onError });
   const management = new ManagementApi(parts.managementUrl, vhost);
   addLimits(management, names, logger);
-  const queuePrefix = `${names.userPrefix}.`;
-  const watch = new BrokerWatch({ amqpUrl, vhost, management, logger });
-  const connections = new Connections({ management, watch, provisioner, queuePrefix, logger });
-
   const metrics = createMetrics(
     () => publisher.state === 'ready',
     () => publisher.pending,
   );
+  const queuePrefix = `${names.userPrefix}.`;
+  const watch = new BrokerWatch({ amqpUrl, vhost, management, logger });
+  const connections = new Connections({
+    management,
+    watch,
+    provisioner,
+    queuePrefix,
+    metrics,
+    logger,
+  });
+
   const keys = new KeyRing(parts.signingKey);
   const cutoffs = new Cutoffs(cutoffStore);
   const endings = new Endings({ store, locks, provisioner, connections, logger });

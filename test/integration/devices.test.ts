@@ -99,6 +99,13 @@ describe('a user’s devices', () => {
   });
 });
 
+/** Of all reasons, as the metrics count them. */
+async function closedConnections(): Promise<number> {
+  const { body } = await request(`${stack.apiUrl}/metrics`, 'GET');
+  const counts = (body as unknown as string).matchAll(/^warren_connections_closed_total\{.*\} (\d+)$/gm);
+  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
+}
+
 describe('one consumer for a device', () => {
   it.each([
     ['by stomp', consumeByStomp, {}],
@@ -112,6 +119,7 @@ describe('one consumer for a device', () => {
       const [, consume, lie] = args;
       const grant = await stack.session(user, { deviceId: 'phone' });
       for (const data of ['1', '2', '3']) await stack.send({ user }, data);
+      const closedBefore = await closedConnections();
       const older = await consume(grant, lie);
       await until(() => older.isGone() || older.bodies.length === 3);
       const next = await stack.session(user, { deviceId: 'phone' });
@@ -121,6 +129,7 @@ describe('one consumer for a device', () => {
       await until(() => newer.bodies.length === 4);
       expect(newer.bodies).toEqual(['"1"', '"2"', '"3"', '"4"']);
       await until(older.isGone);
+      expect(await closedConnections()).toBe(closedBefore + 1);
       await newer.close();
       await older.close();
       const renewal = await open(userToken(user), {

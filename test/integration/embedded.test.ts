@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import express from 'express';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { getClient } from '@warren/client';
-import { createWarren, ConfigError, type EmbeddedWarren } from '@warren/server';
+import { generateSigningKey } from '@warren/rabbitmq';
+import { createWarren, ConfigError, UnknownKeyError, type EmbeddedWarren } from '@warren/server';
 import { request, SERVICE_KEY, TRANSPORTS, uniqueUser } from '../support/stack.js';
 import { until } from '../support/until.js';
 
@@ -95,6 +96,22 @@ describe('Warren in somebody’s own Express application', () => {
     });
     expect(own.body).toBe('own: text');
     expect(own.headers.get('content-security-policy')).toBeNull();
+  });
+
+  it('takes other keys into use, and stays as it was with one that the broker does not know', async () => {
+    const body = { to: { user: uniqueUser() }, type: 'greeting', data: { text: 'x' } };
+    const send = async (key: string) =>
+      (await request(`${url}/warren/v1/messages`, 'POST', key, body)).status;
+    const { privateKey: unknown } = await generateSigningKey();
+    const serviceKeys = ['another-service-key'];
+    const refused = warren.reload({ signingKey: unknown, serviceKeys });
+    await expect(refused).rejects.toThrow(UnknownKeyError);
+    await expect(warren.reload({ signingKey: 'no key' })).rejects.toThrow(ConfigError);
+    expect(await send(SERVICE_KEY)).toBe(202);
+    await warren.reload({ serviceKeys });
+    expect([await send(SERVICE_KEY), await send('another-service-key')]).toEqual([401, 202]);
+    await warren.reload({ serviceKeys: [SERVICE_KEY] });
+    expect(await send(SERVICE_KEY)).toBe(202);
   });
 
   it('says all that is missing when it is made without', async () => {

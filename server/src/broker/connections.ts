@@ -1,8 +1,22 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import type { Metrics } from '../metrics.js';
 import type { ManagementApi } from './management.js';
 import type { Provisioner } from './provisioner.js';
 import type { BrokerWatch, ClientConnection } from './watch.js';
+
+/** What the broker tells the client, and a label of the metrics. */
+export type CloseReason =
+  | 'session_replaced'
+  | 'device_removed'
+  | 'user_removed'
+  | 'revoked'
+  | 'disconnected'
+  | 'token_expired'
+  /** Of a client that no session was granted to, or under a name that is not its own. */
+  | 'no_session'
+  /** Older than this process, and perhaps the one that holds a queue which others are to have. */
+  | 'unknown_identity';
 
 export interface ConnectionsOptions {
   management: ManagementApi;
@@ -10,6 +24,7 @@ export interface ConnectionsOptions {
   provisioner: Provisioner;
   /** What the names of all clients' queues begin with. */
   queuePrefix: string;
+  metrics: Metrics;
   logger: Logger;
 }
 
@@ -45,14 +60,17 @@ export class Connections {
    * Closes whatever logged in with the token of this queue, whatever it called itself.
    * @throws {HttpProblem} `broker_unavailable`
    */
-  async closeAll(queue: string, reason: string): Promise<void> {
-    const { watch, management } = this.#options;
-    const liars = watch.connectionsOf(queue).filter(({ login }) => login !== queue);
+  async closeAll(queue: string, reason: CloseReason): Promise<void> {
+    const { watch, management, metrics } = this.#options;
+    const known = watch.connectionsOf(queue);
+    const liars = known.filter(({ login }) => login !== queue);
     await Promise.all([
-      management.closeConnections(queue, reason),
+      management.closeConnections(queue, reason).then(() => {
+        metrics.connectionsClosed.inc({ reason }, known.length - liars.length);
+      }),
       ...liars.map((connection) => this.close(connection, reason)),
     ]);
-    await this.#closeHidden(queue, reason);
+    await this.#closeHidden(queue);
   }
 
   /**
@@ -60,7 +78,7 @@ export class Connections {
    * consumer. Only if there is one that will not go, those that it could be are closed, and only if it
    * is none of them, all others; whoever was honest comes back by itself.
    */
-  async #closeHidden(queue: string, reason: string): Promise<void> {
+  async #closeHidden(queue: string): Promise<void> {
     const { watch, logger } = this.#options;
     if (await this.#isFree(queue)) return;
     await watch.listed(LISTED_MS);
@@ -70,7 +88,7 @@ export class Connections {
         .filter(({ login }) => login !== queue && isSuspect(login));
       if (suspects.length === 0) continue;
       logger.warn({ closed: suspects.length }, 'closed connections of unknown identity');
-      await Promise.all(suspects.map((connection) => this.close(connection, reason)));
+      await Promise.all(suspects.map((connection) => this.close(connection, 'unknown_identity')));
       if (await this.#isFree(queue)) return;
     }
   }
@@ -95,10 +113,13 @@ export class Connections {
   }
 
   /** Closes one. Not by its login, which may be somebody else's. */
-  async close(connection: ClientConnection, reason: string): Promise<void> {
-    const { watch, management } = this.#options;
+  async close(connection: ClientConnection, reason: CloseReason): Promise<void> {
+    const { watch, management, metrics } = this.#options;
     for (let attempt = 0; attempt < RETRIES; attempt++) {
-      if (await management.closeConnection(connection.name, reason)) return;
+      if (await management.closeConnection(connection.name, reason)) {
+        metrics.connectionsClosed.inc({ reason });
+        return;
+      }
       if (!watch.connectionsOf(connection.user ?? connection.login).includes(connection)) return;
       await wait(RETRY_MS, undefined, { ref: false });
     }

@@ -1,6 +1,6 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import type { Connections } from '../broker/connections.js';
+import type { CloseReason, Connections } from '../broker/connections.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import type { Device, DeviceStore } from '../storage/devices.js';
 import type { UserLocks } from '../storage/user-locks.js';
@@ -32,7 +32,7 @@ export class Endings {
    * later, by whoever comes first: the same request again, a new session, or the upkeep.
    * @throws {HttpProblem} `broker_unavailable`
    */
-  async run(userId: string, reason: string, decide: () => Promise<Device[]>): Promise<void> {
+  async run(userId: string, reason: CloseReason, decide: () => Promise<Device[]>): Promise<void> {
     const { store, locks } = this.#options;
     const devices = await locks.run(userId, async () => {
       const chosen = await decide();
@@ -46,7 +46,7 @@ export class Endings {
   }
 
   /** As {@link run}, by whoever holds the user up already. */
-  async finish(devices: Device[], reason: string): Promise<void> {
+  async finish(devices: Device[], reason: CloseReason): Promise<void> {
     if (devices.length === 0) return;
     await this.#deleteQueues(devices);
     await this.#options.store.remove(devices);
@@ -69,12 +69,12 @@ export class Endings {
     await this.#options.provisioner.deleteQueues(queues);
   }
 
-  #closeLater(devices: Device[], reason: string): void {
+  #closeLater(devices: Device[], reason: CloseReason): void {
     for (const { queue } of devices) void this.#limit(() => this.#close(queue, reason));
   }
 
   /** What is left of the connections can read nothing. They are closed so that clients notice. */
-  async #close(queue: string, reason: string): Promise<void> {
+  async #close(queue: string, reason: CloseReason): Promise<void> {
     try {
       await this.#options.connections.closeAll(queue, reason);
     } catch (error) {

@@ -60,7 +60,7 @@ export class Gatekeeper {
   #inspect(connection: ClientConnection): void {
     const work = async (): Promise<void> => {
       if (this.#isClosed || (await this.#hasGrant(connection))) return;
-      await this.#options.connections.close(connection, 'no session for this connection');
+      await this.#options.connections.close(connection, 'no_session');
     };
     this.#limit(work).catch((error: unknown) => {
       this.#options.logger.warn({ err: error }, 'a connection could not be looked at');
@@ -96,7 +96,7 @@ export class Gatekeeper {
     const isUsed =
       (await connections.isOnline(device.queue)) ||
       ((await provisioner.consumers(device.queue)) ?? 0) > 0;
-    if (isUsed) await connections.closeAll(device.queue, 'token expired');
+    if (isUsed) await connections.closeAll(device.queue, 'token_expired');
     await store.clearExpiry(device);
   }
 }

@@ -101,7 +101,7 @@ export class Sessions {
     const earliest = await cutoffs.admit({ identity, deviceId, sessionId: named, device: known });
     if (known !== undefined && known.ended_at !== null) {
       // It is to go, or was when the broker was away.
-      await endings.finish([known], 'device removed');
+      await endings.finish([known], 'device_removed');
       known = undefined;
     }
     const before = known?.session_id ?? null;
@@ -147,7 +147,7 @@ export class Sessions {
     const known = await store.listOf(userId);
     await endings.finish(
       known.filter(({ ended_at: endedAt }) => endedAt !== null),
-      'device removed',
+      'device_removed',
     );
     const devices = known.filter(({ ended_at: endedAt }) => endedAt === null);
     const wanted =

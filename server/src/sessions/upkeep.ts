@@ -116,7 +116,7 @@ export class Upkeep {
   async #finishEndings(): Promise<void> {
     const { store, endings } = this.#options;
     for (const { user_id: userId, queue } of await store.listEnded(PAGE)) {
-      await endings.run(userId, 'removed', async () => {
+      await endings.run(userId, 'device_removed', async () => {
         const device = await store.findByQueue(queue);
         return device === undefined ? [] : [device];
       });

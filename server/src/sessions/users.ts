@@ -51,7 +51,7 @@ export class Users {
     const { store, cutoffs, endings } = this.#options;
     await this.#known(userId);
     this.#requireBroker();
-    await endings.run(userId, 'user removed', async () => {
+    await endings.run(userId, 'user_removed', async () => {
       const devices = await store.listOf(userId);
       await cutoffs.raise(userId, undefined, devices, { tokens: false });
       return devices;
@@ -62,7 +62,7 @@ export class Users {
   async removeDevice(userId: string, deviceId: string): Promise<void> {
     const { store, cutoffs, endings } = this.#options;
     this.#requireBroker();
-    await endings.run(userId, 'device removed', async () => {
+    await endings.run(userId, 'device_removed', async () => {
       const device = await store.find(userId, deviceId);
       if (device === undefined) return [];
       await cutoffs.raise(userId, deviceId, [device], { tokens: false });
