@@ -102,7 +102,9 @@ describe('a user’s devices', () => {
 /** Of all reasons, as the metrics count them. */
 async function closedConnections(): Promise<number> {
   const { body } = await request(`${stack.apiUrl}/metrics`, 'GET');
-  const counts = (body as unknown as string).matchAll(/^warren_connections_closed_total\{.*\} (\d+)$/gm);
+  const counts = (body as unknown as string).matchAll(
+    /^warren_connections_closed_total\{.*\} (\d+)$/gm,
+  );
   return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
 }
 
@@ -167,6 +169,9 @@ describe('one consumer for a device', () => {
           .queue,
         'another user': (await stack.session(uniqueUser(), { deviceId: 'phone' })).queue,
       };
+      const bystander = await consumeByAmqp(
+        await stack.session(uniqueUser(), { deviceId: 'phone' }),
+      );
       // No server sees the login.
       await stack.server.close();
       const liar = await consumeByStomp(grant, { login: others[lie] ?? lie });
@@ -174,6 +179,9 @@ describe('one consumer for a device', () => {
       await stack.session(user, { deviceId: 'phone' });
       await until(liar.isGone);
       await liar.close();
+      // Honest ones go only when it can be told from nobody.
+      if (lie !== 'another user') expect(bystander.isGone()).toBe(false);
+      await bystander.close();
       // It may have gone with others that had logged in before the server began.
       await watch.close();
       watch = await QueueWatch.open();
@@ -197,7 +205,8 @@ describe('connections that have no business being there', () => {
     async (name) => {
       const grant = await stack.session(user, { deviceId: 'phone' });
       await request(`${stack.apiUrl}/v1/sessions/phone`, 'DELETE', userToken(user));
-      const late = await CONSUMERS[name](grant).catch(() => undefined);
+      // It asks for nothing, so that the broker has no reason of its own.
+      const late = await CONSUMERS[name](grant, { idle: true }).catch(() => undefined);
       if (late !== undefined) await until(late.isGone);
     },
   );
@@ -338,6 +347,7 @@ describe('revoking', () => {
     expect(revoked.status).toBe(204);
     for (const { status } of answers) expect([201, 401]).toContain(status);
     expect(await watch.exists(grant.queue)).toBe(false);
+    expect(await watch.exists(grant.liveQueue)).toBe(false);
     expect((await stack.send({ user }, 'x')).body.recipients[0]!.outcome).toBe('unprovisioned');
   });
 });
@@ -391,4 +401,16 @@ describe('sessions that have ended by time', () => {
       await short.close();
     },
   );
+
+  it('are cut also under a false name from before the server was started', async () => {
+    const { dataDir } = stack;
+    await stack.server.close();
+    const short = await startStack({ config: { sessionTtlSeconds: 2, dataDir } });
+    const grant = await short.session(user, { deviceId: 'phone' });
+    await short.server.close();
+    const liar = await consumeByStomp(grant, { login: 'mallory' });
+    stack = await startStack({ config: { maxDevices: 3, dataDir, expiryGraceMs: 500 } });
+    await until(liar.isGone);
+    await liar.close();
+  });
 });

@@ -12,17 +12,17 @@ export interface RawConsumer {
 
 const { endpoints } = inject('broker');
 
-/** By STOMP, under any login; the token's own name is what counts to the broker. */
+/** By STOMP, under any login; the token's own name is what counts to the broker. `idle`: logs in, no more. */
 export async function consumeByStomp(
   grant: SessionGrant,
-  { login = grant.queue, queue = grant.queue, url = endpoints.stompUrl } = {},
+  { login = grant.queue, queue = grant.queue, url = endpoints.stompUrl, idle = false } = {},
 ): Promise<RawConsumer> {
   const client = await RawStomp.open(url);
   if (!(await client.login({ login, passcode: grant.token, host: grant.vhost }))) {
     throw new Error('not let in');
   }
   const destination = `/amq/queue/${queue}`;
-  client.send('SUBSCRIBE', { destination, id: 's', ack: 'client-individual' });
+  if (!idle) client.send('SUBSCRIBE', { destination, id: 's', ack: 'client-individual' });
   return {
     get bodies() {
       return client.frames.filter(({ command }) => command === 'MESSAGE').map(({ body }) => body);
@@ -32,10 +32,10 @@ export async function consumeByStomp(
   };
 }
 
-/** By AMQP, under any login. */
+/** By AMQP, under any login. `idle`: logs in, no more. */
 export async function consumeByAmqp(
   grant: SessionGrant,
-  { login = grant.queue, queue = grant.queue } = {},
+  { login = grant.queue, queue = grant.queue, idle = false } = {},
 ): Promise<RawConsumer> {
   const account = `${encodeURIComponent(login)}:${encodeURIComponent(grant.token)}@`;
   const model: ChannelModel = await connect(
@@ -49,10 +49,12 @@ export async function consumeByAmqp(
   const channel = await model.createChannel();
   channel.on('error', end).on('close', end);
   const bodies: string[] = [];
-  await channel.consume(queue, (message) => {
-    if (message === null) end();
-    else bodies.push(message.content.toString('utf8'));
-  });
+  if (!idle) {
+    await channel.consume(queue, (message) => {
+      if (message === null) end();
+      else bodies.push(message.content.toString('utf8'));
+    });
+  }
   return {
     bodies,
     isGone: () => gone,
