@@ -330,6 +330,18 @@ describe('revoking', () => {
     },
   );
 
+  it.each(['stomp', 'amqp'] as const)(
+    'closes connections that consume nothing, too, by %s',
+    async (name) => {
+      const grant = await stack.session(user, { deviceId: 'phone' });
+      const idle = await CONSUMERS[name](grant, { idle: true });
+      await until(async () => (await stack.user(user)).online);
+      await revoke();
+      await until(idle.isGone);
+      await idle.close();
+    },
+  );
+
   it('leaves a mailbox that no device has taken', async () => {
     await stack.api('PUT', `/v1/users/${user}`, {});
     await stack.send({ user }, 'for the first device');
