@@ -1,3 +1,5 @@
+import { z } from 'zod';
+
 /**
  * Every error that the HTTP API answers with: its code is stable, its status and title belong to it.
  * docs/errors.md says for each what to do.
@@ -15,6 +17,7 @@ export const PROBLEMS = {
   too_many_devices: { status: 403, title: 'The user has as many devices as are allowed.' },
   forbidden_host: { status: 403, title: 'This address answers requests from this machine only.' },
   not_found: { status: 404, title: 'There is nothing at this address.' },
+  group_unknown: { status: 404, title: 'There is no such group.' },
   user_unknown: { status: 404, title: 'No such user is provisioned.' },
   method_not_allowed: { status: 405, title: 'This address does not know the method.' },
   session_replaced: { status: 409, title: 'A newer session has taken the device over.' },
@@ -39,14 +42,15 @@ export const PROBLEMS = {
 export type ProblemCode = keyof typeof PROBLEMS;
 
 /** A body of type `application/problem+json` (RFC 9457). */
-export interface Problem {
+export const problemSchema = z.object({
   /** `urn:warren:problem:<code>` */
-  type: string;
-  title: string;
-  status: number;
-  code: ProblemCode;
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  code: z.enum(Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]]),
   /** What was wrong this time, and what to do. Never holds a token or a payload. */
-  detail?: string;
+  detail: z.string().optional(),
   /** Which fields were wrong. */
-  errors?: { path: string; message: string }[];
-}
+  errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+});
+export type Problem = z.infer<typeof problemSchema>;

@@ -83,3 +83,31 @@ export function deviceQueues(
   const { mail, live } = deviceKeys(userId, deviceId, prefixes);
   return { mail: `${mail}.${nonce}`, live: `${live}.${nonce}` };
 }
+
+/** All members of a group: each key leads to a fanout exchange that their queues are bound to. */
+export function groupKeys(groupId: string): RecipientKeys {
+  const group = encodeId(groupId);
+  // Not `live.group.…`, which would be a device of the user named "group".
+  return { mail: `group.${group}`, live: `group.${group}.live` };
+}
+
+/** Everybody. */
+export const BROADCAST_KEYS: Readonly<RecipientKeys> = {
+  mail: 'broadcast',
+  live: 'broadcast.live',
+};
+
+/**
+ * The routing key of a message to a list, whose real keys are in BCC: the primary one is shown to
+ * every recipient. Leads nowhere by itself.
+ */
+export const LIST_KEY = 'list';
+
+/** First words of keys that are none of a user's. */
+export const RESERVED_PREFIXES: readonly string[] = [
+  'group',
+  BROADCAST_KEYS.mail,
+  LIST_KEY,
+  'history',
+  'push',
+];

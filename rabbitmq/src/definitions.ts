@@ -22,6 +22,14 @@ export const DEFAULT_NAMES: Readonly<TopologyNames> = {
 /** The exchange and the queue that expired, rejected and overflowed messages end in. */
 export const DEAD_LETTERS = 'warren.dead';
 
+/**
+ * What every mailbox is bound to, behind the keys of a broadcast. Those of groups, made with each group,
+ * are called `warren.group.<group>`. A live queue is bound to the one of the same name with `.live`.
+ */
+export const BROADCAST = 'warren.broadcast';
+export const GROUP_PREFIX = 'warren.group.';
+export const liveOf = (exchange: string): string => `${exchange}.live`;
+
 /** Where the broker tells of connections and queues (rabbitmq_event_exchange), in the default vhost. */
 export const EVENTS_EXCHANGE = 'amq.rabbitmq.event';
 export const EVENTS_VHOST = '/';
@@ -59,7 +67,7 @@ export interface Definitions {
   exchanges: {
     name: string;
     vhost: string;
-    type: 'direct' | 'fanout';
+    type: 'direct' | 'fanout' | 'topic';
     durable: true;
     auto_delete: false;
     internal: false;
@@ -76,7 +84,7 @@ export interface Definitions {
     source: string;
     vhost: string;
     destination: string;
-    destination_type: 'queue';
+    destination_type: 'queue' | 'exchange';
     routing_key: string;
     arguments: Record<string, never>;
   }[];
@@ -104,7 +112,7 @@ const DAY_MS = 24 * 60 * 60 * 1000;
  */
 export function topology(names: TopologyNames = DEFAULT_NAMES): Definitions {
   const { vhost, exchange, userPrefix, livePrefix } = names;
-  const exchangeOf = (name: string, type: 'direct' | 'fanout') =>
+  const exchangeOf = (name: string, type: Definitions['exchanges'][number]['type']) =>
     ({
       name,
       vhost,
@@ -122,19 +130,25 @@ export function topology(names: TopologyNames = DEFAULT_NAMES): Definitions {
     priority: 0,
     definition,
   });
+  const binding = (
+    source: string,
+    destination_type: 'queue' | 'exchange',
+    destination: string,
+    routing_key = '',
+  ) => ({ source, vhost, destination, destination_type, routing_key, arguments: {} });
   return {
     vhosts: [{ name: vhost }],
-    exchanges: [exchangeOf(exchange, 'direct'), exchangeOf(DEAD_LETTERS, 'fanout')],
+    exchanges: [
+      exchangeOf(exchange, 'direct'),
+      exchangeOf(DEAD_LETTERS, 'fanout'),
+      exchangeOf(BROADCAST, 'fanout'),
+      exchangeOf(liveOf(BROADCAST), 'fanout'),
+    ],
     queues: [{ name: DEAD_LETTERS, vhost, durable: true, auto_delete: false, arguments: {} }],
     bindings: [
-      {
-        source: DEAD_LETTERS,
-        vhost,
-        destination: DEAD_LETTERS,
-        destination_type: 'queue',
-        routing_key: '',
-        arguments: {},
-      },
+      binding(DEAD_LETTERS, 'queue', DEAD_LETTERS),
+      binding(exchange, 'exchange', BROADCAST, 'broadcast'),
+      binding(exchange, 'exchange', liveOf(BROADCAST), 'broadcast.live'),
     ],
     policies: [
       policy('warren-user', `${userPrefix}.`, {

@@ -7,10 +7,13 @@ export {
 } from './broker.js';
 export {
   backendAccount,
+  BROADCAST,
   DEAD_LETTERS,
   DEFAULT_NAMES,
   EVENTS_EXCHANGE,
   EVENTS_VHOST,
+  GROUP_PREFIX,
+  liveOf,
   serverAccount,
   topology,
   type Account,

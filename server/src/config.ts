@@ -1,5 +1,6 @@
 import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { RESERVED_PREFIXES } from '@warren/protocol';
 import { z } from 'zod';
 import { DEFAULT_RATE_LIMITS, type RateLimits } from './http/rate-limits.js';
 import type { LogLevel } from './logger.js';
@@ -66,9 +67,12 @@ const urls = (...protocols: string[]) =>
     .string()
     .transform(list)
     .pipe(z.array(url(...protocols)).min(1));
-const word = z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, {
-  error: 'must have 1 to 40 characters of A-Z a-z 0-9 _ -',
-});
+const word = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]{1,40}$/, { error: 'must have 1 to 40 characters of A-Z a-z 0-9 _ -' })
+  .refine((text) => !RESERVED_PREFIXES.includes(text), {
+    error: `must be none of ${RESERVED_PREFIXES.join(', ')}`,
+  });
 
 function isKey(make: (text: string) => unknown): (text: string) => boolean {
   return (text) => {
@@ -163,6 +167,7 @@ const VARIABLES = {
   WARREN_MAX_DEVICES: count('devices', { min: 1, max: 1000 }).default(50),
   WARREN_RATE_PER_KEY: count('requests a second').default(DEFAULT_RATE_LIMITS.perKey),
   WARREN_RATE_PER_USER: count('requests a minute').default(DEFAULT_RATE_LIMITS.perUser),
+  WARREN_RATE_BROADCAST: count('messages a minute').default(DEFAULT_RATE_LIMITS.broadcasts),
   WARREN_LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
 };
 const schema = z.object(VARIABLES);
@@ -272,7 +277,11 @@ function toConfig(values: z.output<typeof schema>): Config {
     sessionTtlSeconds: values.WARREN_SESSION_TTL_SECONDS,
     expiryGraceMs: values.WARREN_EXPIRY_GRACE_SECONDS * 1000,
     maxDevices: values.WARREN_MAX_DEVICES,
-    rateLimits: { perKey: values.WARREN_RATE_PER_KEY, perUser: values.WARREN_RATE_PER_USER },
+    rateLimits: {
+      perKey: values.WARREN_RATE_PER_KEY,
+      perUser: values.WARREN_RATE_PER_USER,
+      broadcasts: values.WARREN_RATE_BROADCAST,
+    },
     logLevel: values.WARREN_LOG_LEVEL,
   };
 }

@@ -6,17 +6,21 @@ import { DEFAULT_NAMES, topology, type TopologyNames } from '@warren/rabbitmq';
 import { Connections } from './broker/connections.js';
 import { probeKey, type LoginVerdict } from './broker/login-probe.js';
 import { ManagementApi } from './broker/management.js';
+import { ControlLink } from './broker/control-link.js';
+import { GroupExchanges } from './broker/group-exchanges.js';
 import { Provisioner } from './broker/provisioner.js';
 import { BrokerWatch } from './broker/watch.js';
+import { Groups } from './groups/groups.js';
 import { AccessControl, type Authenticate } from './http/access.js';
 import { withOpenApi } from './http/openapi.js';
 import { DEFAULT_RATE_LIMITS, RateLimiter, type RateLimits } from './http/rate-limits.js';
 import { createRouter } from './http/router.js';
 import type { Route } from './http/route.js';
-import { createRoutes } from './http/routes.js';
+import { createRoutes } from './http/routes/index.js';
 import { createMetrics, type Metrics } from './metrics.js';
 import { createPublisher, type Publisher } from './publisher/index.js';
-import { Sender } from './sender.js';
+import { Recipients } from './sending/recipients.js';
+import { Sender } from './sending/sender.js';
 import { ClientTokens } from './sessions/client-tokens.js';
 import { Cutoffs } from './sessions/cutoffs.js';
 import { Endings } from './sessions/endings.js';
@@ -28,8 +32,10 @@ import { Upkeep } from './sessions/upkeep.js';
 import { Users } from './sessions/users.js';
 import { CutoffStore } from './storage/cutoffs.js';
 import { openDatabase } from './storage/database.js';
+import { AuditStore } from './storage/audit.js';
 import { DeviceStore } from './storage/devices.js';
-import { UserLocks } from './storage/user-locks.js';
+import { GroupStore } from './storage/groups.js';
+import { Locks } from './storage/locks.js';
 
 /** What Warren is made of, once the configuration has been read and checked. */
 export interface WarrenParts {
@@ -118,13 +124,17 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   );
   const store = new DeviceStore(database);
   const cutoffStore = new CutoffStore(database);
-  const locks = new UserLocks(parts.databaseUrl, onDatabaseError);
+  const locks = new Locks(parts.databaseUrl, onDatabaseError);
 
   const onError = (error: Error): void => {
     logger.warn({ err: error }, 'the connection to the broker had an error');
   };
+  const onControlError = (error: unknown): void => {
+    logger.warn({ err: error }, 'the connection to the broker had an error');
+  };
   const publisher = createPublisher({ amqpUrl, exchange: names.exchange, prefixes, onError });
-  const provisioner = new Provisioner({ amqpUrl, names, onError });
+  const link = new ControlLink(amqpUrl, onControlError);
+  const provisioner = new Provisioner({ link, names, onError: onControlError });
   const management = new ManagementApi(parts.managementUrl, vhost);
   addLimits(management, names, logger);
   const metrics = createMetrics(
@@ -145,11 +155,15 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const keys = new KeyRing(parts.signingKey);
   const cutoffs = new Cutoffs(cutoffStore);
   const endings = new Endings({ store, locks, provisioner, connections, logger });
+  const exchanges = new GroupExchanges(link, names.exchange);
+  const groupStore = new GroupStore(database);
+  const groups = new Groups({ store: groupStore, devices: store, locks, exchanges, link });
   const sessions = new Sessions({
     store,
     locks,
     cutoffs,
     endings,
+    groups,
     provisioner,
     connections,
     tokens: new ClientTokens({ keys, vhost, ttlSeconds: parts.sessionTtlSeconds ?? 3600 }),
@@ -164,6 +178,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     store,
     cutoffs,
     endings,
+    groups,
     connections,
     management,
     provisioner,
@@ -177,6 +192,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     cutoffStore,
     locks,
     endings,
+    groups,
     logger,
   });
   const gatekeeper = new Gatekeeper({
@@ -189,16 +205,18 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     logger,
   });
   const health = async () => ({
-    broker:
-      publisher.state === 'ready' && provisioner.isConnected ? ('up' as const) : ('down' as const),
+    broker: publisher.state === 'ready' && link.isConnected ? ('up' as const) : ('down' as const),
     database: await sql`select 1`.execute(database).then(
       () => 'up' as const,
       () => 'down' as const,
     ),
   });
-  const sender = new Sender(publisher, metrics);
+  const audit = new AuditStore(database);
+  const rates = new RateLimiter(parts.rateLimits ?? DEFAULT_RATE_LIMITS);
+  const recipients = new Recipients({ devices: store, groups, watch });
+  const sender = new Sender({ publisher, recipients, groups, rates, audit, metrics, logger });
   const ownTokens = new OwnTokens(keys);
-  const routes = createRoutes({ sessions, users, ownTokens, sender, metrics, health });
+  const routes = createRoutes({ sessions, users, groups, ownTokens, sender, metrics, health });
   let { serviceKeys } = parts;
   const router = createRouter({
     routes: withOpenApi([...routes, ...(parts.extraRoutes ?? [])], version),
@@ -208,7 +226,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
       authenticate: parts.authenticate,
       refuseRevoked: (identity) => cutoffs.refuseRevoked(identity),
     }),
-    rates: new RateLimiter(parts.rateLimits ?? DEFAULT_RATE_LIMITS),
+    rates,
     metrics,
     logger,
   });
@@ -217,7 +235,9 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const closeAll = async (): Promise<void> => {
     await Promise.all([gatekeeper.close(), upkeep.close()]);
     await endings.settled();
-    await Promise.all([publisher.close(), provisioner.close(), watch.close()]);
+    provisioner.close();
+    exchanges.close();
+    await Promise.all([publisher.close(), link.close(), watch.close()]);
     await Promise.all([database.destroy(), locks.close()]);
   };
   return {
@@ -225,7 +245,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     publisher,
     metrics,
     ready: async (timeoutMs = 10_000) => {
-      const reached = await Promise.all([publisher.ready(timeoutMs), provisioner.ready(timeoutMs)]);
+      const reached = await Promise.all([publisher.ready(timeoutMs), link.ready(timeoutMs)]);
       return reached.every(Boolean);
     },
     reload: async (next) => {

@@ -18,7 +18,7 @@ beforeAll(async () => {
     endpoints: broker.endpoints,
     signingKey: broker.signingKey.privateKey,
     // As strict as in production.
-    config: { rateLimits: { perKey: 2000, perUser: 120 } },
+    config: { rateLimits: { perKey: 2000, perUser: 120, broadcasts: 0 } },
   });
 });
 afterAll(async () => {

@@ -26,7 +26,10 @@ beforeAll(async () => {
   watch = await QueueWatch.open();
   silent = await RawStomp.open(endpoints.stompUrl);
   stack = await startStack({
-    config: { rateLimits: { perKey: 10, perUser: 5 }, serviceKeys: [SERVICE_KEY, OTHER_KEY] },
+    config: {
+      rateLimits: { perKey: 10, perUser: 5, broadcasts: 0 },
+      serviceKeys: [SERVICE_KEY, OTHER_KEY],
+    },
   });
 });
 afterAll(async () => {

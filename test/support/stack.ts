@@ -13,7 +13,15 @@ import {
   type Transport,
 } from '@warren/client';
 import { amqp } from '@warren/client/amqp';
-import type { Problem, SendReply, SessionGrant, UserState } from '@warren/protocol';
+import type {
+  GroupState,
+  MembersPage,
+  MembersReply,
+  Problem,
+  SendReply,
+  SessionGrant,
+  UserState,
+} from '@warren/protocol';
 import {
   createLogger,
   startServer,
@@ -70,8 +78,11 @@ export interface ApiReply {
 }
 
 /** Every field that some route answers with; a test looks for those of its own. */
-export type ReplyBody = SendReply &
-  UserState &
+export type ReplyBody = {
+  [Field in keyof SendReply]-?: NonNullable<SendReply[Field]>;
+} & GroupState &
+  MembersPage &
+  MembersReply & { results: (SendReply & { status: number; problem?: Problem })[] } & UserState &
   Problem & {
     errors: { path: string }[];
     detail: string;
@@ -109,7 +120,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     sessionTtlSeconds: 3600,
     expiryGraceMs: 10_000,
     maxDevices: 50,
-    rateLimits: { perKey: 0, perUser: 0 },
+    rateLimits: { perKey: 0, perUser: 0, broadcasts: 0 },
     logLevel: options.log === undefined ? 'silent' : 'debug',
     ...options.config,
   };

@@ -1,103 +1,83 @@
 import pLimit from 'p-limit';
-import { AMQPChannelError, AMQPConnectionError, Connection, type Channel } from 'rabbitmq-client';
+import type { Channel } from 'rabbitmq-client';
 import { topology, type TopologyNames } from '@warren/rabbitmq';
-import { endedWithin } from '../ended-within.js';
-import { HttpProblem } from '../problem.js';
+import { ChannelPool, isNotFound, type ControlLink } from './control-link.js';
 
 export interface ProvisionerOptions {
-  amqpUrl: string;
+  link: ControlLink;
   names: TopologyNames;
-  onError: (error: Error) => void;
+  onError: (error: unknown) => void;
 }
 
-/** A queue and the keys that lead to it. */
+/** A queue, and what leads to it. */
 export interface QueueSpec {
   queue: string;
+  /** On the direct exchange. */
   keys: string[];
+  /** The exchange of broadcasts. */
+  fanout: string;
 }
 
 /** The only argument that a user's queue has; limits stand in policies, which can be changed. */
 const QUEUE_ARGUMENTS = { 'x-single-active-consumer': true };
 /** Declares and binds of several sessions overlap; more channels than this gain nothing. */
 const CHANNELS = 4;
-const TIMEOUT_MS = 4000;
-const CLOSE_MS = 2000;
 
-/**
- * Declares, binds and deletes the queues of users, on a connection of its own: a broker with a memory
- * alarm blocks the connections that publish. Heals by itself; each call ends within 4 s.
- */
+/** Declares, binds and deletes the queues of users. Each call ends within 4 s. */
 export class Provisioner {
-  readonly #connection: Connection;
+  readonly #link: ControlLink;
   readonly #names: TopologyNames;
-  readonly #onError: (error: Error) => void;
-  readonly #channels: (Promise<Channel> | undefined)[] = [];
-  #turn = 0;
+  readonly #pool: ChannelPool;
   /** Channels to ask on whether a queue exists; a "no" closes the one that was asked on. */
   readonly #probes: Channel[] = [];
   readonly #probeLimit = pLimit(CHANNELS);
   #topologyReady: Promise<void> | undefined;
 
-  constructor({ amqpUrl, names, onError }: ProvisionerOptions) {
+  constructor({ link, names, onError }: ProvisionerOptions) {
+    this.#link = link;
     this.#names = names;
-    this.#onError = onError;
-    this.#connection = new Connection({
-      url: amqpUrl,
-      connectionName: 'warren provisioner',
-      heartbeat: 10,
-      frameMax: 131_072,
-      retryLow: 100,
-      retryHigh: 3000,
-      connectionTimeout: 5000,
-      acquireTimeout: TIMEOUT_MS,
-      noDelay: true,
-    });
-    this.#connection.on('error', onError);
-    this.#connection.on('connection', () => {
+    this.#pool = new ChannelPool(link, CHANNELS);
+    link.onConnected(() => {
       // The broker may be another one than before, or may have lost its data.
       this.#topologyReady = undefined;
-      this.#ensureTopology().catch(this.#onError);
+      this.#ensureTopology().catch(onError);
     });
   }
 
   /** Whether the broker can be reached now. */
   get isConnected(): boolean {
-    return this.#connection.ready;
-  }
-
-  /** Resolves to whether the broker was reached within `timeoutMs`. */
-  async ready(timeoutMs: number): Promise<boolean> {
-    try {
-      await this.#connection.onConnect(timeoutMs, true);
-      return true;
-    } catch {
-      return false;
-    }
+    return this.#link.isConnected;
   }
 
   /**
-   * Makes sure that both queues are there and bound. `created` says that the mailbox is a new one.
-   * @param isNew whether it is known that there is none yet.
+   * Makes sure that both queues are there and bound, and tells which are new ones.
+   * @param isNew whether it is known that there are none yet: asking for a queue that is not there costs
+   *   a channel.
+   * @param asksLive whether it matters if the live queue is new.
    */
   async ensureQueues(
     mail: QueueSpec,
     live: QueueSpec,
-    isNew = false,
-  ): Promise<{ created: boolean }> {
+    { isNew = false, asksLive = false } = {},
+  ): Promise<{ created: boolean; liveCreated: boolean }> {
+    const isMissing = async ({ queue }: QueueSpec): Promise<boolean> =>
+      isNew || (await this.#consumers(queue)) === undefined;
     return this.#guard(async () => {
       await this.#ensureTopology();
-      // Asking for a queue that is not there costs a channel.
-      const created = isNew || (await this.#consumers(mail.queue)) === undefined;
+      const [created, liveCreated] = await Promise.all([
+        isMissing(mail),
+        asksLive ? isMissing(live) : isNew,
+      ]);
       // Also what exists is bound again: a server that was killed between declaring and binding, or
       // somebody who has deleted the exchange, leaves a mailbox that nothing reaches.
       await Promise.all([mail, live].map((spec) => this.#declare(spec)));
-      return { created };
+      return { created, liveCreated };
     });
   }
 
   /** Opens a channel for a moment, so that whoever watches the broker's events knows whose this is. */
   async showItself(): Promise<void> {
-    const channel = await this.#connection.acquire();
+    const channel = await this.#link.openChannel();
     await channel.close();
   }
 
@@ -123,59 +103,39 @@ export class Provisioner {
   async deleteQueues(queues: string[]): Promise<void> {
     await this.#guard(async () => {
       await Promise.all(
-        queues.map(async (queue) => (await this.#channel()).queueDelete({ queue })),
+        queues.map(async (queue) => (await this.#pool.next()).queueDelete({ queue })),
       );
     });
   }
 
-  async close(): Promise<void> {
+  close(): void {
     for (const probe of this.#probes) void probe.close();
-    for (const opening of this.#channels) {
-      opening?.then((channel) => channel.close()).catch(() => undefined);
-    }
-    // A broker that does not answer must not hold up the shutdown.
-    await endedWithin(this.#connection.close(), CLOSE_MS);
-    this.#connection.unsafeDestroy();
+    this.#pool.close();
   }
 
-  async #declare({ queue, keys }: QueueSpec): Promise<void> {
-    const channel = await this.#channel();
+  async #declare({ queue, keys, fanout }: QueueSpec): Promise<void> {
+    const channel = await this.#pool.next();
     await channel.queueDeclare({ queue, durable: true, arguments: QUEUE_ARGUMENTS });
     for (const routingKey of keys) {
       await channel.queueBind({ queue, exchange: this.#names.exchange, routingKey });
     }
+    await channel.queueBind({ queue, exchange: fanout });
   }
 
   /** A passive declare of a queue that is missing closes its channel, so it has that to itself. */
   #consumers(queue: string): Promise<number | undefined> {
     return this.#probeLimit(async () => {
       let probe = this.#probes.pop();
-      if (probe?.active !== true) probe = await this.#connection.acquire();
+      if (probe?.active !== true) probe = await this.#link.openChannel();
       try {
         const { consumerCount } = await probe.queueDeclare({ queue, passive: true });
         this.#probes.push(probe);
         return consumerCount;
       } catch (error) {
-        if (isChannelError(error, 'NOT_FOUND')) return undefined;
+        if (isNotFound(error)) return undefined;
         throw error;
       }
     });
-  }
-
-  async #channel(): Promise<Channel> {
-    this.#turn = (this.#turn + 1) % CHANNELS;
-    const index = this.#turn;
-    const known = this.#channels[index];
-    if (known !== undefined) {
-      const channel = await known.catch(() => undefined);
-      if (channel?.active === true) return channel;
-      // Of all who found it closed, the first opens the next one.
-      const next = this.#channels[index];
-      if (next !== undefined && next !== known) return next;
-    }
-    const opening = this.#connection.acquire();
-    this.#channels[index] = opening;
-    return opening;
   }
 
   #ensureTopology(): Promise<void> {
@@ -188,38 +148,27 @@ export class Provisioner {
 
   async #declareTopology(): Promise<void> {
     const { exchanges, queues, bindings } = topology(this.#names);
-    const channel = await this.#channel();
+    const channel = await this.#pool.next();
     for (const { name, type } of exchanges) {
       await channel.exchangeDeclare({ exchange: name, type, durable: true });
     }
     for (const { name } of queues) await channel.queueDeclare({ queue: name, durable: true });
-    for (const { source, destination, routing_key: routingKey } of bindings) {
-      await channel.queueBind({ queue: destination, exchange: source, routingKey });
+    for (const { source, destination, destination_type: kind, routing_key: key } of bindings) {
+      if (kind === 'queue') {
+        await channel.queueBind({ queue: destination, exchange: source, routingKey: key });
+      } else await channel.exchangeBind({ destination, source, routingKey: key });
     }
   }
 
-  /** Ends in time, and turns what the broker does into one error that a caller can act on. */
   async #guard<Result>(work: () => Promise<Result>): Promise<Result> {
-    if (!this.#connection.ready) throw new HttpProblem('broker_unavailable');
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        reject(new HttpProblem('broker_unavailable', 'The broker did not answer in time.'));
-      }, TIMEOUT_MS);
-    });
-    try {
-      return await Promise.race([work(), late]);
-    } catch (error) {
-      // Somebody has deleted the exchange: it is declared again before the next attempt.
-      if (isChannelError(error, 'NOT_FOUND')) this.#topologyReady = undefined;
-      else if (!isChannelError(error, 'CH_CLOSE') && !(error instanceof AMQPConnectionError))
+    return this.#link.guard(async () => {
+      try {
+        return await work();
+      } catch (error) {
+        // Somebody has deleted the exchange: it is declared again before the next attempt.
+        if (isNotFound(error)) this.#topologyReady = undefined;
         throw error;
-      throw new HttpProblem('broker_unavailable', undefined, { cause: error });
-    } finally {
-      clearTimeout(timer);
-    }
+      }
+    });
   }
 }
-
-const isChannelError = (error: unknown, code: string): boolean =>
-  error instanceof AMQPChannelError && error.code === code;

@@ -4,7 +4,7 @@ import type { Express } from 'express';
 import jwt from 'jsonwebtoken';
 import { Broker, DEFAULT_NAMES, isPortFree } from '@warren/rabbitmq';
 import { readConfig, type Config } from '../config.js';
-import { devTokenRoute } from '../http/routes.js';
+import { devTokenRoute } from '../http/routes/dev.js';
 import { createLogger } from '../logger.js';
 import type { Warren } from '../warren.js';
 import { PortTakenError, startServer, type RunningServer } from '../server.js';

@@ -1,4 +1,4 @@
-import { PROBLEMS, type ProblemCode } from '@warren/protocol';
+import { PROBLEMS, problemSchema, type ProblemCode } from '@warren/protocol';
 import { z, type ZodType } from 'zod';
 import { route, type Route } from './route.js';
 
@@ -24,6 +24,8 @@ const FROM_BODY: ProblemCode[] = [
   'unsupported_media_type',
 ];
 
+const FROM_QUERY: ProblemCode[] = ['invalid_request', 'unknown_field'];
+
 type Json = Record<string, unknown>;
 
 /** The OpenAPI 3.1 document of a table of routes. */
@@ -46,18 +48,19 @@ export function createOpenApi(routes: Route[], version: string): Json {
         service: { type: 'http', scheme: 'bearer', description: 'A service key.' },
         user: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: "A user's JWT." },
       },
-      schemas: { Problem: problemSchema() },
+      schemas: { Problem: jsonSchema(problemSchema, 'output') },
     },
   };
 }
 
 function operation(entry: Route): Json {
-  const parameters = [...entry.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+  const inPath = [...entry.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
     name,
     in: 'path',
     required: true,
     schema: { type: 'string' },
   }));
+  const parameters = [...inPath, ...queryParameters(entry.query)];
   const replies = Object.entries(entry.replies).map(([status, { description, schema }]) => [
     status,
     {
@@ -79,10 +82,26 @@ function operation(entry: Route): Json {
   };
 }
 
+function queryParameters(schema: ZodType | undefined): Json[] {
+  if (schema === undefined) return [];
+  const { properties = {}, required = [] } = jsonSchema(schema, 'input') as {
+    properties?: Record<string, Json>;
+    required?: string[];
+  };
+  return Object.entries(properties).map(([name, { description, ...property }]) => ({
+    name,
+    in: 'query',
+    required: required.includes(name),
+    ...(description !== undefined && { description }),
+    schema: property,
+  }));
+}
+
 function problemReplies(entry: Route): Record<string, Json> {
   const codes = [
     ...FROM_ACCESS[entry.access],
     ...(entry.body === undefined ? [] : FROM_BODY),
+    ...(entry.query === undefined ? [] : FROM_QUERY),
     ...entry.problems,
   ];
   const replies: Record<string, Json> = {};
@@ -101,27 +120,6 @@ const content = (type: string, schema: Json): Json => ({ content: { [type]: { sc
 function jsonSchema(schema: ZodType, io: 'input' | 'output'): Json {
   const { $schema: _version, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: 'any' });
   return rest;
-}
-
-function problemSchema(): Json {
-  return {
-    type: 'object',
-    required: ['type', 'title', 'status', 'code'],
-    properties: {
-      type: { type: 'string' },
-      title: { type: 'string' },
-      status: { type: 'integer' },
-      code: { type: 'string', enum: Object.keys(PROBLEMS) },
-      detail: { type: 'string' },
-      errors: {
-        type: 'array',
-        items: {
-          type: 'object',
-          properties: { path: { type: 'string' }, message: { type: 'string' } },
-        },
-      },
-    },
-  };
 }
 
 /** Adds `GET /openapi.json`, which describes all routes of the table and itself. */

@@ -7,23 +7,32 @@ export interface RateLimits {
   perKey: number;
   /** Of one user, a minute, by all its devices together. */
   perUser: number;
+  /** Messages to everybody, a minute, by whomever. */
+  broadcasts: number;
 }
 
-export const DEFAULT_RATE_LIMITS: Readonly<RateLimits> = { perKey: 2000, perUser: 120 };
+export const DEFAULT_RATE_LIMITS: Readonly<RateLimits> = {
+  perKey: 2000,
+  perUser: 120,
+  broadcasts: 10,
+};
 
 /** Counts requests by who makes them. */
 export class RateLimiter {
   readonly #limiters: Record<string, RateLimiterMemory | undefined>;
 
-  constructor({ perKey, perUser }: RateLimits) {
+  constructor({ perKey, perUser, broadcasts }: RateLimits) {
+    const limiter = (points: number, duration: number): RateLimiterMemory | undefined =>
+      points > 0 ? new RateLimiterMemory({ points, duration }) : undefined;
     this.#limiters = {
-      key: perKey > 0 ? new RateLimiterMemory({ points: perKey, duration: 1 }) : undefined,
-      user: perUser > 0 ? new RateLimiterMemory({ points: perUser, duration: 60 }) : undefined,
+      key: limiter(perKey, 1),
+      user: limiter(perUser, 60),
+      broadcast: limiter(broadcasts, 60),
     };
   }
 
   /**
-   * @param budget `key:…` or `user:…`
+   * @param budget `key:…`, `user:…` or `broadcast:…`
    * @throws {HttpProblem} `rate_limited`
    */
   async take(budget: string): Promise<void> {

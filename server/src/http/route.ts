@@ -8,12 +8,15 @@ import type { Identity } from '../sessions/identity.js';
  */
 export type Access = 'service' | 'user' | 'none';
 
-export interface RouteContext<Body> {
+export interface RouteContext<Body, Query = unknown> {
   /** Decoded parameters of the path. */
   params: Record<string, string>;
+  query: Query;
   body: Body;
   /** Who calls: on routes for users, else undefined. */
   identity: Identity | undefined;
+  /** For logs and audits: `user:<id>`, or `key:` and the beginning of the key's digest. */
+  caller: string;
   request: Request;
 }
 
@@ -29,21 +32,23 @@ export interface RouteReply {
  * One operation of the API. The router, the OpenAPI document and the answers to a wrong method are
  * all made from these, so that they cannot disagree.
  */
-export interface Route<Body = unknown> {
+export interface Route<Body = unknown, Query = unknown> {
   method: 'get' | 'put' | 'post' | 'delete';
   /** In OpenAPI's writing: `/v1/users/{id}`. */
   path: string;
   access: Access;
   summary: string;
+  /** What stands behind the `?`; without a schema it is not looked at. */
+  query?: ZodType<Query>;
   /** Parsed before the handler runs; without one, a body is not read. */
   body?: ZodType<Body>;
   replies: Record<number, { description: string; schema?: ZodType }>;
   /** Codes that this route answers with besides those of its access and body. */
   problems: ProblemCode[];
-  handle: (context: RouteContext<Body>) => Promise<RouteReply> | RouteReply;
+  handle: (context: RouteContext<Body, Query>) => Promise<RouteReply> | RouteReply;
 }
 
-/** Keeps a route's body type through the table, which holds routes of all kinds. */
-export function route<Body>(definition: Route<Body>): Route {
+/** Keeps the types of a route's body and query through the table, which holds routes of all kinds. */
+export function route<Body, Query>(definition: Route<Body, Query>): Route {
   return definition as Route;
 }

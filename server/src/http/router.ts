@@ -8,12 +8,12 @@ import express, {
 } from 'express';
 import { MAX_BODY_BYTES } from '@warren/protocol';
 import type { Logger } from 'pino';
-import { z, type ZodType } from 'zod';
+import type { ZodType } from 'zod';
 import type { Metrics } from '../metrics.js';
-import { fromPublishError, HttpProblem, type FieldError } from '../problem.js';
-import { PublishError } from '../publisher/index.js';
+import { HttpProblem } from '../problem.js';
 import type { Identity } from '../sessions/identity.js';
-import { isDatabaseUnavailable } from '../storage/database.js';
+import { toProblem } from '../to-problem.js';
+import { parse } from '../validation.js';
 import type { AccessControl } from './access.js';
 import type { RateLimiter } from './rate-limits.js';
 import type { Route } from './route.js';
@@ -71,14 +71,19 @@ function authorize({ access: needed }: Route, { access, rates }: RouterOptions):
   return async (request, response, next) => {
     const { identity, budget } = await access.check(needed, request);
     if (budget !== undefined) await rates.take(budget);
-    (response.locals as Locals).identity = identity;
+    Object.assign(response.locals, { identity, caller: nameOf(budget) } satisfies Locals);
     next();
   };
 }
 
 interface Locals {
-  identity?: Identity | undefined;
+  identity: Identity | undefined;
+  caller: string;
 }
+
+/** Enough of a key's digest to tell which one it was, and too little to find it by. */
+const nameOf = (budget = 'anybody'): string =>
+  budget.startsWith('key:') ? budget.slice(0, 12) : budget;
 
 function handle(entry: Route, readBody: RequestHandler): RequestHandler {
   return async (request, response) => {
@@ -86,10 +91,13 @@ function handle(entry: Route, readBody: RequestHandler): RequestHandler {
       entry.body === undefined
         ? undefined
         : await parseBody(entry.body, request, response, readBody);
+    const { identity, caller } = response.locals as Locals;
     const reply = await entry.handle({
       params: request.params as Record<string, string>,
+      query: entry.query === undefined ? undefined : parse(entry.query, request.query),
       body,
-      identity: (response.locals as Locals).identity,
+      identity,
+      caller,
       request,
     });
     response.status(reply.status);
@@ -118,9 +126,7 @@ async function parseBody(
     };
     void readBody(request, response, done);
   });
-  const result = schema.safeParse((request.body as unknown) ?? {});
-  if (result.success) return result.data;
-  throw fromZodError(result.error);
+  return parse(schema, (request.body as unknown) ?? {});
 }
 
 /** body-parser's errors carry a `type`: what went wrong, without the text that it was given. */
@@ -136,25 +142,6 @@ function fromBodyError(error: unknown): HttpProblem {
       // No cause: the parser's error holds the body.
       return new HttpProblem('invalid_json');
   }
-}
-
-function fromZodError({ issues }: z.core.$ZodError): HttpProblem {
-  const fieldErrors = issues.flatMap((issue): FieldError[] => {
-    if (issue.code === 'unrecognized_keys') {
-      return issue.keys.map((key) => ({
-        path: [...issue.path, key].join('.'),
-        message: 'is not a field of this request',
-      }));
-    }
-    return [{ path: issue.path.join('.'), message: issue.message }];
-  });
-  const isUnknown = issues.every(({ code }) => code === 'unrecognized_keys');
-  const isId = issues.every(
-    (issue) => issue.code === 'custom' && issue.params?.['code'] === 'invalid_id',
-  );
-  const code = isUnknown ? 'unknown_field' : isId ? 'invalid_id' : 'invalid_request';
-  const detail = fieldErrors.map(({ path, message }) => `${path || 'body'}: ${message}`).join('; ');
-  return new HttpProblem(code, detail.slice(0, 1000), { fieldErrors: fieldErrors.slice(0, 20) });
 }
 
 /** Turns whatever was thrown into a problem+json answer; what nobody foresaw is logged and says nothing. */
@@ -176,16 +163,4 @@ export function reportProblem(logger: Logger): ErrorRequestHandler {
     if (!request.complete) response.set('connection', 'close');
     response.status(problem.status).type('application/problem+json').json(problem.toBody());
   };
-}
-
-function toProblem(error: unknown): HttpProblem {
-  if (error instanceof HttpProblem) return error;
-  if (error instanceof PublishError) return fromPublishError(error);
-  if (isDatabaseUnavailable(error)) {
-    return new HttpProblem('database_unavailable', undefined, { cause: error });
-  }
-  // Express throws this for a "%" in a path that does not begin an encoded byte.
-  if (error instanceof URIError)
-    return new HttpProblem('invalid_request', 'The path is not valid.');
-  return new HttpProblem('internal', undefined, { cause: error });
 }

@@ -1,10 +1,12 @@
 import {
   COLLAPSE_KEY_HEADER,
   COLLAPSE_KEY_RULE,
+  FROM_HEADER,
   isValidCollapseKey,
   isValidMessageId,
   isValidType,
   MESSAGE_ID_RULE,
+  TRACK_HEADER,
   TYPE_RULE,
   type Delivery,
 } from '@warren/protocol';
@@ -28,11 +30,21 @@ export interface SendOptions {
   correlationId?: string;
 }
 
+/** What only Warren itself says of a message: the `x-warren-…` headers. */
+export interface OwnHeaders {
+  /** Whether the client is to tell when it has handled it. */
+  track?: boolean;
+  /** The user who sent it. */
+  from?: string;
+}
+
 /** A message that is ready to go, but for its address. */
 export interface ComposedMessage {
   live: boolean;
   body: Buffer;
-  properties: Omit<OutgoingMessage, 'exchange' | 'routingKey' | 'mandatory'>;
+  properties: Omit<OutgoingMessage, 'exchange' | 'routingKey' | 'mandatory' | 'headers'> & {
+    headers: Record<string, string>;
+  };
 }
 
 /**
@@ -43,7 +55,7 @@ export interface ComposedMessage {
 export function compose(
   type: string,
   data: unknown,
-  options: SendOptions,
+  options: SendOptions & OwnHeaders,
   maxMessageBytes: number,
 ): ComposedMessage {
   const { id = uuidv7(), delivery = 'queued', ttlMs, collapseKey, correlationId } = options;
@@ -68,8 +80,17 @@ export function compose(
       durable: !live,
       ...(ttlMs !== undefined && { expiration: String(ttlMs) }),
       ...(correlationId !== undefined && { correlationId }),
-      ...(collapseKey !== undefined && { headers: { [COLLAPSE_KEY_HEADER]: collapseKey } }),
+      headers: headersOf(options),
     },
+  };
+}
+
+function headersOf({ collapseKey, track, from }: SendOptions & OwnHeaders): Record<string, string> {
+  return {
+    ...(collapseKey !== undefined && { [COLLAPSE_KEY_HEADER]: collapseKey }),
+    ...(track === true && { [TRACK_HEADER]: '1' }),
+    // Any character may stand in an id, but not in a header.
+    ...(from !== undefined && { [FROM_HEADER]: encodeURIComponent(from) }),
   };
 }
 

@@ -16,7 +16,8 @@ export interface OutgoingMessage {
   /** Milliseconds, as AMQP wants it: a string. */
   expiration?: string;
   correlationId?: string;
-  headers?: Record<string, string>;
+  /** `BCC` holds a list of keys, which the broker takes out before it hands the message on. */
+  headers?: Record<string, string | string[]>;
 }
 
 /** Whether the broker found a queue for a message that it confirmed. */

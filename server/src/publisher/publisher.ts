@@ -1,12 +1,7 @@
-import {
-  deviceKeys,
-  userKeys,
-  type NamePrefixes,
-  type Outcome,
-  type RecipientKeys,
-} from '@warren/protocol';
-import { compose, type SendOptions } from './compose.js';
-import { ConfirmChannel, type LinkState } from './confirm-channel.js';
+import type { NamePrefixes, Outcome, Recipient } from '@warren/protocol';
+import { addressOf } from './addresses.js';
+import { compose, type OwnHeaders, type SendOptions } from './compose.js';
+import { ConfirmChannel, type ConfirmChannelOptions, type LinkState } from './confirm-channel.js';
 
 /** In bytes once it is JSON; Warren's rabbitmq.conf has the same limit. */
 export const DEFAULT_MAX_MESSAGE_BYTES = 1024 * 1024;
@@ -28,6 +23,11 @@ export interface PublisherOptions {
    * sent, `outcome_unknown` if it may still arrive.
    */
   timeoutMs?: number;
+  /**
+   * How long a send to a list, a group or everybody may take, in milliseconds: the broker confirms it
+   * when all queues have it. Default 30,000.
+   */
+  fanOutTimeoutMs?: number;
   /** How many messages may be on their way to a confirm at once; more wait. Default 1,000. */
   maxInFlight?: number;
   /** How many may wait behind them; more are rejected at once. Default 10,000. */
@@ -44,6 +44,7 @@ export interface PublisherOptions {
 
 export interface SendResult {
   id: string;
+  /** Of more than one recipient, what became of it where it went best. */
   outcome: Outcome;
 }
 
@@ -60,23 +61,34 @@ export interface DeviceAddress {
  */
 export class Publisher<Events extends EventMap = Record<string, unknown>> {
   readonly #channel: ConfirmChannel;
+  readonly #fanOutOptions: ConfirmChannelOptions;
+  /** A message to one user would wait behind one to a hundred thousand. Opened when first needed. */
+  #fanOut: ConfirmChannel | undefined;
   readonly #exchange: string;
   readonly #prefixes: NamePrefixes | undefined;
   readonly #maxMessageBytes: number;
+  #isClosed = false;
 
   constructor(options: PublisherOptions) {
     this.#exchange = options.exchange ?? 'warren.direct';
     this.#prefixes = options.prefixes;
     this.#maxMessageBytes = positive(options, 'maxMessageBytes', DEFAULT_MAX_MESSAGE_BYTES);
-    this.#channel = new ConfirmChannel({
+    const connectionName = options.connectionName ?? 'warren publisher';
+    const channelOptions: ConfirmChannelOptions = {
       amqpUrl: options.amqpUrl,
-      connectionName: options.connectionName ?? 'warren publisher',
+      connectionName,
       maxInFlight: positive(options, 'maxInFlight', 1000),
       maxWaiting: positive(options, 'maxWaiting', 10_000),
       timeoutMs: positive(options, 'timeoutMs', 4500),
       heartbeatSeconds: options.heartbeatSeconds ?? 10,
       onError: options.onError ?? (() => undefined),
-    });
+    };
+    this.#channel = new ConfirmChannel(channelOptions);
+    this.#fanOutOptions = {
+      ...channelOptions,
+      connectionName: `${connectionName} (fan-out)`,
+      timeoutMs: positive(options, 'fanOutTimeoutMs', 30_000),
+    };
   }
 
   /** Whether messages go out now, or wait for the broker. */
@@ -86,7 +98,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
 
   /** How many messages have neither been confirmed nor rejected yet. */
   get pending(): number {
-    return this.#channel.pending;
+    return this.#channel.pending + (this.#fanOut?.pending ?? 0);
   }
 
   /** Resolves to whether the broker was reached within `timeoutMs`; sending need not wait for it. */
@@ -105,7 +117,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
     data: Events[Type],
     options: SendOptions = {},
   ): Promise<SendResult> {
-    return this.#send(userKeys(userId, this.#prefixes), type, data, options);
+    return this.send({ user: userId }, type, data, options);
   }
 
   /**
@@ -114,38 +126,112 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
    * @throws {RangeError} for an id, a type or a TTL that cannot be.
    */
   async toDevice<Type extends TypeOf<Events>>(
-    { user, device }: DeviceAddress,
+    address: DeviceAddress,
     type: Type,
     data: Events[Type],
     options: SendOptions = {},
   ): Promise<SendResult> {
-    return this.#send(deviceKeys(user, device, this.#prefixes), type, data, options);
+    return this.send({ device: address }, type, data, options);
+  }
+
+  /**
+   * Sends to each user of a list, in few publishes; nobody learns who else is on it. `queued` says that
+   * one of them has it: the broker does not tell which. `POST /v1/messages` tells of each.
+   * @throws {PublishError} `outcome_unknown` also when only a part was confirmed.
+   * @throws {RangeError} for an id, a type or a TTL that cannot be, and for an empty list.
+   */
+  async toUsers<Type extends TypeOf<Events>>(
+    userIds: readonly string[],
+    type: Type,
+    data: Events[Type],
+    options: SendOptions = {},
+  ): Promise<SendResult> {
+    if (userIds.length === 0) throw new RangeError('A list must name one user or more.');
+    return this.send({ users: [...userIds] }, type, data, options);
+  }
+
+  /**
+   * Sends to all members of a group, in one publish. `unprovisioned`: there is no such group, or none of
+   * its members has a mailbox.
+   * @throws {PublishError}
+   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   */
+  async toGroup<Type extends TypeOf<Events>>(
+    groupId: string,
+    type: Type,
+    data: Events[Type],
+    options: SendOptions = {},
+  ): Promise<SendResult> {
+    return this.send({ group: groupId }, type, data, options);
+  }
+
+  /**
+   * Sends to everybody, in one publish.
+   * @throws {PublishError}
+   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   */
+  async broadcast<Type extends TypeOf<Events>>(
+    type: Type,
+    data: Events[Type],
+    options: SendOptions = {},
+  ): Promise<SendResult> {
+    return this.send({ broadcast: true }, type, data, options);
+  }
+
+  /**
+   * @internal Sends to whom the address names; what the other methods do. Sends to one user or device keep their
+   * order, and so do those to many, but not the ones among the others.
+   * @throws {PublishError}
+   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   */
+  async send(
+    to: Recipient,
+    type: string,
+    data: unknown,
+    options: SendOptions & OwnHeaders = {},
+  ): Promise<SendResult> {
+    const { live, body, properties } = compose(type, data, options, this.#maxMessageBytes);
+    const { isFanOut, routes } = addressOf(to, live, this.#prefixes);
+    const channel = isFanOut ? this.#fanOutChannel() : this.#channel;
+    const publishes = routes.map(({ routingKey, bcc }) =>
+      channel.publish(
+        {
+          exchange: this.#exchange,
+          routingKey,
+          mandatory: true,
+          ...properties,
+          ...(bcc !== undefined && { headers: { ...properties.headers, BCC: bcc } }),
+        },
+        body,
+      ),
+    );
+    const routings = await allEnded(publishes);
+    const id = properties.messageId;
+    if (routings.includes('routed')) return { id, outcome: 'queued' };
+    return { id, outcome: live ? 'offline' : 'unprovisioned' };
   }
 
   /**
    * Takes no more sends, waits until those under way have ended, and closes the connection.
    * Idempotent; what has not ended after `timeoutMs` (default 5,000) is rejected.
    */
-  close(timeoutMs = 5000): Promise<void> {
-    return this.#channel.close(timeoutMs);
+  async close(timeoutMs = 5000): Promise<void> {
+    this.#isClosed = true;
+    await Promise.all([this.#channel.close(timeoutMs), this.#fanOut?.close(timeoutMs)]);
   }
 
-  async #send(
-    keys: RecipientKeys,
-    type: string,
-    data: unknown,
-    options: SendOptions,
-  ): Promise<SendResult> {
-    const { live, body, properties } = compose(type, data, options, this.#maxMessageBytes);
-    const routingKey = live ? keys.live : keys.mail;
-    const routing = await this.#channel.publish(
-      { exchange: this.#exchange, routingKey, mandatory: true, ...properties },
-      body,
-    );
-    const id = properties.messageId;
-    if (routing === 'routed') return { id, outcome: 'queued' };
-    return { id, outcome: live ? 'offline' : 'unprovisioned' };
+  #fanOutChannel(): ConfirmChannel {
+    // One that is closed refuses as it should.
+    if (this.#isClosed) return this.#channel;
+    this.#fanOut ??= new ConfirmChannel(this.#fanOutOptions);
+    return this.#fanOut;
   }
+}
+
+/** A part that is rejected must not leave the others without anybody who waits for them. */
+async function allEnded<Result>(promises: Promise<Result>[]): Promise<Result[]> {
+  await Promise.allSettled(promises);
+  return Promise.all(promises);
 }
 
 /** Connects in the background at once; see {@link Publisher}. */
@@ -155,7 +241,8 @@ export function createPublisher<Events extends EventMap = Record<string, unknown
   return new Publisher<Events>(options);
 }
 
-type NumberOption = 'maxMessageBytes' | 'maxInFlight' | 'maxWaiting' | 'timeoutMs';
+type NumberOption =
+  'maxMessageBytes' | 'maxInFlight' | 'maxWaiting' | 'timeoutMs' | 'fanOutTimeoutMs';
 
 function positive(options: PublisherOptions, name: NumberOption, byDefault: number): number {
   const value = options[name] ?? byDefault;

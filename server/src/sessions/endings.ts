@@ -3,11 +3,11 @@ import type { Logger } from 'pino';
 import type { CloseReason, Connections } from '../broker/connections.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import type { Device, DeviceStore } from '../storage/devices.js';
-import type { UserLocks } from '../storage/user-locks.js';
+import type { Locks } from '../storage/locks.js';
 
 export interface EndingsOptions {
   store: DeviceStore;
-  locks: UserLocks;
+  locks: Locks;
   provisioner: Provisioner;
   connections: Connections;
   logger: Logger;
@@ -34,14 +34,14 @@ export class Endings {
    */
   async run(userId: string, reason: CloseReason, decide: () => Promise<Device[]>): Promise<void> {
     const { store, locks } = this.#options;
-    const devices = await locks.run(userId, async () => {
+    const devices = await locks.user(userId, async () => {
       const chosen = await decide();
       await store.setEnded(chosen, Date.now());
       return chosen;
     });
     if (devices.length === 0) return;
     await this.#deleteQueues(devices);
-    await locks.run(userId, () => store.remove(devices));
+    await locks.user(userId, () => store.remove(devices));
     this.#closeLater(devices, reason);
   }
 

@@ -9,12 +9,14 @@ import {
   type SessionBody,
   type SessionGrant,
 } from '@warren/protocol';
+import { BROADCAST, liveOf } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import type { Connections } from '../broker/connections.js';
 import type { Provisioner, QueueSpec } from '../broker/provisioner.js';
+import type { Groups } from '../groups/groups.js';
 import { HttpProblem } from '../problem.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
-import type { UserLocks } from '../storage/user-locks.js';
+import type { Locks } from '../storage/locks.js';
 import { Admission } from './admission.js';
 import type { ClientTokens } from './client-tokens.js';
 import { makeSessionId, type Cutoffs } from './cutoffs.js';
@@ -31,9 +33,10 @@ export interface Endpoints {
 
 export interface SessionsOptions {
   store: DeviceStore;
-  locks: UserLocks;
+  locks: Locks;
   cutoffs: Cutoffs;
   endings: Endings;
+  groups: Groups;
   provisioner: Provisioner;
   connections: Connections;
   tokens: ClientTokens;
@@ -82,7 +85,7 @@ export class Sessions {
       throw this.#admission.turnAway('broker_unavailable');
     }
     return this.#admission.run(() =>
-      this.#options.locks.run(identity.userId, () => {
+      this.#options.locks.user(identity.userId, () => {
         if (!isAwaited()) throw new HttpProblem('overloaded');
         return this.#open(identity, body);
       }),
@@ -93,7 +96,7 @@ export class Sessions {
     identity: Identity,
     body: SessionBody,
   ): Promise<{ grant: SessionGrant; kind: SessionKind }> {
-    const { store, provisioner, cutoffs, endings } = this.#options;
+    const { store, provisioner, cutoffs, endings, groups } = this.#options;
     const { userId } = identity;
     const deviceId = body.deviceId ?? randomName();
     const { sessionId: named, installationId } = body;
@@ -113,7 +116,15 @@ export class Sessions {
     const { device, isNew } =
       known === undefined ? await this.#add(userId, deviceId) : { device: known, isNew: false };
     const [mail, live] = this.#specs(device);
-    const { created } = await provisioner.ensureQueues(mail, live, isNew);
+    const asksLive = (await groups.countOf(userId)) > 0;
+    const { created, liveCreated } = await provisioner.ensureQueues(mail, live, {
+      isNew,
+      asksLive,
+    });
+    if (asksLive) {
+      const isUnbound = created || device.is_bound === 0;
+      await groups.bindDevice(device, { mail: isUnbound, live: liveCreated || isUnbound });
+    }
 
     const now = Date.now();
     const sessionId = renews ? before : makeSessionId(Math.max(now, earliest), randomName());
@@ -139,11 +150,11 @@ export class Sessions {
   async provision(userId: string, deviceIds: string[]): Promise<void> {
     const { locks, provisioner } = this.#options;
     if (!provisioner.isConnected) throw new HttpProblem('broker_unavailable');
-    await locks.run(userId, () => this.#provision(userId, deviceIds));
+    await locks.user(userId, () => this.#provision(userId, deviceIds));
   }
 
   async #provision(userId: string, deviceIds: string[]): Promise<void> {
-    const { store, provisioner, endings } = this.#options;
+    const { store, provisioner, endings, groups } = this.#options;
     const known = await store.listOf(userId);
     await endings.finish(
       known.filter(({ ended_at: endedAt }) => endedAt !== null),
@@ -159,7 +170,11 @@ export class Sessions {
       const queues = this.#newQueues(userId, deviceId);
       devices.push(await store.add(userId, deviceId, queues, Date.now()));
     }
-    for (const device of devices) await provisioner.ensureQueue(this.#specs(device)[0]);
+    for (const device of devices) {
+      await provisioner.ensureQueue(this.#specs(device)[0]);
+      await groups.bindDevice(device, { mail: true, live: false });
+      await store.setBound(device);
+    }
   }
 
   /** A mailbox that was made ahead becomes the first device's. */
@@ -198,8 +213,16 @@ export class Sessions {
       keys.push(deviceKeys(device.user_id, device.device_id, prefixes));
     }
     return [
-      { queue: device.queue, keys: [device.queue, ...keys.map(({ mail }) => mail)] },
-      { queue: device.live_queue, keys: [device.live_queue, ...keys.map(({ live }) => live)] },
+      {
+        queue: device.queue,
+        keys: [device.queue, ...keys.map(({ mail }) => mail)],
+        fanout: BROADCAST,
+      },
+      {
+        queue: device.live_queue,
+        keys: [device.live_queue, ...keys.map(({ live }) => live)],
+        fanout: liveOf(BROADCAST),
+      },
     ];
   }
 

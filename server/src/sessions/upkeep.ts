@@ -2,9 +2,10 @@ import type { Logger } from 'pino';
 import type { ManagementApi } from '../broker/management.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import type { BrokerWatch } from '../broker/watch.js';
+import type { Groups } from '../groups/groups.js';
 import type { CutoffStore } from '../storage/cutoffs.js';
 import type { Device, DeviceStore } from '../storage/devices.js';
-import type { UserLocks } from '../storage/user-locks.js';
+import type { Locks } from '../storage/locks.js';
 import type { Endings } from './endings.js';
 
 export interface UpkeepOptions {
@@ -13,8 +14,9 @@ export interface UpkeepOptions {
   provisioner: Provisioner;
   store: DeviceStore;
   cutoffStore: CutoffStore;
-  locks: UserLocks;
+  locks: Locks;
   endings: Endings;
+  groups: Groups;
   logger: Logger;
 }
 
@@ -79,6 +81,7 @@ export class Upkeep {
   #run(): void {
     this.#running ??= this.#attempt('the upkeep was broken off', async () => {
       await this.#finishEndings();
+      await this.#options.groups.finishPending();
       await this.#options.cutoffStore.removeOld(Date.now() - SESSIONS_FORGOTTEN_MS);
       if (Date.now() - this.#comparedAt >= COMPARE_EVERY_MS) await this.#compare();
     }).then((done) => {
@@ -149,7 +152,7 @@ export class Upkeep {
   /** Asked once more where nobody can open a session on it meanwhile. */
   async #forget({ user_id: userId, queue }: Device): Promise<void> {
     const { store, locks, provisioner, logger } = this.#options;
-    await locks.run(userId, async () => {
+    await locks.user(userId, async () => {
       const device = await store.findByQueue(queue);
       if (device?.ended_at !== null) return;
       if (await provisioner.exists(queue)) return;

@@ -5,6 +5,7 @@ import type { ManagementApi } from '../broker/management.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import { HttpProblem } from '../problem.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
+import type { Groups } from '../groups/groups.js';
 import type { Cutoffs } from './cutoffs.js';
 import type { Endings } from './endings.js';
 
@@ -12,6 +13,7 @@ export interface UsersOptions {
   store: DeviceStore;
   cutoffs: Cutoffs;
   endings: Endings;
+  groups: Groups;
   connections: Connections;
   management: ManagementApi;
   provisioner: Provisioner;
@@ -48,11 +50,12 @@ export class Users {
 
   /** Deletes the user's queues with what waits in them, ends its sessions and forgets it. */
   async remove(userId: string): Promise<void> {
-    const { store, cutoffs, endings } = this.#options;
+    const { store, cutoffs, endings, groups } = this.#options;
     await this.#known(userId);
     this.#requireBroker();
     await endings.run(userId, 'user_removed', async () => {
       const devices = await store.listOf(userId);
+      await groups.forgetUser(userId);
       await cutoffs.raise(userId, undefined, devices, { tokens: false });
       return devices;
     });

@@ -5,8 +5,11 @@ import {
   Kysely,
   Migrator,
   PostgresDialect,
+  sql,
+  SqliteAdapter,
   SqliteDialect,
   type Generated,
+  type RawBuilder,
   type SqliteDatabase,
 } from 'kysely';
 import pg from 'pg';
@@ -31,6 +34,8 @@ export interface DeviceTable {
   expires_at: number | null;
   /** When it was decided that the device goes; its queues may still have to be deleted. */
   ended_at: number | null;
+  /** Whether the mailbox is bound to the groups of its user; 0 or 1. */
+  is_bound: number;
 }
 
 export interface UserTable {
@@ -49,10 +54,44 @@ export interface CutoffTable {
   tokens_before: number;
 }
 
+export interface GroupTable {
+  id: Generated<number>;
+  group_id: string;
+  created_at: number;
+  /** When it was decided that it goes; its exchanges may still have to be deleted. */
+  ended_at: number | null;
+}
+
+export interface MemberTable {
+  /** `groups.id` */
+  group_ref: number;
+  user_id: string;
+  joined_at: number;
+  /** What is still to be done on the broker. */
+  pending: Pending;
+}
+
+/** What was done that concerns many, and by whom. */
+export interface AuditTable {
+  id: Generated<number>;
+  /** Milliseconds since 1970. */
+  at: number;
+  actor: string;
+  action: string;
+  target: string;
+}
+
+/** In the database a number, since most rows have nothing pending and an index holds the others. */
+export const PENDING = { nothing: 0, bind: 1, unbind: 2 } as const;
+export type Pending = (typeof PENDING)[keyof typeof PENDING];
+
 export interface Schema {
   users: UserTable;
   devices: DeviceTable;
   cutoffs: CutoffTable;
+  groups: GroupTable;
+  members: MemberTable;
+  audit: AuditTable;
 }
 
 export type Database = Kysely<Schema>;
@@ -113,6 +152,17 @@ export async function openDatabase(
     });
   }
   return database;
+}
+
+/**
+ * A list of texts as one parameter: thousands of parameters take longer to write down than the query
+ * takes to run. For `where(column, 'in', …)`.
+ */
+export function inList(database: Database, values: string[]): RawBuilder<string> {
+  const isSqlite = database.getExecutor().adapter instanceof SqliteAdapter;
+  return isSqlite
+    ? sql`(select value from json_each(${JSON.stringify(values)}))`
+    : sql`(select unnest(${values}::text[]))`;
 }
 
 function openFile(dataDir: string): SqliteDatabase {

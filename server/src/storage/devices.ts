@@ -1,5 +1,5 @@
 import type { Selectable } from 'kysely';
-import type { Database, DeviceTable } from './database.js';
+import { inList, type Database, type DeviceTable } from './database.js';
 import { fromStored, toStored } from './ids.js';
 
 /** The device id of a mailbox that waits for the user's first device. */
@@ -30,6 +30,16 @@ export class DeviceStore {
       .where('user_id', '=', toStored(userId))
       .executeTakeFirst();
     return row !== undefined;
+  }
+
+  /** Those of these who are known. */
+  async findUsers(userIds: string[]): Promise<Set<string>> {
+    const rows = await this.#database
+      .selectFrom('users')
+      .select('user_id')
+      .where('user_id', 'in', inList(this.#database, userIds.map(toStored)))
+      .execute();
+    return new Set(rows.map((row) => fromStored(row.user_id)));
   }
 
   async listOf(userId: string): Promise<Device[]> {
@@ -87,6 +97,7 @@ export class DeviceStore {
           last_seen_at: null,
           expires_at: null,
           ended_at: null,
+          is_bound: 0,
         })
         .returningAll()
         .executeTakeFirstOrThrow();
@@ -114,9 +125,26 @@ export class DeviceStore {
         installation_id: installationId ?? null,
         last_seen_at: now,
         expires_at: expiresAt,
+        is_bound: 1,
       })
       .where('id', '=', id)
       .execute();
+  }
+
+  /** Devices of all these users that are not to go. */
+  async listOfAll(userIds: string[]): Promise<Device[]> {
+    const rows = await this.#database
+      .selectFrom('devices')
+      .selectAll()
+      .where('user_id', 'in', inList(this.#database, userIds.map(toStored)))
+      .where('ended_at', 'is', null)
+      .execute();
+    return rows.map(toDevice);
+  }
+
+  /** Its mailbox is bound to the groups of its user. */
+  async setBound({ id }: Device): Promise<void> {
+    await this.#database.updateTable('devices').set({ is_bound: 1 }).where('id', '=', id).execute();
   }
 
   /** For devices whose connections ended; the newest time counts. */

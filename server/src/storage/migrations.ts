@@ -58,5 +58,43 @@ export function migrationsFor(dialect: Dialect): Record<string, Migration> {
           .execute();
       },
     },
+    '004_groups': {
+      async up(db: Kysely<unknown>): Promise<void> {
+        await withId(db.schema.createTable('groups'))
+          .addColumn('group_id', 'text', (column) => column.notNull().unique())
+          .addColumn('created_at', 'bigint', (column) => column.notNull())
+          .addColumn('ended_at', 'bigint')
+          .execute();
+        await db.schema
+          .createTable('members')
+          .addColumn('group_ref', 'bigint', (column) => column.notNull())
+          .addColumn('user_id', 'text', (column) => column.notNull())
+          .addColumn('joined_at', 'bigint', (column) => column.notNull())
+          .addColumn('pending', 'integer', (column) => column.notNull())
+          .addPrimaryKeyConstraint('members_group_user', ['group_ref', 'user_id'])
+          .execute();
+        await db.schema
+          .createIndex('members_user')
+          .on('members')
+          .columns(['user_id', 'group_ref'])
+          .execute();
+        await db.schema
+          .createIndex('members_pending')
+          .on('members')
+          .column('pending')
+          .where('pending', '<>', 0)
+          .execute();
+        await db.schema
+          .alterTable('devices')
+          .addColumn('is_bound', 'integer', (column) => column.notNull().defaultTo(0))
+          .execute();
+        await withId(db.schema.createTable('audit'))
+          .addColumn('at', 'bigint', (column) => column.notNull())
+          .addColumn('actor', 'text', (column) => column.notNull())
+          .addColumn('action', 'text', (column) => column.notNull())
+          .addColumn('target', 'text', (column) => column.notNull())
+          .execute();
+      },
+    },
   };
 }

@@ -3,7 +3,7 @@
  *
  * @module @warren/server/testing
  */
-import type { Outcome } from '@warren/protocol';
+import type { Outcome, Recipient } from '@warren/protocol';
 import { compose, type ComposedMessage, type SendOptions } from '../publisher/compose.js';
 import { PublishError, type PublishErrorCode } from '../publisher/errors.js';
 import {
@@ -35,7 +35,7 @@ export interface TestDevice {
 /** One message that the code under test has sent. */
 export interface SentMessage<Events extends EventMap> {
   id: string;
-  to: { user: string } | DeviceAddress;
+  to: Recipient;
   type: keyof Events & string;
   /** As the receiver gets it: once through JSON. */
   data: unknown;
@@ -51,6 +51,8 @@ export interface TestPublisherOptions {
    * only recorded.
    */
   devices?: TestDevice[];
+  /** Who is in which group: ids of users by the group's. Default: every group is empty. */
+  groups?: Record<string, string[]>;
 }
 
 /**
@@ -70,11 +72,13 @@ export class TestPublisher<
   /** Every send ends at once. */
   readonly pending = 0;
   readonly #devices: TestDevice[] | undefined;
+  readonly #groups: Record<string, string[]>;
   readonly #failures: PublishErrorCode[] = [];
   #closed = false;
 
-  constructor({ devices }: TestPublisherOptions = {}) {
+  constructor({ devices, groups = {} }: TestPublisherOptions = {}) {
     this.#devices = devices;
+    this.#groups = groups;
   }
 
   get state(): 'ready' | 'closed' {
@@ -100,8 +104,7 @@ export class TestPublisher<
     data: Events[Type],
     options: SendOptions = {},
   ): Promise<SendResult> {
-    const isMeant = (device: TestDevice): boolean => device.userId === userId;
-    return Promise.resolve(this.#send({ user: userId }, isMeant, type, data, options));
+    return this.#send({ user: userId }, type, data, options);
   }
 
   /** @throws {PublishError} @throws {RangeError} as the real one does. */
@@ -111,9 +114,37 @@ export class TestPublisher<
     data: Events[Type],
     options: SendOptions = {},
   ): Promise<SendResult> {
-    const isMeant = ({ userId, deviceId }: TestDevice): boolean =>
-      userId === address.user && deviceId === address.device;
-    return Promise.resolve(this.#send(address, isMeant, type, data, options));
+    return this.#send({ device: address }, type, data, options);
+  }
+
+  /** @throws {PublishError} @throws {RangeError} as the real one does. */
+  async toUsers<Type extends keyof Events & string>(
+    userIds: readonly string[],
+    type: Type,
+    data: Events[Type],
+    options: SendOptions = {},
+  ): Promise<SendResult> {
+    if (userIds.length === 0) throw new RangeError('A list must name one user or more.');
+    return this.#send({ users: [...new Set(userIds)] }, type, data, options);
+  }
+
+  /** @throws {PublishError} @throws {RangeError} as the real one does. */
+  async toGroup<Type extends keyof Events & string>(
+    groupId: string,
+    type: Type,
+    data: Events[Type],
+    options: SendOptions = {},
+  ): Promise<SendResult> {
+    return this.#send({ group: groupId }, type, data, options);
+  }
+
+  /** @throws {PublishError} @throws {RangeError} as the real one does. */
+  async broadcast<Type extends keyof Events & string>(
+    type: Type,
+    data: Events[Type],
+    options: SendOptions = {},
+  ): Promise<SendResult> {
+    return this.#send({ broadcast: true }, type, data, options);
   }
 
   close(): Promise<void> {
@@ -121,32 +152,40 @@ export class TestPublisher<
     return Promise.resolve();
   }
 
-  #send(
-    to: SentMessage<Events>['to'],
-    isMeant: (device: TestDevice) => boolean,
+  #isMeant(to: Recipient, { userId, deviceId }: TestDevice): boolean {
+    if ('broadcast' in to) return true;
+    if ('user' in to) return userId === to.user;
+    if ('device' in to) return userId === to.device.user && deviceId === to.device.device;
+    const users = 'users' in to ? to.users : (this.#groups[to.group] ?? []);
+    return users.includes(userId);
+  }
+
+  // Async, so that what is wrong with the message becomes a rejection.
+  async #send(
+    to: Recipient,
     type: keyof Events & string,
     data: unknown,
     options: SendOptions,
-  ): SendResult {
+  ): Promise<SendResult> {
     const message = compose(type, data, options, DEFAULT_MAX_MESSAGE_BYTES);
     const id = message.properties.messageId;
     const failure = this.#closed ? 'publisher_closed' : this.#failures.shift();
     if (failure !== undefined && failure !== 'outcome_unknown') throw failed(failure, id);
-    const devices = this.#devices?.filter(isMeant);
+    const devices = this.#devices?.filter((device) => this.#isMeant(to, device));
     const endings = Promise.all((devices ?? []).map((device) => handOver(device, message)));
     const missing = message.live ? 'offline' : 'unprovisioned';
     const outcome = devices?.length === 0 ? missing : 'queued';
     const received: unknown = JSON.parse(message.body.toString('utf8'));
     this.sent.push({ id, to, type, data: received, options, outcome, endings });
     if (failure !== undefined) throw failed(failure, id);
-    return { id, outcome };
+    return Promise.resolve({ id, outcome });
   }
 }
 
 /** What code that sends should ask for, so that it takes the real publisher and the test's. */
 export type PublisherLike<Events extends EventMap = Record<string, unknown>> = Pick<
   Publisher<Events>,
-  keyof Publisher<Events>
+  Exclude<keyof Publisher<Events>, 'send'>
 >;
 
 const failed = (code: PublishErrorCode, id: string): PublishError =>
@@ -165,7 +204,7 @@ function handOver(
       type,
       contentType,
       timestamp: Date.now(),
-      headers: headers ?? {},
+      headers,
       ...(correlationId !== undefined && { correlationId }),
     },
   });

@@ -1,0 +1,125 @@
+import { z } from 'zod';
+import { problemSchema } from './errors.js';
+import { idListSchema, idSchema } from './rest.js';
+
+/** As long as a mailbox keeps a message when nothing else is said: 7 days. */
+export const MAX_TTL_MS = 7 * 24 * 60 * 60 * 1000;
+
+/** A message of a back end that says nothing about itself has this type. */
+export const DEFAULT_TYPE = 'message';
+
+// AMQP's short strings end at 255 bytes; a control character could not travel in a STOMP header; and
+// @stomp/stompjs reads an escaped backslash before a "c" as a colon, so that two ids would be one.
+const TYPE = /^[^\\\p{Cc}\p{Cs}]{1,63}$/u;
+const MESSAGE_ID = /^[\x21-\x5b\x5d-\x7e]{1,128}$/;
+
+export const TYPE_RULE = 'must have 1 to 63 characters, no control character and no backslash';
+export const MESSAGE_ID_RULE =
+  'must have 1 to 128 printable ASCII characters, no space and no backslash; a UUID fits best';
+
+export const isValidType = (type: string): boolean => TYPE.test(type);
+export const isValidMessageId = (id: string): boolean => MESSAGE_ID.test(id);
+
+// As a header by STOMP, with the same rule as the type's.
+const COLLAPSE_KEY = /^[^\\\p{Cc}\p{Cs}]{1,128}$/u;
+export const COLLAPSE_KEY_RULE =
+  'must have 1 to 128 characters, no control character and no backslash';
+export const isValidCollapseKey = (key: string): boolean => COLLAPSE_KEY.test(key);
+/** The header that carries it. */
+export const COLLAPSE_KEY_HEADER = 'x-warren-collapse-key';
+
+/** `1` on a message of which the client tells when it has handled it (`POST /v1/me/receipts`). */
+export const TRACK_HEADER = 'x-warren-track';
+/** The user who sent it, percent-encoded (encodeURIComponent). */
+export const FROM_HEADER = 'x-warren-from';
+
+const typeSchema = z.string().refine(isValidType, { error: TYPE_RULE });
+const messageIdSchema = z.string().refine(isValidMessageId, { error: MESSAGE_ID_RULE });
+
+/** Where a message goes. */
+export type Recipient =
+  | { user: string }
+  | { device: { user: string; device: string } }
+  /** Nobody on the list learns who else is on it. */
+  | { users: string[] }
+  | { group: string }
+  | { broadcast: true };
+
+const RECIPIENTS = {
+  user: idSchema.optional(),
+  device: z.strictObject({ user: idSchema, device: idSchema }).optional(),
+  users: idListSchema.optional(),
+  group: idSchema.optional(),
+  broadcast: z.literal(true).optional(),
+};
+
+// Written as one object rather than a union, whose errors would speak of every branch at once.
+export const recipientSchema = z.strictObject(RECIPIENTS).transform((to, context): Recipient => {
+  const given = Object.entries(to).filter(([, value]) => value !== undefined);
+  if (given.length === 1) return Object.fromEntries(given) as Recipient;
+  const names = Object.keys(RECIPIENTS).join(', ');
+  context.addIssue({ code: 'custom', message: `must have exactly one of: ${names}` });
+  return z.NEVER;
+});
+
+/**
+ * - `live`: only who is connected now gets it.
+ * - `queued`: waits in the device's queue until it is handled or its time is over.
+ */
+export const deliverySchema = z.enum(['live', 'queued']);
+export type Delivery = z.infer<typeof deliverySchema>;
+
+/** The body of `POST /v1/messages`. */
+export const sendBodySchema = z.strictObject({
+  to: recipientSchema,
+  type: typeSchema,
+  /** Any JSON, handed to the application as it is. */
+  // Not z.json(), which recurses: a deeply nested body would overflow the stack.
+  data: z.unknown().refine((data) => data !== undefined, { error: 'is required' }),
+  /** The idempotency key; made by the server when missing. */
+  id: messageIdSchema.optional(),
+  delivery: deliverySchema.default('queued'),
+  /** How long it may wait, in milliseconds. Default: the queue's policy, 7 days. */
+  ttlMs: z.int().positive().max(MAX_TTL_MS).optional(),
+  /** Of the messages with one key that wait for a device, the client handles only the newest. */
+  collapseKey: z.string().refine(isValidCollapseKey, { error: COLLAPSE_KEY_RULE }).optional(),
+});
+export type SendBody = z.infer<typeof sendBodySchema>;
+
+/**
+ * What became of a message when the broker confirmed it.
+ * - `queued`: at least one queue of the recipient has it.
+ * - `unprovisioned`: the recipient has no queue, so nobody has it.
+ * - `offline`: it was `live`, and nobody is connected.
+ */
+export const outcomeSchema = z.enum(['queued', 'unprovisioned', 'offline']);
+export type Outcome = z.infer<typeof outcomeSchema>;
+
+export const sendReplySchema = z.object({
+  id: z.string(),
+  /** For a group or a broadcast, which the broker fans out: whether any queue has it. */
+  outcome: outcomeSchema.optional(),
+  /** For a user, a device or a list. */
+  recipients: z.array(z.object({ user: z.string(), outcome: outcomeSchema })).optional(),
+});
+export type SendReply = z.infer<typeof sendReplySchema>;
+
+/** A request may hold so many messages. */
+export const MAX_BATCH = 1000;
+
+/** The body of `POST /v1/messages/batch`. Each is checked by itself, so that a bad one harms no other. */
+export const batchBodySchema = z.strictObject({
+  messages: z.array(z.unknown()).min(1).max(MAX_BATCH),
+});
+export type BatchBody = z.infer<typeof batchBodySchema>;
+
+/** In the order of the request. */
+export const batchReplySchema = z.object({
+  results: z.array(
+    z.union([
+      z.object({ status: z.literal(202), ...sendReplySchema.shape }),
+      z.object({ status: z.int(), problem: problemSchema }),
+    ]),
+  ),
+});
+export type BatchReply = z.infer<typeof batchReplySchema>;

@@ -1,0 +1,130 @@
+import { AMQPChannelError, AMQPConnectionError, Connection, type Channel } from 'rabbitmq-client';
+import { endedWithin } from '../ended-within.js';
+import { HttpProblem } from '../problem.js';
+
+const TIMEOUT_MS = 4000;
+const CLOSE_MS = 2000;
+
+/**
+ * The connection by which the server declares, binds and deletes; not the one that publishes, which a
+ * broker with a memory alarm blocks. Heals by itself.
+ */
+export class ControlLink {
+  readonly #connection: Connection;
+
+  constructor(amqpUrl: string, onError: (error: unknown) => void) {
+    this.#connection = new Connection({
+      url: amqpUrl,
+      connectionName: 'warren provisioner',
+      heartbeat: 10,
+      frameMax: 131_072,
+      retryLow: 100,
+      retryHigh: 3000,
+      connectionTimeout: 5000,
+      acquireTimeout: TIMEOUT_MS,
+      noDelay: true,
+    });
+    this.#connection.on('error', onError);
+  }
+
+  /** Whether the broker can be reached now. */
+  get isConnected(): boolean {
+    return this.#connection.ready;
+  }
+
+  /** Calls `listener` after each time that the connection was made. */
+  onConnected(listener: () => void): void {
+    this.#connection.on('connection', listener);
+  }
+
+  /** Resolves to whether the broker was reached within `timeoutMs`. */
+  async ready(timeoutMs: number): Promise<boolean> {
+    try {
+      await this.#connection.onConnect(timeoutMs, true);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  openChannel(): Promise<Channel> {
+    return this.#connection.acquire();
+  }
+
+  /**
+   * Ends within 4 s, and turns what the broker does into one error that a caller can act on.
+   * @throws {HttpProblem} `broker_unavailable`
+   */
+  async guard<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (!this.#connection.ready) throw new HttpProblem('broker_unavailable');
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        reject(new HttpProblem('broker_unavailable', 'The broker did not answer in time.'));
+      }, TIMEOUT_MS);
+    });
+    try {
+      return await Promise.race([work(), late]);
+    } catch (error) {
+      if (isNotFound(error) || isChannelClosed(error) || error instanceof AMQPConnectionError) {
+        throw new HttpProblem('broker_unavailable', undefined, { cause: error });
+      }
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async close(): Promise<void> {
+    // A broker that does not answer must not hold up the shutdown.
+    await endedWithin(this.#connection.close(), CLOSE_MS);
+    this.#connection.unsafeDestroy();
+  }
+}
+
+/** So many channels at most, used in turn. One that the broker has closed is replaced. */
+export class ChannelPool {
+  readonly #link: ControlLink;
+  readonly #channels: (Promise<Channel> | undefined)[];
+  #turn = 0;
+
+  constructor(link: ControlLink, size: number) {
+    this.#link = link;
+    this.#channels = new Array<undefined>(size).fill(undefined);
+  }
+
+  async next(): Promise<Channel> {
+    this.#turn = (this.#turn + 1) % this.#channels.length;
+    const index = this.#turn;
+    const known = this.#channels[index];
+    if (known !== undefined) {
+      const channel = await known.catch(() => undefined);
+      if (channel?.active === true) return channel;
+      // Of all who found it closed, the first opens the next one.
+      const next = this.#channels[index];
+      if (next !== undefined && next !== known) return next;
+    }
+    const opening = this.#link.openChannel();
+    this.#channels[index] = opening;
+    return opening;
+  }
+
+  close(): void {
+    for (const opening of this.#channels) {
+      opening?.then((channel) => channel.close()).catch(() => undefined);
+    }
+  }
+}
+
+const hasCode = (error: unknown, code: string): boolean =>
+  error instanceof AMQPChannelError && error.code === code;
+
+/** A queue or an exchange is missing, which closes the channel. */
+export const isNotFound = (error: unknown): boolean => hasCode(error, 'NOT_FOUND');
+
+/** The channel was closed by what somebody else did on it. */
+export const isChannelClosed = (error: unknown): boolean => hasCode(error, 'CH_CLOSE');
+
+/** Of a binding: that its exchange is missing, rather than its queue. */
+export const isExchangeMissing = (error: unknown): boolean =>
+  isNotFound(error) && /no exchange/.test((error as Error).message);

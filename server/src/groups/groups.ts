@@ -1,0 +1,278 @@
+import type { GroupState, MembersPage, MembersReply } from '@warren/protocol';
+import type { ControlLink } from '../broker/control-link.js';
+import type { GroupBinding, GroupExchanges } from '../broker/group-exchanges.js';
+import { HttpProblem } from '../problem.js';
+import type { Device, DeviceStore } from '../storage/devices.js';
+import type { Group, GroupStore } from '../storage/groups.js';
+import type { Locks } from '../storage/locks.js';
+
+export interface GroupsOptions {
+  store: GroupStore;
+  devices: DeviceStore;
+  locks: Locks;
+  exchanges: GroupExchanges;
+  link: ControlLink;
+}
+
+/** Users whose bindings are changed together; others of them wait for as long. */
+const CHUNK = 200;
+
+/**
+ * Groups of users. The database says who is in them; the bindings on the broker follow, and what is
+ * broken off is gone on with later.
+ */
+export class Groups {
+  readonly #options: GroupsOptions;
+
+  constructor(options: GroupsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Makes a group, unless there is one.
+   * @throws {HttpProblem} `broker_unavailable`
+   */
+  async put(groupId: string): Promise<{ state: GroupState; created: boolean }> {
+    const known = await this.#find(groupId);
+    const group = known ?? (await this.#make(groupId));
+    return { state: await this.#state(group), created: known === undefined };
+  }
+
+  /** @throws {HttpProblem} `group_unknown` */
+  async state(groupId: string): Promise<GroupState> {
+    return this.#state(await this.#known(groupId));
+  }
+
+  /** @throws {HttpProblem} `group_unknown` */
+  async members(
+    groupId: string,
+    page: { after?: string | undefined; limit: number },
+  ): Promise<MembersPage> {
+    const group = await this.#known(groupId);
+    const members = await this.#options.store.listMembers(group, page);
+    const last = members.length === page.limit ? members.at(-1)?.userId : undefined;
+    return {
+      members: members.map(({ userId, joinedAt }) => ({
+        user: userId,
+        joinedAt: new Date(joinedAt).toISOString(),
+      })),
+      ...(last !== undefined && { next: last }),
+    };
+  }
+
+  /**
+   * Nothing that is sent to it arrives any more; its members go on without it.
+   * @throws {HttpProblem} `group_unknown`, `broker_unavailable`
+   */
+  async remove(groupId: string): Promise<void> {
+    const { locks, store } = this.#options;
+    this.#requireBroker();
+    await locks.group(groupId, async () => {
+      const group = await this.#known(groupId);
+      await store.setEnded(group, Date.now());
+      await this.#finishRemoval(group);
+    });
+  }
+
+  /**
+   * Takes users in and others out. A group that is to have members is made when it does not exist;
+   * users need not be known, and their devices are bound whenever they appear.
+   * @throws {HttpProblem} `group_unknown` when it was removed meanwhile; `broker_unavailable`: what was
+   *   not done is done when the broker is back, or by the same request sent again.
+   */
+  async change(groupId: string, add: string[], remove: string[]): Promise<MembersReply> {
+    const { store, locks } = this.#options;
+    this.#requireBroker();
+    const group =
+      (await this.#find(groupId)) ??
+      (add.length > 0 ? await this.#make(groupId) : await this.#known(groupId));
+    const reply = { added: 0, removed: 0 };
+    for (const chunk of chunksOf(remove)) {
+      await locks.users(chunk, async () => {
+        reply.removed += await store.endMembers(group, chunk);
+        await this.#finish(group, chunk);
+      });
+    }
+    for (const chunk of chunksOf(add)) {
+      const isWhole = await locks.users(chunk, async () => {
+        reply.added += await store.addMembers(group, chunk, Date.now());
+        return this.#finish(group, chunk);
+      });
+      if (!isWhole) await this.restore(groupId);
+    }
+    return reply;
+  }
+
+  async isMember(groupId: string, userId: string): Promise<boolean> {
+    return this.#options.store.isMember(groupId, userId);
+  }
+
+  async exists(groupId: string): Promise<boolean> {
+    return (await this.#find(groupId)) !== undefined;
+  }
+
+  /**
+   * Binds the queues of a device to the groups of its user, by whoever holds the user's lock.
+   * @param which those that are new. @throws {HttpProblem} `broker_unavailable`
+   */
+  async bindDevice(device: Device, which: { mail: boolean; live: boolean }): Promise<void> {
+    const { store, exchanges } = this.#options;
+    const groupIds = await store.listOf(device.user_id);
+    const bindings = groupIds.flatMap((groupId) => bindingsOf(groupId, device, which));
+    if (bindings.length === 0) return;
+    const missing = await exchanges.bind(bindings);
+    // A group that was removed meanwhile, and perhaps made again by now, without this user.
+    const still = new Set(await store.listOf(device.user_id));
+    await exchanges.unbind(bindings.filter(({ groupId }) => !still.has(groupId)));
+    // Not under the user's lock, and nothing that this device waits for.
+    for (const groupId of missing) {
+      if (still.has(groupId)) void this.restore(groupId).catch(() => undefined);
+    }
+  }
+
+  /** How many groups a user is in. */
+  async countOf(userId: string): Promise<number> {
+    return (await this.#options.store.listOf(userId)).length;
+  }
+
+  /** The user is forgotten; its queues are gone, and their bindings with them. */
+  async forgetUser(userId: string): Promise<void> {
+    await this.#options.store.removeUser(userId);
+  }
+
+  /**
+   * A message found nobody. That may be right, unless somebody has deleted the group's exchanges.
+   * @returns whether it was wrong, and has been mended.
+   */
+  async heal(groupId: string): Promise<boolean> {
+    if (await this.#options.exchanges.exist(groupId)) return false;
+    await this.restore(groupId);
+    return true;
+  }
+
+  /** Makes the exchanges of a group anew, and all its bindings. */
+  async restore(groupId: string): Promise<void> {
+    const { store, locks, exchanges } = this.#options;
+    await locks.group(groupId, async () => {
+      const group = await this.#find(groupId);
+      if (group === undefined) return;
+      await exchanges.declare(groupId);
+      await store.setAllPending(group);
+    });
+    await this.finishPending();
+  }
+
+  /** Goes on with what was broken off. */
+  async finishPending(): Promise<void> {
+    const { store, locks } = this.#options;
+    for (const groupId of await store.listEnded(CHUNK)) {
+      await locks.group(groupId, async () => {
+        const group = await store.find(groupId);
+        if (group?.isEnded === true) await this.#finishRemoval(group);
+      });
+    }
+    for (;;) {
+      const pending = await store.listPending(CHUNK);
+      const groupId = pending[0]?.groupId;
+      if (groupId === undefined) return;
+      const users = pending.filter((member) => member.groupId === groupId);
+      const group = await this.#find(groupId);
+      if (group === undefined) continue;
+      const userIds = users.map(({ userId }) => userId);
+      const isWhole = await locks.users(userIds, () => this.#finish(group, userIds));
+      if (!isWhole) await this.#redeclare(groupId);
+    }
+  }
+
+  async #redeclare(groupId: string): Promise<void> {
+    const { locks, exchanges } = this.#options;
+    await locks.group(groupId, async () => {
+      if ((await this.#find(groupId)) !== undefined) await exchanges.declare(groupId);
+    });
+  }
+
+  /**
+   * Brings the bindings of these users in line with the database.
+   * @returns false when the group's exchange is not there, so that it could not be done.
+   */
+  async #finish(group: Group, userIds: string[]): Promise<boolean> {
+    const { store, devices, exchanges } = this.#options;
+    const { joining, leaving } = await store.pendingOf(group, userIds);
+    const users = [...joining, ...leaving];
+    if (users.length === 0) return true;
+    const known = await devices.listOfAll(users);
+    const isLeaving = new Set(leaving);
+    const toBindings = (device: Device): GroupBinding[] =>
+      // Before its first session a device has no live queue.
+      bindingsOf(group.groupId, device, { mail: true, live: device.session_id !== null });
+    const arriving = known.filter((device) => !isLeaving.has(device.user_id)).flatMap(toBindings);
+    const departing = known.filter((device) => isLeaving.has(device.user_id)).flatMap(toBindings);
+    await exchanges.unbind(departing);
+    const missing = await exchanges.bind(arriving);
+    if (missing.size > 0 && (await this.#find(group.groupId))?.ref === group.ref) return false;
+    const settled = await store.settle(group, users);
+    if (settled === users.length) return true;
+    // It may have been made again meanwhile, without them.
+    await exchanges.unbind(arriving);
+    throw new HttpProblem('group_unknown', 'It was removed meanwhile.');
+  }
+
+  /** Messages to it lead somewhere before anybody can know of it. */
+  async #make(groupId: string): Promise<Group> {
+    const { locks, store, exchanges } = this.#options;
+    this.#requireBroker();
+    return locks.group(groupId, async () => {
+      const known = await store.find(groupId);
+      if (known !== undefined && !known.isEnded) return known;
+      if (known !== undefined) await this.#finishRemoval(known);
+      // What an older database has left behind would have members that this one does not know.
+      await exchanges.remove(groupId);
+      await exchanges.declare(groupId);
+      return store.add(groupId, Date.now());
+    });
+  }
+
+  async #finishRemoval(group: Group): Promise<void> {
+    await this.#options.exchanges.remove(group.groupId);
+    await this.#options.store.remove(group);
+  }
+
+  async #state(group: Group): Promise<GroupState> {
+    return {
+      groupId: group.groupId,
+      members: await this.#options.store.countMembers(group),
+      createdAt: new Date(group.createdAt).toISOString(),
+    };
+  }
+
+  async #known(groupId: string): Promise<Group> {
+    const group = await this.#find(groupId);
+    if (group === undefined) throw new HttpProblem('group_unknown');
+    return group;
+  }
+
+  async #find(groupId: string): Promise<Group | undefined> {
+    const group = await this.#options.store.find(groupId);
+    return group?.isEnded === true ? undefined : group;
+  }
+
+  /** Asked before anything is written, so that nothing is done when it cannot be done now. */
+  #requireBroker(): void {
+    if (!this.#options.link.isConnected) throw new HttpProblem('broker_unavailable');
+  }
+}
+
+const bindingsOf = (
+  groupId: string,
+  device: Device,
+  { mail, live }: { mail: boolean; live: boolean },
+): GroupBinding[] => [
+  ...(mail ? [{ groupId, queue: device.queue, live: false }] : []),
+  ...(live ? [{ groupId, queue: device.live_queue, live: true }] : []),
+];
+
+function* chunksOf(userIds: string[]): Generator<string[]> {
+  for (let start = 0; start < userIds.length; start += CHUNK) {
+    yield userIds.slice(start, start + CHUNK);
+  }
+}

@@ -1,0 +1,47 @@
+import {
+  batchBodySchema,
+  batchReplySchema,
+  sendBodySchema,
+  sendReplySchema,
+  type BatchReply,
+} from '@warren/protocol';
+import { route, type Route } from '../route.js';
+import type { Services } from './services.js';
+
+export function messageRoutes({ sender }: Services): Route[] {
+  return [
+    route({
+      method: 'post',
+      path: '/v1/messages',
+      access: 'service',
+      summary:
+        'Send a message to a user, a device, a list of users, a group or everybody; answers after the ' +
+        'broker has confirmed it.',
+      body: sendBodySchema,
+      replies: { 202: { description: 'What became of it.', schema: sendReplySchema } },
+      problems: [
+        'invalid_id',
+        'group_unknown',
+        'broker_unavailable',
+        'outcome_unknown',
+        'database_unavailable',
+      ],
+      handle: async ({ body, caller }) => ({ status: 202, body: await sender.send(body, caller) }),
+    }),
+    route({
+      method: 'post',
+      path: '/v1/messages/batch',
+      access: 'service',
+      summary:
+        'Send up to 1,000 messages. Each has a result of its own, in the order of the request; those to ' +
+        'one user arrive in that order.',
+      body: batchBodySchema,
+      replies: { 202: { description: 'What became of each.', schema: batchReplySchema } },
+      problems: [],
+      handle: async ({ body, caller }) => {
+        const results = await sender.sendBatch(body.messages, caller);
+        return { status: 202, body: { results } satisfies BatchReply };
+      },
+    }),
+  ];
+}

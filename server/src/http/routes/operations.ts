@@ -1,0 +1,50 @@
+import { z } from 'zod';
+import { route, type Route } from '../route.js';
+import type { Services } from './services.js';
+
+export function operationRoutes({ metrics, health }: Services): Route[] {
+  const statusSchema = z.object({
+    status: z.enum(['ok', 'unavailable']),
+    checks: z.record(z.string(), z.enum(['up', 'down'])).optional(),
+  });
+  return [
+    route({
+      method: 'get',
+      path: '/health/live',
+      access: 'none',
+      summary: 'Whether the process answers.',
+      replies: { 200: { description: 'It does.', schema: statusSchema } },
+      problems: [],
+      handle: () => ({ status: 200, body: { status: 'ok' } }),
+    }),
+    route({
+      method: 'get',
+      path: '/health/ready',
+      access: 'none',
+      summary: 'Whether messages can be sent and sessions opened now.',
+      replies: {
+        200: { description: 'They can.', schema: statusSchema },
+        503: { description: 'Some part is down; `checks` says which.', schema: statusSchema },
+      },
+      problems: [],
+      handle: async () => {
+        const checks = await health();
+        const ok = Object.values(checks).every((check) => check === 'up');
+        return { status: ok ? 200 : 503, body: { status: ok ? 'ok' : 'unavailable', checks } };
+      },
+    }),
+    route({
+      method: 'get',
+      path: '/metrics',
+      access: 'none',
+      summary: 'Metrics in the Prometheus format.',
+      replies: { 200: { description: 'Text.' } },
+      problems: [],
+      handle: async () => ({
+        status: 200,
+        body: await metrics.registry.metrics(),
+        contentType: metrics.registry.contentType,
+      }),
+    }),
+  ];
+}

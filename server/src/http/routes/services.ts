@@ -1,0 +1,28 @@
+import { idSchema } from '@warren/protocol';
+import type { Groups } from '../../groups/groups.js';
+import type { Metrics } from '../../metrics.js';
+import { HttpProblem } from '../../problem.js';
+import type { Sender } from '../../sending/sender.js';
+import type { OwnTokens } from '../../sessions/own-tokens.js';
+import type { Sessions } from '../../sessions/sessions.js';
+import type { Users } from '../../sessions/users.js';
+import type { RouteContext } from '../route.js';
+
+/** What the routes hand their work to. */
+export interface Services {
+  sessions: Sessions;
+  users: Users;
+  groups: Groups;
+  ownTokens: OwnTokens;
+  sender: Sender;
+  metrics: Metrics;
+  /** What `/health/ready` tells of each part. */
+  health: () => Promise<Record<string, 'up' | 'down'>>;
+}
+
+/** The id in the path. @throws {HttpProblem} `invalid_id` */
+export function idIn({ params }: RouteContext<unknown>, name = 'id'): string {
+  const result = idSchema.safeParse(params[name]);
+  if (!result.success) throw new HttpProblem('invalid_id');
+  return result.data;
+}

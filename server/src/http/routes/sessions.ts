@@ -1,0 +1,44 @@
+import { sessionBodySchema, sessionGrantSchema } from '@warren/protocol';
+import { HttpProblem } from '../../problem.js';
+import { route, type Route } from '../route.js';
+import { idIn, type Services } from './services.js';
+
+export function sessionRoutes({ sessions, users, metrics }: Services): Route[] {
+  const logout = route({
+    method: 'delete',
+    path: '/v1/sessions/{deviceId}',
+    access: 'user',
+    summary: 'Log a device out: its queues go with what waits in them, its connection is closed.',
+    replies: { 204: { description: 'Nothing of the device is left.' } },
+    problems: ['invalid_id', 'broker_unavailable'],
+    handle: async (context) => {
+      if (context.identity === undefined) throw new HttpProblem('token_invalid');
+      await users.removeDevice(context.identity.userId, idIn(context, 'deviceId'));
+      return { status: 204 };
+    },
+  });
+  const open = route({
+    method: 'post',
+    path: '/v1/sessions',
+    access: 'user',
+    summary: "Open a session on a device's queues, or renew the one that is named.",
+    body: sessionBodySchema,
+    replies: { 201: { description: 'The session grant.', schema: sessionGrantSchema } },
+    problems: [
+      'invalid_id',
+      'session_ended',
+      'session_replaced',
+      'too_many_devices',
+      'broker_unavailable',
+      'overloaded',
+    ],
+    handle: async ({ identity, body, request }) => {
+      if (identity === undefined) throw new HttpProblem('token_invalid');
+      const isAwaited = () => !request.socket.destroyed;
+      const { grant, kind } = await sessions.open(identity, body, isAwaited);
+      metrics.sessions.inc({ kind });
+      return { status: 201, body: grant };
+    },
+  });
+  return [open, logout];
+}

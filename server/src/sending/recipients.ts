@@ -1,0 +1,54 @@
+import type { Delivery, Outcome, Recipient } from '@warren/protocol';
+import type { BrokerWatch } from '../broker/watch.js';
+import type { Groups } from '../groups/groups.js';
+import { HttpProblem } from '../problem.js';
+import type { DeviceStore } from '../storage/devices.js';
+
+export interface RecipientsOptions {
+  devices: DeviceStore;
+  groups: Groups;
+  watch: BrokerWatch;
+}
+
+/** What becomes of a message for each user of a list, if the broker confirms it. */
+export type Outcomes = { user: string; outcome: Outcome }[];
+
+/** Says who can be reached, where the broker will not: it tells no more than whether anybody was. */
+export class Recipients {
+  readonly #options: RecipientsOptions;
+
+  constructor(options: RecipientsOptions) {
+    this.#options = options;
+  }
+
+  /** Undefined where the broker says it. @throws {HttpProblem} `group_unknown` */
+  async lookUp(to: Recipient, delivery: Delivery): Promise<Outcomes | undefined> {
+    if ('users' in to) return this.outcomes(to.users, delivery);
+    if ('group' in to && !(await this.#options.groups.exists(to.group))) {
+      throw new HttpProblem('group_unknown');
+    }
+    return undefined;
+  }
+
+  async outcomes(userIds: string[], delivery: Delivery): Promise<Outcomes> {
+    const known = await this.#options.devices.findUsers(userIds);
+    const online = delivery === 'live' ? await this.#online(userIds) : known;
+    return userIds.map((user) => ({
+      user,
+      outcome: !known.has(user) ? 'unprovisioned' : online.has(user) ? 'queued' : 'offline',
+    }));
+  }
+
+  async #online(userIds: string[]): Promise<Set<string>> {
+    const { devices, watch } = this.#options;
+    const known = await devices.listOfAll(userIds);
+    // When the broker's events cannot be watched, whoever has a session may be there.
+    const isOnline = (queue: string): boolean =>
+      !watch.isWatching || watch.connectionsOf(queue).length > 0;
+    return new Set(
+      known
+        .filter((device) => device.session_id !== null && isOnline(device.queue))
+        .map((device) => device.user_id),
+    );
+  }
+}

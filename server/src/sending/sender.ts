@@ -1,0 +1,167 @@
+import {
+  sendBodySchema,
+  type BatchReply,
+  type Outcome,
+  type Recipient,
+  type SendBody,
+  type SendReply,
+} from '@warren/protocol';
+import type { Logger } from 'pino';
+import { uuidv7 } from 'uuidv7';
+import type { Groups } from '../groups/groups.js';
+import type { RateLimiter } from '../http/rate-limits.js';
+import type { Metrics } from '../metrics.js';
+import { PublishError, type Publisher, type SendResult } from '../publisher/index.js';
+import type { AuditStore } from '../storage/audit.js';
+import { toProblem } from '../to-problem.js';
+import { parse } from '../validation.js';
+import type { Outcomes, Recipients } from './recipients.js';
+
+export interface SenderOptions {
+  publisher: Publisher;
+  recipients: Recipients;
+  groups: Groups;
+  rates: RateLimiter;
+  audit: AuditStore;
+  metrics: Metrics;
+  logger: Logger;
+}
+
+/** A message that has been looked up, and has only to be published. */
+interface Prepared {
+  body: SendBody & { id: string };
+  outcomes: Outcomes | undefined;
+}
+
+const isToOne = (to: Recipient): boolean => 'user' in to || 'device' in to;
+
+/** What `POST /v1/messages` does: sees who can be reached, publishes, and says what became of it. */
+export class Sender {
+  readonly #options: SenderOptions;
+
+  constructor(options: SenderOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @param caller who asks, for the audit of broadcasts.
+   * @throws {PublishError} @throws {HttpProblem} `group_unknown`, `rate_limited`
+   */
+  async send(body: SendBody, caller: string): Promise<SendReply> {
+    return this.#publish(await this.#prepare(body, caller));
+  }
+
+  /**
+   * Each is checked and sent by itself. What they need to know is looked up first, for all at once; they
+   * are published in their order.
+   */
+  async sendBatch(messages: unknown[], caller: string): Promise<BatchReply['results']> {
+    const prepared = await Promise.all(
+      messages.map((message) =>
+        attempt(async () => this.#prepare(parse(sendBodySchema, message), caller)),
+      ),
+    );
+    const results: Promise<SendReply | Error>[] = [];
+    let underWay: Promise<unknown>[] = [];
+    let wasToOne: boolean | undefined;
+    for (const entry of prepared) {
+      if (entry instanceof Error) {
+        results.push(Promise.resolve(entry));
+        continue;
+      }
+      // Messages to one user and to many go by different channels, which keep no common order.
+      const toOne = isToOne(entry.body.to);
+      if (wasToOne !== undefined && toOne !== wasToOne) {
+        await Promise.all(underWay);
+        underWay = [];
+      }
+      wasToOne = toOne;
+      const result = attempt(() => this.#publish(entry));
+      underWay.push(result);
+      results.push(result);
+    }
+    return (await Promise.all(results)).map(toResult);
+  }
+
+  async #prepare(body: SendBody, caller: string): Promise<Prepared> {
+    const { recipients } = this.#options;
+    const identified = { ...body, id: body.id ?? uuidv7() };
+    // No database on the way of a message to one user.
+    if (isToOne(body.to)) return { body: identified, outcomes: undefined };
+    if ('broadcast' in body.to) await this.#allowBroadcast(identified.id, caller);
+    const outcomes = await recipients.lookUp(body.to, body.delivery);
+    return { body: identified, outcomes };
+  }
+
+  async #allowBroadcast(id: string, actor: string): Promise<void> {
+    const { rates, audit, logger } = this.#options;
+    await rates.take('broadcast:all');
+    await audit.add({ at: Date.now(), actor, action: 'broadcast', target: id });
+    logger.info({ actor, id }, 'a broadcast');
+  }
+
+  async #publish({ body, outcomes }: Prepared): Promise<SendReply> {
+    const { publisher, groups, metrics } = this.#options;
+    const { to, type, data, id, delivery, ttlMs, collapseKey } = body;
+    const options = {
+      id,
+      delivery,
+      ...(ttlMs !== undefined && { ttlMs }),
+      ...(collapseKey !== undefined && { collapseKey }),
+    };
+    const stop = metrics.publishSeconds.startTimer();
+    try {
+      const reachable = outcomes?.filter(({ outcome }) => outcome === 'queued');
+      if (reachable?.length === 0) return this.#count(body, { id, recipients: outcomes });
+      const target = reachable === undefined ? to : { users: reachable.map(({ user }) => user) };
+      const send = (): Promise<SendResult> => publisher.send(target, type, data, options);
+      let { outcome } = await send();
+      if (outcome !== 'queued' && 'group' in to && (await groups.heal(to.group))) {
+        ({ outcome } = await send());
+      }
+      stop();
+      return this.#count(body, replyOf(body, outcome, outcomes));
+    } catch (error) {
+      const outcome = error instanceof PublishError ? error.code : 'internal';
+      metrics.messages.inc({ delivery, outcome });
+      throw error;
+    }
+  }
+
+  #count({ delivery }: SendBody, reply: SendReply): SendReply {
+    const { messages } = this.#options.metrics;
+    if (reply.outcome !== undefined) messages.inc({ delivery, outcome: reply.outcome });
+    const counts = new Map<Outcome, number>();
+    for (const { outcome } of reply.recipients ?? []) {
+      counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+    }
+    for (const [outcome, count] of counts) messages.inc({ delivery, outcome }, count);
+    return reply;
+  }
+}
+
+function replyOf(
+  { id, to }: Prepared['body'],
+  outcome: Outcome,
+  outcomes: Outcomes | undefined,
+): SendReply {
+  if ('user' in to) return { id, recipients: [{ user: to.user, outcome }] };
+  if ('device' in to) return { id, recipients: [{ user: to.device.user, outcome }] };
+  if (outcomes === undefined) return { id, outcome };
+  return { id, recipients: outcomes };
+}
+
+/** What a promise resolves to, or the error that it is rejected with. */
+async function attempt<Result>(work: () => Promise<Result>): Promise<Result | Error> {
+  try {
+    return await work();
+  } catch (error) {
+    return error instanceof Error ? error : new Error('unknown error', { cause: error });
+  }
+}
+
+function toResult(result: SendReply | Error): BatchReply['results'][number] {
+  if (!(result instanceof Error)) return { status: 202, ...result };
+  const problem = toProblem(result);
+  return { status: problem.status, problem: problem.toBody() };
+}

@@ -1,0 +1,220 @@
+import { sql } from 'kysely';
+import { inList, PENDING, type Database } from './database.js';
+import { fromStored, toStored } from './ids.js';
+
+export interface Group {
+  /** Its number in the database. A group that is made again gets another one. */
+  ref: number;
+  groupId: string;
+  /** Milliseconds since 1970. */
+  createdAt: number;
+  /** Whether it is to go. */
+  isEnded: boolean;
+}
+
+export interface Member {
+  userId: string;
+  /** Milliseconds since 1970. */
+  joinedAt: number;
+}
+
+/** Groups and who is in them. Users need not be known. */
+export class GroupStore {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  async find(groupId: string): Promise<Group | undefined> {
+    const row = await this.#database
+      .selectFrom('groups')
+      .selectAll()
+      .where('group_id', '=', toStored(groupId))
+      .executeTakeFirst();
+    return (
+      row && { ref: row.id, groupId, createdAt: row.created_at, isEnded: row.ended_at !== null }
+    );
+  }
+
+  async add(groupId: string, now: number): Promise<Group> {
+    const { id } = await this.#database
+      .insertInto('groups')
+      .values({ group_id: toStored(groupId), created_at: now, ended_at: null })
+      .returning('id')
+      .executeTakeFirstOrThrow();
+    return { ref: id, groupId, createdAt: now, isEnded: false };
+  }
+
+  async setEnded({ ref }: Group, now: number): Promise<void> {
+    await this.#database
+      .updateTable('groups')
+      .set({ ended_at: now })
+      .where('id', '=', ref)
+      .execute();
+  }
+
+  /** With its members. */
+  async remove({ ref }: Group): Promise<void> {
+    await this.#database.transaction().execute(async (transaction) => {
+      await transaction.deleteFrom('members').where('group_ref', '=', ref).execute();
+      await transaction.deleteFrom('groups').where('id', '=', ref).execute();
+    });
+  }
+
+  async listEnded(limit: number): Promise<string[]> {
+    const rows = await this.#database
+      .selectFrom('groups')
+      .select('group_id')
+      .where('ended_at', 'is not', null)
+      .limit(limit)
+      .execute();
+    return rows.map(({ group_id: groupId }) => fromStored(groupId));
+  }
+
+  async countMembers({ ref }: Group): Promise<number> {
+    const { count } = await this.#database
+      .selectFrom('members')
+      .select(({ fn }) => fn.countAll<number>().as('count'))
+      .where('group_ref', '=', ref)
+      .where('pending', '<>', PENDING.unbind)
+      .executeTakeFirstOrThrow();
+    return Number(count);
+  }
+
+  /** In the order in which the database keeps them. @param after the last one of the page before. */
+  async listMembers(
+    { ref }: Group,
+    { after, limit }: { after?: string | undefined; limit: number },
+  ): Promise<Member[]> {
+    let query = this.#database
+      .selectFrom('members')
+      .select(['user_id', 'joined_at'])
+      .where('group_ref', '=', ref)
+      .where('pending', '<>', PENDING.unbind)
+      .orderBy('user_id')
+      .limit(limit);
+    if (after !== undefined) query = query.where('user_id', '>', toStored(after));
+    const rows = await query.execute();
+    return rows.map((row) => ({ userId: fromStored(row.user_id), joinedAt: row.joined_at }));
+  }
+
+  async isMember(groupId: string, userId: string): Promise<boolean> {
+    const row = await this.#memberships()
+      .select('members.user_id')
+      .where('groups.group_id', '=', toStored(groupId))
+      .where('members.user_id', '=', toStored(userId))
+      .executeTakeFirst();
+    return row !== undefined;
+  }
+
+  async listOf(userId: string): Promise<string[]> {
+    const rows = await this.#memberships()
+      .select('groups.group_id')
+      .where('members.user_id', '=', toStored(userId))
+      .execute();
+    return rows.map(({ group_id: groupId }) => fromStored(groupId));
+  }
+
+  /** @returns how many were none before; their bindings are pending. */
+  async addMembers({ ref }: Group, userIds: string[], now: number): Promise<number> {
+    const values = sql<{ user_id: string }>`${inList(this.#database, userIds.map(toStored))}`;
+    const { numAffectedRows } = await sql`
+      insert into members (group_ref, user_id, joined_at, pending)
+      select cast(${ref} as bigint), listed.*, cast(${now} as bigint), cast(${PENDING.bind} as integer)
+      from ${values} as listed where true
+      on conflict (group_ref, user_id) do update
+      set pending = excluded.pending, joined_at = excluded.joined_at
+      where members.pending = ${PENDING.unbind}
+    `.execute(this.#database);
+    return Number(numAffectedRows);
+  }
+
+  /** @returns how many were; their bindings are pending. */
+  async endMembers({ ref }: Group, userIds: string[]): Promise<number> {
+    const { numUpdatedRows } = await this.#database
+      .updateTable('members')
+      .set({ pending: PENDING.unbind })
+      .where('group_ref', '=', ref)
+      .where('user_id', 'in', inList(this.#database, userIds.map(toStored)))
+      .where('pending', '<>', PENDING.unbind)
+      .executeTakeFirst();
+    return Number(numUpdatedRows);
+  }
+
+  /** Of these users, those whose bindings are still to be made or taken away. */
+  async pendingOf(
+    { ref }: Group,
+    userIds: string[],
+  ): Promise<{ joining: string[]; leaving: string[] }> {
+    const rows = await this.#database
+      .selectFrom('members')
+      .select(['user_id', 'pending'])
+      .where('group_ref', '=', ref)
+      .where('user_id', 'in', inList(this.#database, userIds.map(toStored)))
+      .where('pending', '<>', PENDING.nothing)
+      .execute();
+    const those = (pending: number): string[] =>
+      rows.filter((row) => row.pending === pending).map((row) => fromStored(row.user_id));
+    return { joining: those(PENDING.bind), leaving: those(PENDING.unbind) };
+  }
+
+  /** What was pending is done. @returns how many still are members, or still are to be taken out. */
+  async settle({ ref }: Group, userIds: string[]): Promise<number> {
+    const users = inList(this.#database, userIds.map(toStored));
+    return this.#database.transaction().execute(async (transaction) => {
+      const { numDeletedRows } = await transaction
+        .deleteFrom('members')
+        .where('group_ref', '=', ref)
+        .where('user_id', 'in', users)
+        .where('pending', '=', PENDING.unbind)
+        .executeTakeFirst();
+      const { numUpdatedRows } = await transaction
+        .updateTable('members')
+        .set({ pending: PENDING.nothing })
+        .where('group_ref', '=', ref)
+        .where('user_id', 'in', users)
+        .executeTakeFirst();
+      return Number(numDeletedRows + numUpdatedRows);
+    });
+  }
+
+  /** Members whose bindings are still to be made or taken away. */
+  async listPending(limit: number): Promise<{ groupId: string; userId: string }[]> {
+    const rows = await this.#database
+      .selectFrom('members')
+      .innerJoin('groups', 'groups.id', 'members.group_ref')
+      .select(['groups.group_id', 'members.user_id'])
+      .where('members.pending', '<>', PENDING.nothing)
+      .where('groups.ended_at', 'is', null)
+      .limit(limit)
+      .execute();
+    return rows.map((row) => ({
+      groupId: fromStored(row.group_id),
+      userId: fromStored(row.user_id),
+    }));
+  }
+
+  /** The group's exchanges were lost, and with them the bindings of all. */
+  async setAllPending({ ref }: Group): Promise<void> {
+    await this.#database
+      .updateTable('members')
+      .set({ pending: PENDING.bind })
+      .where('group_ref', '=', ref)
+      .where('pending', '=', PENDING.nothing)
+      .execute();
+  }
+
+  /** A user is forgotten. */
+  async removeUser(userId: string): Promise<void> {
+    await this.#database.deleteFrom('members').where('user_id', '=', toStored(userId)).execute();
+  }
+
+  #memberships() {
+    return this.#database
+      .selectFrom('members')
+      .innerJoin('groups', 'groups.id', 'members.group_ref')
+      .where('members.pending', '<>', PENDING.unbind)
+      .where('groups.ended_at', 'is', null);
+  }
+}

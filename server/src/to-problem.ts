@@ -1,0 +1,16 @@
+import { fromPublishError, HttpProblem } from './problem.js';
+import { PublishError } from './publisher/index.js';
+import { isDatabaseUnavailable } from './storage/database.js';
+
+/** Whatever was thrown, as an error that somebody outside may see; what nobody foresaw says nothing. */
+export function toProblem(error: unknown): HttpProblem {
+  if (error instanceof HttpProblem) return error;
+  if (error instanceof PublishError) return fromPublishError(error);
+  if (isDatabaseUnavailable(error)) {
+    return new HttpProblem('database_unavailable', undefined, { cause: error });
+  }
+  // Express throws this for a "%" in a path that does not begin an encoded byte.
+  if (error instanceof URIError)
+    return new HttpProblem('invalid_request', 'The path is not valid.');
+  return new HttpProblem('internal', undefined, { cause: error });
+}
