@@ -1,6 +1,8 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { DedupeWindow } from './dedupe.js';
 import { Dispatcher, type Handler, type HandlerContext } from './dispatcher.js';
+import { Api, type GetToken } from './api.js';
+import { Backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
 import { WarrenError } from './errors.js';
 import type { Decode, Message } from './message.js';
@@ -10,8 +12,8 @@ import {
   type ClientOptions,
   type ResolvedOptions,
 } from './options.js';
+import { Receipts } from './receipts.js';
 import { claim, findOrAdd, release } from './registry.js';
-import type { GetToken } from './session.js';
 import { StateMachine, type Snapshot, type StateChange } from './state.js';
 import { forget } from './storage.js';
 import { Supervisor } from './supervisor.js';
@@ -25,6 +27,8 @@ export interface ClientEvents {
   state: StateChange;
   /** Nobody handles this message's type; it was rejected. Told in the tab that has the connection. */
   unhandled: Message;
+  /** The user has read these messages, on whichever device: what still shows them may go. */
+  read: { ids: string[] };
   /** Something went wrong that the client survives. `message` is the one that it happened to. */
   error: { error: WarrenError; message: Message | undefined };
 }
@@ -36,6 +40,8 @@ export type MessageOf<Events extends EventMap, Type> = Type extends keyof Events
 
 type TypeOf<Events extends EventMap> = (keyof Events & string) | '*';
 
+/** The type of the message that tells what was read. */
+const READ_TYPE = 'warren.read';
 /** How long {@link Client.retain} outlives its last holder, in milliseconds. */
 const LINGER_MS = 1000;
 
@@ -49,6 +55,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
   readonly #state: StateMachine;
   readonly #dispatcher: Dispatcher;
   readonly #supervisor: Supervisor;
+  readonly #receipts: Receipts;
   #getToken: GetToken;
   #decode: Decode | undefined;
   #holders = 0;
@@ -80,6 +87,19 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
         onError(new WarrenError('storage_unavailable', why, { cause }));
       },
     });
+    const getToken = (): GetToken => this.#getToken;
+    const api = new Api({ ...options, getToken });
+    this.#receipts = new Receipts({
+      api,
+      platform,
+      storage: platform.storage,
+      key: `${key}:receipts`,
+      backoff: new Backoff({
+        baseMs: options.backoffBaseMs,
+        maxMs: options.backoffMaxMs,
+        random: platform.random,
+      }),
+    });
     this.#dispatcher = new Dispatcher({
       platform,
       window,
@@ -92,18 +112,23 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       onUnhandled: (message) => {
         this.#emitter.emit('unhandled', message);
       },
+      onTracked: (id) => {
+        this.#receipts.add('delivered', [id]);
+      },
       onHandlers: () => {
         this.#supervisor.announceHandlers();
       },
     });
     this.#supervisor = new Supervisor({
       options,
-      getToken: () => this.#getToken,
+      api,
+      receipts: this.#receipts,
       state: this.#state,
       dispatcher: this.#dispatcher,
       window,
       onError,
     });
+    this.#handleNews();
   }
 
   get userId(): string {
@@ -264,6 +289,23 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     } finally {
       release(key, this);
     }
+  }
+
+  /**
+   * The user has read these messages: the sender of a tracked one is told, and so are the user's other
+   * devices and tabs, by the event `read`. Sent in batches; kept until the server has heard.
+   */
+  markRead(...ids: string[]): void {
+    this.#receipts.add('read', ids);
+  }
+
+  /** What Warren itself sends: one tab takes it, all of them hear of it. */
+  #handleNews(): void {
+    this.#dispatcher.handle(READ_TYPE, () => undefined, undefined);
+    this.#dispatcher.observe(READ_TYPE, ({ data }) => {
+      const { ids } = Object(data) as { ids?: string[] };
+      if (Array.isArray(ids)) this.#emitter.emit('read', { ids });
+    });
   }
 
   /** @internal A second `getClient` for the same device. */

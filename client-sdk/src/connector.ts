@@ -1,17 +1,17 @@
 import type { SessionGrant } from '@warren/protocol';
+import { UnavailableError, type Api } from './api.js';
 import { Backoff } from './backoff.js';
 import type { Dispatcher } from './dispatcher.js';
 import { TerminalError, WarrenError } from './errors.js';
 import type { ResolvedOptions } from './options.js';
 import { pauseReason, toReason } from './reasons.js';
-import { lifetimeMs, SessionApi, UnavailableError, type GetToken } from './session.js';
+import { lifetimeMs, SessionApi } from './session.js';
 import type { State, StateMachine } from './state.js';
 import { Countdown, delay, follow, isOver } from './timing.js';
 import { HEARTBEAT_MS, TransportError, type TransportConnection } from './transport.js';
 
 export type ConnectorOptions = Omit<ResolvedOptions, 'getToken'> & {
-  /** Asked for each time, since a newer function may have replaced it. */
-  getToken: () => GetToken;
+  api: Api;
   installationId: () => string;
 };
 

@@ -51,6 +51,8 @@ export interface DispatcherOptions {
   decode: () => Decode | undefined;
   onError: (error: WarrenError, message: Message | undefined) => void;
   onUnhandled: (message: Message) => void;
+  /** The sender wants to know that this one was handled; it will be acked now. */
+  onTracked: (id: string) => void;
   /** Types that are handled or observed have changed. */
   onHandlers: () => void;
 }
@@ -59,6 +61,9 @@ interface Registration {
   handler: Handler;
   schema: StandardSchemaV1 | undefined;
 }
+
+/** On a message of which the sender wants to know that it was handled. */
+const TRACK_HEADER = 'x-warren-track';
 
 class TimeoutError extends Error {}
 
@@ -189,8 +194,17 @@ export class Dispatcher {
       outdated ? Promise.resolve('acked' as const) : this.#run(parcel, isCurrent),
     );
     // False when the connection is gone: the broker will hand it out again, and it is known then.
-    if (ending === 'acked') delivery.ack();
-    else if (ending === 'rejected') delivery.reject();
+    if (ending === 'acked') {
+      this.#note(properties);
+      delivery.ack();
+    } else if (ending === 'rejected') delivery.reject();
+  }
+
+  /** Before the ack: after it, nobody would come back to it. */
+  #note({ messageId, headers }: Delivery['properties']): void {
+    if (messageId !== undefined && headers[TRACK_HEADER] !== undefined) {
+      this.#options.onTracked(messageId);
+    }
   }
 
   /** Whatever way and however often a message comes, `run` runs once for it. */

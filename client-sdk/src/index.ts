@@ -34,7 +34,7 @@ export type {
   Platform,
   TabChannel,
 } from './platform/platform.js';
-export type { GetToken, TokenReason } from './session.js';
+export type { GetToken, TokenReason } from './api.js';
 export type { Role, Snapshot, State, StateChange } from './state.js';
 export { stomp, type StompOptions } from './stomp.js';
 export {

@@ -30,6 +30,8 @@ export interface Message<Data = unknown> {
   /** Whether the broker has handed it out before. The SDK has not: that it would have noticed. */
   redelivered: boolean;
   correlationId: string | undefined;
+  /** The user who sent it, by `client.send`; undefined for a message of the application's server. */
+  from: string | undefined;
   /** The `x-…` headers. */
   headers: Readonly<Record<string, string>>;
 }
@@ -57,11 +59,20 @@ export function decode(parcel: Parcel, hook: Decode | undefined): Message | Prom
     delivery: kind,
     redelivered,
     correlationId,
+    from: senderOf(headers),
     headers,
   });
   const fallback = (): unknown => decodeBody(body, contentType);
   if (hook === undefined) return toMessage(fallback());
   return Promise.resolve(hook(body, properties, fallback)).then(toMessage);
+}
+
+function senderOf({ 'x-warren-from': from }: Record<string, string>): string | undefined {
+  try {
+    return from === undefined ? undefined : decodeURIComponent(from);
+  } catch {
+    return undefined;
+  }
 }
 
 let decoder: TextDecoder | undefined;

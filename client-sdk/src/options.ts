@@ -3,7 +3,7 @@ import type { Background } from './lifecycle.js';
 import type { Decode } from './message.js';
 import { browser } from './platform/browser.js';
 import type { ClientStorage, Platform } from './platform/platform.js';
-import type { GetToken } from './session.js';
+import type { GetToken } from './api.js';
 import { stomp } from './stomp.js';
 import { keepId } from './storage.js';
 import type { Transport } from './transport.js';

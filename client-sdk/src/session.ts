@@ -1,47 +1,13 @@
 import type { SessionGrant } from '@warren/protocol';
-import { TerminalError, UnauthorizedError, WarrenError, type TerminalCode } from './errors.js';
-import type { Platform } from './platform/platform.js';
-import { follow } from './timing.js';
-
-/** Sent with each request, so that a server can turn away an SDK that it no longer speaks with. */
-const PROTOCOL_VERSION = '1';
-
-/**
- * Why a token is asked for: `connect` for any attempt; `unauthorized` when the server has just
- * refused one, so that a cached one must not be given again; `logout` for the last request.
- */
-export type TokenReason = 'connect' | 'unauthorized' | 'logout';
-
-/**
- * Gives the user's JWT, from the application's own login. Null: nobody is logged in; the client ends
- * in `failed` (`logged_out`). A rejection is tried again later, an {@link UnauthorizedError} is not.
- */
-export type GetToken = (request: {
-  reason: TokenReason;
-  signal: AbortSignal;
-}) => Promise<string | null> | string | null;
+import { UnavailableError, type Api, type Reply, type TokenReason } from './api.js';
+import { TerminalError, WarrenError, type TerminalCode } from './errors.js';
 
 export interface SessionApiOptions {
-  apiUrl: string;
+  api: Api;
   userId: string;
   deviceId: string;
-  getToken: () => GetToken;
-  platform: Platform;
-  timeoutMs: number;
   /** What all tabs of this browser have in common, or this client alone has. */
   installationId: () => string;
-}
-
-/** A failed attempt, and how long the server asks to leave it alone. */
-export class UnavailableError extends WarrenError {
-  constructor(
-    code: 'api_unreachable' | 'api_unavailable' | 'token_unavailable',
-    message: string,
-    readonly retryAfterMs = 0,
-    options?: ErrorOptions,
-  ) {
-    super(code, message, options);
-  }
 }
 
 /** Opens and renews this device's session. */
@@ -92,74 +58,20 @@ export class SessionApi {
     if (!reply.ok && reply.status !== 404) throw toError(reply);
   }
 
-  async #request(reason: TokenReason, signal: AbortSignal): Promise<Reply> {
-    const { apiUrl, deviceId, platform, timeoutMs } = this.#options;
-    const token = await this.#token(reason, signal);
+  #request(reason: TokenReason, signal: AbortSignal): Promise<Reply> {
+    const { api, deviceId, installationId } = this.#options;
     const { sessionId, abandoned } = this;
-    const attempt = withTimeout(platform, signal, timeoutMs);
-    const ends = reason === 'logout';
-    const path = ends ? `/${encodeURIComponent(deviceId)}` : '';
-    try {
-      const response = await platform.fetch(`${apiUrl}/v1/sessions${path}`, {
-        method: ends ? 'DELETE' : 'POST',
-        headers: {
-          authorization: `Bearer ${token}`,
-          'content-type': 'application/json',
-          'warren-protocol': PROTOCOL_VERSION,
-        },
-        ...(!ends && {
-          body: JSON.stringify({
-            deviceId,
-            installationId: this.#options.installationId(),
-            ...(sessionId !== undefined && { sessionId, abandoned }),
-          }),
-        }),
-        signal: attempt.signal,
-      });
-      const { ok, status, headers } = response;
-      // Within the attempt: a body that stalls would hold up everything, stop() too.
-      return { ok, status, retryAfter: headers.get('retry-after'), body: await readJson(response) };
-    } catch (error) {
-      throw new UnavailableError('api_unreachable', 'The server did not answer.', 0, {
-        cause: error,
-      });
-    } finally {
-      attempt.end();
+    if (reason === 'logout') {
+      const path = `sessions/${encodeURIComponent(deviceId)}`;
+      return api.ask({ method: 'DELETE', path }, reason, signal);
     }
+    const body = {
+      deviceId,
+      installationId: installationId(),
+      ...(sessionId !== undefined && { sessionId, abandoned }),
+    };
+    return api.ask({ method: 'POST', path: 'sessions', body }, reason, signal);
   }
-
-  async #token(reason: TokenReason, signal: AbortSignal): Promise<string> {
-    const { platform, timeoutMs, getToken } = this.#options;
-    const attempt = withTimeout(platform, signal, timeoutMs);
-    let token: string | null;
-    try {
-      token = await Promise.race([
-        // Called in a function, so that a throw becomes a rejection.
-        (async () => getToken()({ reason, signal: attempt.signal }))(),
-        aborted(attempt.signal),
-      ]);
-    } catch (error) {
-      if (error instanceof UnauthorizedError) {
-        throw new TerminalError('unauthorized', 'getToken refused to give a token.', {
-          cause: error,
-        });
-      }
-      const why = 'getToken did not give a token.';
-      throw new UnavailableError('token_unavailable', why, 0, { cause: error });
-    } finally {
-      attempt.end();
-    }
-    if (token === null) throw new TerminalError('logged_out', 'Nobody is logged in.');
-    return token;
-  }
-}
-
-interface Reply {
-  ok: boolean;
-  status: number;
-  retryAfter: string | null;
-  /** Undefined when it is no JSON. */
-  body: unknown;
 }
 
 const TERMINAL: Partial<Record<number, TerminalCode>> = {
@@ -178,37 +90,6 @@ function toError({ status, retryAfter, body }: Reply): WarrenError {
   if (terminal !== undefined) return new TerminalError(terminal, text);
   const seconds = Number(retryAfter ?? 0);
   return new UnavailableError('api_unavailable', text, seconds > 0 ? seconds * 1000 : 0);
-}
-
-async function readJson(response: Response): Promise<unknown> {
-  try {
-    return await response.json();
-  } catch {
-    return undefined;
-  }
-}
-
-/** A signal that aborts with `signal` or after a time. */
-function withTimeout(platform: Platform, signal: AbortSignal, ms: number) {
-  const attempt = follow(signal);
-  const timer = platform.setTimer(attempt.abort, ms);
-  return {
-    signal: attempt.signal,
-    end: (): void => {
-      platform.clearTimer(timer);
-      attempt.release();
-    },
-  };
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const fail = (): void => {
-      reject(new Error('It took too long, or the client was stopped.'));
-    };
-    if (signal.aborted) fail();
-    else signal.addEventListener('abort', fail, { once: true });
-  });
 }
 
 /**

@@ -5,14 +5,17 @@ import { TerminalError, WarrenError, type PauseCode } from './errors.js';
 import { Lifecycle } from './lifecycle.js';
 import type { ResolvedOptions } from './options.js';
 import { pauseReason } from './reasons.js';
-import type { GetToken } from './session.js';
+import type { Api } from './api.js';
+import type { Receipts } from './receipts.js';
 import type { StateMachine } from './state.js';
 import { forget, keepId, newId } from './storage.js';
 import { Tabs } from './tabs.js';
+import { delay } from './timing.js';
 
 export interface SupervisorOptions {
   options: ResolvedOptions;
-  getToken: () => GetToken;
+  api: Api;
+  receipts: Receipts;
   state: StateMachine;
   dispatcher: Dispatcher;
   window: DedupeWindow;
@@ -33,10 +36,10 @@ export class Supervisor {
 
   constructor(parts: SupervisorOptions) {
     this.#parts = parts;
-    const { options, getToken, state, dispatcher, onError } = parts;
+    const { options, api, state, dispatcher, onError } = parts;
     this.#ownId = newId(options.platform.random);
     this.#connector = new Connector(
-      { ...options, getToken, installationId: () => this.#installationId() },
+      { ...options, api, installationId: () => this.#installationId() },
       state,
       dispatcher,
       {
@@ -72,10 +75,11 @@ export class Supervisor {
     this.#wanted = false;
     this.#lifecycle.unwatch();
     await this.#connector.stop('closed');
+    await this.#tellServer();
     // Unless it was started again meanwhile.
     if (this.#isWanted()) return;
     this.#tabs?.leave();
-    this.#parts.window.close();
+    this.#closeKept();
     this.#parts.state.share('alone');
   }
 
@@ -84,11 +88,12 @@ export class Supervisor {
     await this.#tabs?.join();
     this.#tabs?.tellFailed(loggedOut());
     await this.stop();
-    this.#parts.window.clear();
+    this.#clearKept();
     forget(this.#parts.options.platform.storage, this.#installationKey);
     const controller = new AbortController();
     try {
       await this.#connector.session.end(controller.signal);
+      this.#parts.api.forget();
     } catch (error) {
       const why = 'Everything here is cleared, but the server could not be told.';
       throw new WarrenError('logout_incomplete', why, { cause: error });
@@ -107,6 +112,30 @@ export class Supervisor {
     else if (role === 'leader') {
       this.#tabs?.tellStanding({ sessionId: this.#connector.session.sessionId, receiving });
     }
+  }
+
+  /** What was handled, as far as it can be told within the time that a stop may take. */
+  async #tellServer(): Promise<void> {
+    const { receipts, options } = this.#parts;
+    const late = delay(options.platform, options.drainMs);
+    await Promise.race([receipts.flush(), late.done]);
+    late.cancel();
+  }
+
+  /** For the one that has the connection: takes up what is kept in storage, and goes on keeping. */
+  #openKept(): void {
+    this.#parts.window.open();
+    this.#parts.receipts.open();
+  }
+
+  #closeKept(): void {
+    this.#parts.window.close();
+    this.#parts.receipts.close();
+  }
+
+  #clearKept(): void {
+    this.#parts.window.clear();
+    this.#parts.receipts.clear();
   }
 
   // A function, since the compiler takes the field to be what it was before an await.
@@ -130,8 +159,8 @@ export class Supervisor {
   }
 
   #goAlone(): void {
-    const { options, window, onError } = this.#parts;
-    window.open();
+    const { options, onError } = this.#parts;
+    this.#openKept();
     if (!options.platform.hasTabs) return;
     const why =
       'Web Locks or BroadcastChannel is missing, so tabs cannot share a connection: the newest has it.';
@@ -141,6 +170,7 @@ export class Supervisor {
   async #pause(obstacle: PauseCode): Promise<void> {
     const { isUrgent } = this.#lifecycle;
     const ended = this.#connector.stop('paused', pauseReason(obstacle), isUrgent);
+    void this.#parts.receipts.flush();
     // Whatever takes time may not be reached any more.
     if (!isUrgent) await ended;
     if (this.#lifecycle.obstacle === undefined || !this.#wanted) return;
@@ -150,9 +180,9 @@ export class Supervisor {
   }
 
   #follow(): void {
-    const { state, window } = this.#parts;
+    const { state } = this.#parts;
     if (this.#tabs === undefined || this.#tabs.isLeading) return;
-    window.close();
+    this.#closeKept();
     state.share('follower', state.snapshot.role === 'follower' && state.snapshot.receiving);
     if (this.#lifecycle.obstacle === undefined) {
       void this.#connector.stop('paused', pauseReason('follower'));
@@ -180,11 +210,11 @@ export class Supervisor {
       this.#tabs.tellFailed(reason);
     }
     this.#tabs?.leave();
-    this.#parts.window.close();
+    this.#closeKept();
   }
 
   #makeTabs(): Tabs | undefined {
-    const { options, state, dispatcher, window } = this.#parts;
+    const { options, state, dispatcher } = this.#parts;
     const { platform, key } = options;
     const { locks, openChannel } = platform;
     if (locks === undefined || openChannel === undefined) return undefined;
@@ -197,7 +227,7 @@ export class Supervisor {
       onLead: (stolen) => {
         // The tab it was stolen from may hold a connection: taking the device over closes that.
         if (stolen) this.#connector.session.sessionId = undefined;
-        window.open();
+        this.#openKept();
         state.share('leader');
         this.#connector.start();
       },
@@ -218,7 +248,7 @@ export class Supervisor {
         if (this.#wanted) state.share('follower', receiving);
       },
       onFailed: (reason) => {
-        if (reason.code === 'logged_out') window.clear();
+        if (reason.code === 'logged_out') this.#clearKept();
         // One that is being stopped has ended already.
         if (this.#wanted) this.#connector.fail(reason);
       },

@@ -1,4 +1,5 @@
 export { PROBLEMS, problemSchema, type Problem, type ProblemCode } from './errors.js';
+export { eventKey, type EventBodies, type EventName, type WarrenEvent } from './events.js';
 export { PROTOCOL_VERSION, sessionGrantSchema, type SessionGrant } from './grant.js';
 export {
   groupStateSchema,
@@ -54,6 +55,23 @@ export {
   type NamePrefixes,
   type RecipientKeys,
 } from './names.js';
+export {
+  messageOutcomeSchema,
+  messageStateSchema,
+  outcomesQuerySchema,
+  READ_TYPE,
+  receiptsBodySchema,
+  type MessageOutcome,
+  type MessageState,
+  type ReadNews,
+  type ReceiptsBody,
+} from './outcomes.js';
+export {
+  presenceBodySchema,
+  presenceQuerySchema,
+  presenceReplySchema,
+  type PresenceReply,
+} from './presence.js';
 export {
   cutOffBodySchema,
   devTokenBodySchema,

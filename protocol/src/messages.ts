@@ -83,6 +83,8 @@ export const sendBodySchema = z.strictObject({
   ttlMs: z.int().positive().max(MAX_TTL_MS).optional(),
   /** Of the messages with one key that wait for a device, the client handles only the newest. */
   collapseKey: z.string().refine(isValidCollapseKey, { error: COLLAPSE_KEY_RULE }).optional(),
+  /** Whether to follow what becomes of it for each recipient: `GET /v1/messages/:id`, and events. */
+  track: z.boolean().default(false),
 });
 export type SendBody = z.infer<typeof sendBodySchema>;
 

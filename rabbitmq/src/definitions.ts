@@ -22,6 +22,15 @@ export const DEFAULT_NAMES: Readonly<TopologyNames> = {
 /** The exchange and the queue that expired, rejected and overflowed messages end in. */
 export const DEAD_LETTERS = 'warren.dead';
 
+/** The topic exchange that tells back ends what happened. */
+export const EVENTS = 'warren.events';
+
+/** The exchange and the queue by which back ends send in any language. */
+export const SEND = 'warren.send';
+
+/** The direct exchange by which jobs that failed wait, and come back. */
+export const RETRY = 'warren.retry';
+
 /**
  * What every mailbox is bound to, behind the keys of a broadcast. Those of groups, made with each group,
  * are called `warren.group.<group>`. A live queue is bound to the one of the same name with `.live`.
@@ -143,10 +152,20 @@ export function topology(names: TopologyNames = DEFAULT_NAMES): Definitions {
       exchangeOf(DEAD_LETTERS, 'fanout'),
       exchangeOf(BROADCAST, 'fanout'),
       exchangeOf(liveOf(BROADCAST), 'fanout'),
+      exchangeOf(EVENTS, 'topic'),
+      exchangeOf(RETRY, 'direct'),
+      exchangeOf(SEND, 'fanout'),
     ],
-    queues: [{ name: DEAD_LETTERS, vhost, durable: true, auto_delete: false, arguments: {} }],
+    queues: [DEAD_LETTERS, SEND].map((name) => ({
+      name,
+      vhost,
+      durable: true,
+      auto_delete: false,
+      arguments: {},
+    })),
     bindings: [
       binding(DEAD_LETTERS, 'queue', DEAD_LETTERS),
+      binding(SEND, 'queue', SEND),
       binding(exchange, 'exchange', BROADCAST, 'broadcast'),
       binding(exchange, 'exchange', liveOf(BROADCAST), 'broadcast.live'),
     ],

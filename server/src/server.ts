@@ -13,13 +13,15 @@ import type { Route } from './http/route.js';
 import { notFound, reportProblem } from './http/router.js';
 import { HttpProblem } from './problem.js';
 import { createUserTokenVerifier } from './sessions/user-tokens.js';
-import { assembleWarren, type Warren } from './warren.js';
+import { assembleWarren, type Warren, type WarrenParts } from './warren.js';
 
 export interface ServerExtras {
   /** More routes, which only development has. */
   routes?: Route[];
   /** Mounts pages and routes of one's own before the API. */
   mount?: (app: Express, warren: Warren) => void;
+  /** Times that only tests have a reason to change. */
+  timing?: Pick<WarrenParts, 'offlineGraceMs' | 'unconfirmedAfterMs'>;
   /** Origins besides those of the configuration. */
   corsOrigins?: RegExp[];
 }
@@ -53,6 +55,7 @@ export async function startServer(
 ): Promise<RunningServer> {
   const warren = await assembleWarren({
     ...config,
+    ...extras.timing,
     authenticate: authenticator(config),
     extraRoutes: extras.routes ?? [],
     logger,

@@ -1,24 +1,20 @@
 import { createRequire } from 'node:module';
 import type { Router } from 'express';
-import { sql } from 'kysely';
 import type { Logger } from 'pino';
-import { DEFAULT_NAMES, topology, type TopologyNames } from '@warren/rabbitmq';
-import { Connections } from './broker/connections.js';
+import { DEFAULT_NAMES, type TopologyNames } from '@warren/rabbitmq';
+import { openBroker } from './broker/index.js';
 import { probeKey, type LoginVerdict } from './broker/login-probe.js';
-import { ManagementApi } from './broker/management.js';
-import { ControlLink } from './broker/control-link.js';
-import { GroupExchanges } from './broker/group-exchanges.js';
-import { Provisioner } from './broker/provisioner.js';
-import { BrokerWatch } from './broker/watch.js';
+import { Events } from './events/events.js';
 import { Groups } from './groups/groups.js';
 import { AccessControl, type Authenticate } from './http/access.js';
 import { withOpenApi } from './http/openapi.js';
 import { DEFAULT_RATE_LIMITS, RateLimiter, type RateLimits } from './http/rate-limits.js';
-import { createRouter } from './http/router.js';
 import type { Route } from './http/route.js';
+import { createRouter } from './http/router.js';
 import { createRoutes } from './http/routes/index.js';
-import { createMetrics, type Metrics } from './metrics.js';
-import { createPublisher, type Publisher } from './publisher/index.js';
+import type { Metrics } from './metrics.js';
+import { Presence } from './presence/presence.js';
+import type { Publisher } from './publisher/index.js';
 import { Recipients } from './sending/recipients.js';
 import { Sender } from './sending/sender.js';
 import { ClientTokens } from './sessions/client-tokens.js';
@@ -30,12 +26,10 @@ import { OwnTokens } from './sessions/own-tokens.js';
 import { Sessions, type Endpoints } from './sessions/sessions.js';
 import { Upkeep } from './sessions/upkeep.js';
 import { Users } from './sessions/users.js';
-import { CutoffStore } from './storage/cutoffs.js';
-import { openDatabase } from './storage/database.js';
-import { AuditStore } from './storage/audit.js';
-import { DeviceStore } from './storage/devices.js';
-import { GroupStore } from './storage/groups.js';
-import { Locks } from './storage/locks.js';
+import { openStorage } from './storage/index.js';
+import { Receipts } from './tracking/receipts.js';
+import { Settlement } from './tracking/settlement.js';
+import { Tracker } from './tracking/tracker.js';
 
 /** What Warren is made of, once the configuration has been read and checked. */
 export interface WarrenParts {
@@ -66,6 +60,10 @@ export interface WarrenParts {
   rateLimits?: RateLimits;
   /** How long after its token's end a connection is closed, in milliseconds. Default 10,000. */
   expiryGraceMs?: number;
+  /** How long somebody has to be gone before it is told, in milliseconds. Default 2,000. */
+  offlineGraceMs?: number;
+  /** How long after a tracked message's time it is settled without word of it, in ms. Default 60,000. */
+  unconfirmedAfterMs?: number;
   extraRoutes?: Route[];
   logger: Logger;
 }
@@ -114,56 +112,46 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const vhost = vhostOf(amqpUrl);
   const names: TopologyNames = { ...DEFAULT_NAMES, ...parts.names, vhost };
   const prefixes = { user: names.userPrefix, live: names.livePrefix };
-
-  const onDatabaseError = (error: Error): void => {
-    logger.warn({ err: error }, 'a connection to the database had an error');
-  };
-  const database = await openDatabase(
-    { dataDir: parts.dataDir, url: parts.databaseUrl },
-    onDatabaseError,
-  );
-  const store = new DeviceStore(database);
-  const cutoffStore = new CutoffStore(database);
-  const locks = new Locks(parts.databaseUrl, onDatabaseError);
-
-  const onError = (error: Error): void => {
-    logger.warn({ err: error }, 'the connection to the broker had an error');
-  };
-  const onControlError = (error: unknown): void => {
-    logger.warn({ err: error }, 'the connection to the broker had an error');
-  };
-  const publisher = createPublisher({ amqpUrl, exchange: names.exchange, prefixes, onError });
-  const link = new ControlLink(amqpUrl, onControlError);
-  const provisioner = new Provisioner({ link, names, onError: onControlError });
-  const management = new ManagementApi(parts.managementUrl, vhost);
-  addLimits(management, names, logger);
-  const metrics = createMetrics(
-    () => publisher.state === 'ready',
-    () => publisher.pending,
-  );
   const queuePrefix = `${names.userPrefix}.`;
-  const watch = new BrokerWatch({ amqpUrl, vhost, management, logger });
-  const connections = new Connections({
-    management,
-    watch,
+
+  const storage = await openStorage(
+    { dataDir: parts.dataDir, url: parts.databaseUrl },
+    (error: Error) => {
+      logger.warn({ err: error }, 'a connection to the database had an error');
+    },
+  );
+  const { devices, locks } = storage;
+  const broker = openBroker({ amqpUrl, managementUrl: parts.managementUrl, names, logger });
+  const { publisher, link, provisioner, exchanges, management, watch, connections, metrics } =
+    broker;
+
+  const events = new Events({ amqpUrl, outbox: storage.outbox, logger });
+  const keys = new KeyRing(parts.signingKey);
+  const cutoffs = new Cutoffs(storage.cutoffs);
+  const tracker = new Tracker({
+    store: storage.messages,
+    devices,
+    events,
+    unconfirmedAfterMs: parts.unconfirmedAfterMs ?? 60_000,
+  });
+  const endings = new Endings({
+    store: devices,
+    locks,
     provisioner,
-    queuePrefix,
-    metrics,
+    connections,
+    tracker,
+    events,
     logger,
   });
-
-  const keys = new KeyRing(parts.signingKey);
-  const cutoffs = new Cutoffs(cutoffStore);
-  const endings = new Endings({ store, locks, provisioner, connections, logger });
-  const exchanges = new GroupExchanges(link, names.exchange);
-  const groupStore = new GroupStore(database);
-  const groups = new Groups({ store: groupStore, devices: store, locks, exchanges, link });
+  const groups = new Groups({ store: storage.groups, devices, locks, exchanges, link });
   const sessions = new Sessions({
-    store,
+    store: devices,
     locks,
     cutoffs,
     endings,
     groups,
+    tracker,
+    events,
     provisioner,
     connections,
     tokens: new ClientTokens({ keys, vhost, ttlSeconds: parts.sessionTtlSeconds ?? 3600 }),
@@ -175,7 +163,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     logger,
   });
   const users = new Users({
-    store,
+    store: devices,
     cutoffs,
     endings,
     groups,
@@ -188,35 +176,69 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     watch,
     management,
     provisioner,
-    store,
-    cutoffStore,
+    store: devices,
+    cutoffStore: storage.cutoffs,
+    messages: storage.messages,
+    presenceStore: storage.presence,
     locks,
     endings,
     groups,
+    tracker,
     logger,
   });
   const gatekeeper = new Gatekeeper({
     watch,
     connections,
     provisioner,
-    store,
+    store: devices,
     queuePrefix,
     graceMs: parts.expiryGraceMs ?? 10_000,
     logger,
   });
-  const health = async () => ({
-    broker: publisher.state === 'ready' && link.isConnected ? ('up' as const) : ('down' as const),
-    database: await sql`select 1`.execute(database).then(
-      () => 'up' as const,
-      () => 'down' as const,
-    ),
+  const presence = new Presence({
+    watch,
+    devices,
+    store: storage.presence,
+    events,
+    queuePrefix,
+    graceMs: parts.offlineGraceMs ?? 2000,
+    logger,
   });
-  const audit = new AuditStore(database);
+  const settlement = new Settlement({
+    tracker,
+    store: storage.messages,
+    workQueues: broker.workQueues,
+    events,
+    logger,
+  });
   const rates = new RateLimiter(parts.rateLimits ?? DEFAULT_RATE_LIMITS);
-  const recipients = new Recipients({ devices: store, groups, watch });
-  const sender = new Sender({ publisher, recipients, groups, rates, audit, metrics, logger });
+  const sender = new Sender({
+    publisher,
+    recipients: new Recipients({ devices, groups, watch }),
+    groups,
+    tracker,
+    rates,
+    audit: storage.audit,
+    metrics,
+    logger,
+  });
+  const health = async (): Promise<Record<string, 'up' | 'down'>> => ({
+    broker: broker.isUp() ? 'up' : 'down',
+    database: (await storage.isUp()) ? 'up' : 'down',
+  });
   const ownTokens = new OwnTokens(keys);
-  const routes = createRoutes({ sessions, users, groups, ownTokens, sender, metrics, health });
+  const routes = createRoutes({
+    sessions,
+    users,
+    groups,
+    ownTokens,
+    sender,
+    tracker,
+    receipts: new Receipts(tracker, publisher),
+    presence,
+    metrics,
+    health,
+  });
   let { serviceKeys } = parts;
   const router = createRouter({
     routes: withOpenApi([...routes, ...(parts.extraRoutes ?? [])], version),
@@ -233,21 +255,18 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
 
   let closing: Promise<void> | undefined;
   const closeAll = async (): Promise<void> => {
-    await Promise.all([gatekeeper.close(), upkeep.close()]);
+    await Promise.all([gatekeeper, upkeep, presence, settlement].map((part) => part.close()));
     await endings.settled();
-    provisioner.close();
-    exchanges.close();
-    await Promise.all([publisher.close(), link.close(), watch.close()]);
-    await Promise.all([database.destroy(), locks.close()]);
+    await broker.workQueues.close();
+    await events.close();
+    await broker.close();
+    await storage.close();
   };
   return {
     router,
     publisher,
     metrics,
-    ready: async (timeoutMs = 10_000) => {
-      const reached = await Promise.all([publisher.ready(timeoutMs), link.ready(timeoutMs)]);
-      return reached.every(Boolean);
-    },
+    ready: (timeoutMs = 10_000) => broker.ready(timeoutMs),
     reload: async (next) => {
       const ring = new KeyRing(next.signingKey);
       if (ring.signing.kid !== keys.signing.kid) {
@@ -264,23 +283,4 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
 function vhostOf(amqpUrl: string): string {
   const path = new URL(amqpUrl).pathname.slice(1);
   return path === '' ? DEFAULT_NAMES.vhost : decodeURIComponent(path);
-}
-
-/**
- * The limits of queues and connections. Without them all works, without bounds; so a management API that cannot be
- * reached is worth a warning and no more.
- */
-function addLimits(management: ManagementApi, names: TopologyNames, logger: Logger): void {
-  void (async () => {
-    try {
-      const { policies, parameters } = topology(names);
-      for (const policy of policies) await management.addPolicy(policy);
-      for (const { value } of parameters) {
-        await management.addConnectionLimit(value['max-connections']);
-      }
-    } catch (error) {
-      const advice = 'there are no limits until the policies are set: run "warren provision"';
-      logger.warn({ err: error }, advice);
-    }
-  })();
 }

@@ -17,6 +17,8 @@ import type {
   GroupState,
   MembersPage,
   MembersReply,
+  MessageOutcome,
+  PresenceReply,
   Problem,
   SendReply,
   SessionGrant,
@@ -85,6 +87,8 @@ export type ReplyBody = {
   MembersReply & { results: (SendReply & { status: number; problem?: Problem })[] } & UserState &
   Problem & {
     errors: { path: string }[];
+    counts: Partial<Record<MessageOutcome, number>>;
+    users: PresenceReply['users'];
     detail: string;
     token: string;
     paths: Record<string, unknown>;

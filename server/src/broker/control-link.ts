@@ -127,4 +127,4 @@ export const isChannelClosed = (error: unknown): boolean => hasCode(error, 'CH_C
 
 /** Of a binding: that its exchange is missing, rather than its queue. */
 export const isExchangeMissing = (error: unknown): boolean =>
-  isNotFound(error) && /no exchange/.test((error as Error).message);
+  isNotFound(error) && (error as Error).message.includes('no exchange');

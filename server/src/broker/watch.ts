@@ -104,6 +104,16 @@ export class BrokerWatch extends EventEmitter<Events> {
     return this.#isWatching;
   }
 
+  /** Whether all connections are known, also those from before it began. */
+  get isListed(): boolean {
+    return this.#isListed;
+  }
+
+  /** Names that somebody is connected with. */
+  users(): string[] {
+    return [...this.#byUser.keys()];
+  }
+
   /** The open connections of whoever logged in with this name's token. */
   connectionsOf(user: string): ClientConnection[] {
     return [...(this.#byUser.get(user) ?? [])];

@@ -14,6 +14,8 @@ export interface GroupsOptions {
   link: ControlLink;
 }
 
+/** Far more than a group may have. */
+const MAX_MEMBERS = 10_000_000;
 /** Users whose bindings are changed together; others of them wait for as long. */
 const CHUNK = 200;
 
@@ -58,6 +60,13 @@ export class Groups {
       })),
       ...(last !== undefined && { next: last }),
     };
+  }
+
+  /** Of all members. @throws {HttpProblem} `group_unknown` */
+  async memberIds(groupId: string): Promise<string[]> {
+    const group = await this.#known(groupId);
+    const members = await this.#options.store.listMembers(group, { limit: MAX_MEMBERS });
+    return members.map(({ userId }) => userId);
   }
 
   /**

@@ -1,6 +1,7 @@
 import type { ProblemCode } from '@warren/protocol';
 import type { Request } from 'express';
 import type { ZodType } from 'zod';
+import { HttpProblem } from '../problem.js';
 import type { Identity } from '../sessions/identity.js';
 
 /**
@@ -18,6 +19,12 @@ export interface RouteContext<Body, Query = unknown> {
   /** For logs and audits: `user:<id>`, or `key:` and the beginning of the key's digest. */
   caller: string;
   request: Request;
+}
+
+/** Who calls a route for users. */
+export function userOf({ identity }: RouteContext<unknown>): string {
+  if (identity === undefined) throw new HttpProblem('token_invalid');
+  return identity.userId;
 }
 
 export interface RouteReply {

@@ -17,7 +17,7 @@ export interface OutgoingMessage {
   expiration?: string;
   correlationId?: string;
   /** `BCC` holds a list of keys, which the broker takes out before it hands the message on. */
-  headers?: Record<string, string | string[]>;
+  headers?: Record<string, unknown>;
 }
 
 /** Whether the broker found a queue for a message that it confirmed. */

@@ -30,6 +30,16 @@ export class Recipients {
     return undefined;
   }
 
+  /** Each of them, also where the broker says whether anybody was reached. */
+  async lookUpAll(to: Recipient, delivery: Delivery): Promise<Outcomes> {
+    const { devices, groups } = this.#options;
+    if ('user' in to) return this.outcomes([to.user], delivery);
+    if ('device' in to) return this.outcomes([to.device.user], delivery);
+    if ('users' in to) return this.outcomes(to.users, delivery);
+    if ('group' in to) return this.outcomes(await groups.memberIds(to.group), delivery);
+    return this.outcomes(await devices.listUsers(), delivery);
+  }
+
   async outcomes(userIds: string[], delivery: Delivery): Promise<Outcomes> {
     const known = await this.#options.devices.findUsers(userIds);
     const online = delivery === 'live' ? await this.#online(userIds) : known;

@@ -14,6 +14,7 @@ import type { Metrics } from '../metrics.js';
 import { PublishError, type Publisher, type SendResult } from '../publisher/index.js';
 import type { AuditStore } from '../storage/audit.js';
 import { toProblem } from '../to-problem.js';
+import type { Tracker } from '../tracking/tracker.js';
 import { parse } from '../validation.js';
 import type { Outcomes, Recipients } from './recipients.js';
 
@@ -21,6 +22,7 @@ export interface SenderOptions {
   publisher: Publisher;
   recipients: Recipients;
   groups: Groups;
+  tracker: Tracker;
   rates: RateLimiter;
   audit: AuditStore;
   metrics: Metrics;
@@ -30,7 +32,10 @@ export interface SenderOptions {
 /** A message that has been looked up, and has only to be published. */
 interface Prepared {
   body: SendBody & { id: string };
+  /** Of a list: what becomes of it for each, if it is confirmed. */
   outcomes: Outcomes | undefined;
+  /** Undefined for a message that nobody follows. */
+  tracking: 'begun' | 'repeated' | 'done' | undefined;
 }
 
 const isToOne = (to: Recipient): boolean => 'user' in to || 'device' in to;
@@ -84,13 +89,17 @@ export class Sender {
   }
 
   async #prepare(body: SendBody, caller: string): Promise<Prepared> {
-    const { recipients } = this.#options;
+    const { recipients, tracker } = this.#options;
     const identified = { ...body, id: body.id ?? uuidv7() };
-    // No database on the way of a message to one user.
-    if (isToOne(body.to)) return { body: identified, outcomes: undefined };
     if ('broadcast' in body.to) await this.#allowBroadcast(identified.id, caller);
-    const outcomes = await recipients.lookUp(body.to, body.delivery);
-    return { body: identified, outcomes };
+    if (body.track) {
+      const outcomes = await recipients.lookUpAll(body.to, body.delivery);
+      const tracking = await tracker.begin(identified, outcomes);
+      return { body: identified, outcomes: 'users' in body.to ? outcomes : undefined, tracking };
+    }
+    // No database on the way of a message to one user.
+    const outcomes = isToOne(body.to) ? undefined : await recipients.lookUp(body.to, body.delivery);
+    return { body: identified, outcomes, tracking: undefined };
   }
 
   async #allowBroadcast(id: string, actor: string): Promise<void> {
@@ -100,19 +109,24 @@ export class Sender {
     logger.info({ actor, id }, 'a broadcast');
   }
 
-  async #publish({ body, outcomes }: Prepared): Promise<SendReply> {
-    const { publisher, groups, metrics } = this.#options;
-    const { to, type, data, id, delivery, ttlMs, collapseKey } = body;
+  async #publish({ body, outcomes, tracking }: Prepared): Promise<SendReply> {
+    const { publisher, groups, tracker, metrics } = this.#options;
+    const { to, type, data, id, delivery, ttlMs, collapseKey, track } = body;
+    if (tracking === 'done') return tracker.replyFor(body);
     const options = {
       id,
       delivery,
       ...(ttlMs !== undefined && { ttlMs }),
       ...(collapseKey !== undefined && { collapseKey }),
+      track,
     };
     const stop = metrics.publishSeconds.startTimer();
     try {
       const reachable = outcomes?.filter(({ outcome }) => outcome === 'queued');
-      if (reachable?.length === 0) return this.#count(body, { id, recipients: outcomes });
+      if (reachable?.length === 0) {
+        if (track) await tracker.confirm(id, 'queued');
+        return this.#count(body, { id, recipients: outcomes });
+      }
       const target = reachable === undefined ? to : { users: reachable.map(({ user }) => user) };
       const send = (): Promise<SendResult> => publisher.send(target, type, data, options);
       let { outcome } = await send();
@@ -120,10 +134,13 @@ export class Sender {
         ({ outcome } = await send());
       }
       stop();
+      if (track) await tracker.confirm(id, outcome);
       return this.#count(body, replyOf(body, outcome, outcomes));
     } catch (error) {
       const outcome = error instanceof PublishError ? error.code : 'internal';
       metrics.messages.inc({ delivery, outcome });
+      // One that was tried before may still arrive.
+      if (tracking === 'begun' && outcome !== 'outcome_unknown') await tracker.abandon(id);
       throw error;
     }
   }

@@ -2,14 +2,18 @@ import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { CloseReason, Connections } from '../broker/connections.js';
 import type { Provisioner } from '../broker/provisioner.js';
-import type { Device, DeviceStore } from '../storage/devices.js';
+import type { Events } from '../events/events.js';
+import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import type { Locks } from '../storage/locks.js';
+import type { Tracker } from '../tracking/tracker.js';
 
 export interface EndingsOptions {
   store: DeviceStore;
   locks: Locks;
   provisioner: Provisioner;
   connections: Connections;
+  tracker: Tracker;
+  events: Events;
   logger: Logger;
 }
 
@@ -41,7 +45,7 @@ export class Endings {
     });
     if (devices.length === 0) return;
     await this.#deleteQueues(devices);
-    await locks.user(userId, () => store.remove(devices));
+    await locks.user(userId, () => this.#forget(devices, reason));
     this.#closeLater(devices, reason);
   }
 
@@ -49,7 +53,7 @@ export class Endings {
   async finish(devices: Device[], reason: CloseReason): Promise<void> {
     if (devices.length === 0) return;
     await this.#deleteQueues(devices);
-    await this.#options.store.remove(devices);
+    await this.#forget(devices, reason);
     this.#closeLater(devices, reason);
   }
 
@@ -67,6 +71,23 @@ export class Endings {
   async #deleteQueues(devices: Device[]): Promise<void> {
     const queues = devices.flatMap((device) => [device.queue, device.live_queue]);
     await this.#options.provisioner.deleteQueues(queues);
+  }
+
+  /** What waited there has ended; whoever wants to know is told. */
+  async #forget(devices: Device[], reason: CloseReason): Promise<void> {
+    const { store, tracker, events } = this.#options;
+    const isRevoked = reason === 'revoked';
+    await tracker.mailboxesGone(devices, isRevoked ? 'revoked' : 'dropped');
+    await store.remove(devices);
+    const at = Date.now();
+    await events.tell(
+      ...devices.map(({ user_id: user, device_id: id }) => {
+        const deviceId = id === UNCLAIMED ? null : id;
+        return isRevoked
+          ? { event: 'session.revoked' as const, at, user, deviceId }
+          : { event: 'session.ended' as const, at, user, deviceId, reason };
+      }),
+    );
   }
 
   #closeLater(devices: Device[], reason: CloseReason): void {

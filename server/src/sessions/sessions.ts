@@ -13,10 +13,12 @@ import { BROADCAST, liveOf } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import type { Connections } from '../broker/connections.js';
 import type { Provisioner, QueueSpec } from '../broker/provisioner.js';
+import type { Events } from '../events/events.js';
 import type { Groups } from '../groups/groups.js';
 import { HttpProblem } from '../problem.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import type { Locks } from '../storage/locks.js';
+import type { Tracker } from '../tracking/tracker.js';
 import { Admission } from './admission.js';
 import type { ClientTokens } from './client-tokens.js';
 import { makeSessionId, type Cutoffs } from './cutoffs.js';
@@ -37,6 +39,8 @@ export interface SessionsOptions {
   cutoffs: Cutoffs;
   endings: Endings;
   groups: Groups;
+  tracker: Tracker;
+  events: Events;
   provisioner: Provisioner;
   connections: Connections;
   tokens: ClientTokens;
@@ -96,7 +100,7 @@ export class Sessions {
     identity: Identity,
     body: SessionBody,
   ): Promise<{ grant: SessionGrant; kind: SessionKind }> {
-    const { store, provisioner, cutoffs, endings, groups } = this.#options;
+    const { store, provisioner, cutoffs, endings, groups, tracker, events } = this.#options;
     const { userId } = identity;
     const deviceId = body.deviceId ?? randomName();
     const { sessionId: named, installationId } = body;
@@ -116,11 +120,13 @@ export class Sessions {
     const { device, isNew } =
       known === undefined ? await this.#add(userId, deviceId) : { device: known, isNew: false };
     const [mail, live] = this.#specs(device);
+    const askedAt = Date.now();
     const asksLive = (await groups.countOf(userId)) > 0;
     const { created, liveCreated } = await provisioner.ensureQueues(mail, live, {
       isNew,
       asksLive,
     });
+    if (created && !isNew) await tracker.mailboxesGone([device], 'dropped', askedAt);
     if (asksLive) {
       const isUnbound = created || device.is_bound === 0;
       await groups.bindDevice(device, { mail: isUnbound, live: liveCreated || isUnbound });
@@ -139,7 +145,11 @@ export class Sessions {
       expiresAt: expiresAt.toISOString(),
       resumed: !created,
     });
-    return { grant, kind: before === null ? 'new' : renews ? 'renewed' : 'takeover' };
+    const kind = before === null ? 'new' : renews ? 'renewed' : 'takeover';
+    if (kind !== 'renewed') {
+      await events.tell({ event: 'session.created', at: now, user: userId, deviceId, kind });
+    }
+    return { grant, kind };
   }
 
   /**

@@ -2,6 +2,9 @@ import type { Logger } from 'pino';
 import type { ManagementApi } from '../broker/management.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import type { BrokerWatch } from '../broker/watch.js';
+import type { MessageStore } from '../storage/messages.js';
+import type { PresenceStore } from '../storage/presence.js';
+import type { Tracker } from '../tracking/tracker.js';
 import type { Groups } from '../groups/groups.js';
 import type { CutoffStore } from '../storage/cutoffs.js';
 import type { Device, DeviceStore } from '../storage/devices.js';
@@ -17,6 +20,9 @@ export interface UpkeepOptions {
   locks: Locks;
   endings: Endings;
   groups: Groups;
+  tracker: Tracker;
+  messages: MessageStore;
+  presenceStore: PresenceStore;
   logger: Logger;
 }
 
@@ -29,6 +35,8 @@ const RETRY_MS = 2000;
 const PAGE = 500;
 /** Sessions live in the memory of clients; none is named again after so long. */
 const SESSIONS_FORGOTTEN_MS = 90 * DAY_MS;
+/** What became of a message can be asked for so long after its time was over. */
+const OUTCOMES_FORGOTTEN_MS = 7 * DAY_MS;
 /** Last-seen times are written together. */
 const SEEN_EVERY_MS = 1000;
 
@@ -83,6 +91,8 @@ export class Upkeep {
       await this.#finishEndings();
       await this.#options.groups.finishPending();
       await this.#options.cutoffStore.removeOld(Date.now() - SESSIONS_FORGOTTEN_MS);
+      await this.#options.presenceStore.removeOld(Date.now() - SESSIONS_FORGOTTEN_MS);
+      await this.#options.messages.removeOld(Date.now() - OUTCOMES_FORGOTTEN_MS);
       if (Date.now() - this.#comparedAt >= COMPARE_EVERY_MS) await this.#compare();
     }).then((done) => {
       this.#running = undefined;
@@ -151,11 +161,12 @@ export class Upkeep {
 
   /** Asked once more where nobody can open a session on it meanwhile. */
   async #forget({ user_id: userId, queue }: Device): Promise<void> {
-    const { store, locks, provisioner, logger } = this.#options;
+    const { store, locks, provisioner, tracker, logger } = this.#options;
     await locks.user(userId, async () => {
       const device = await store.findByQueue(queue);
       if (device?.ended_at !== null) return;
       if (await provisioner.exists(queue)) return;
+      await tracker.mailboxesGone([device], 'dropped');
       await store.remove([device]);
       logger.debug('forgot a device whose queue has expired');
     });

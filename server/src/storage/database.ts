@@ -81,6 +81,60 @@ export interface AuditTable {
   target: string;
 }
 
+/** Whether a user is online, as it was last told to others. */
+export interface PresenceTable {
+  user_id: string;
+  /** 0 or 1. */
+  is_online: number;
+  changed_at: number;
+}
+
+/** Events that are still to be published. */
+export interface OutboxTable {
+  id: Generated<number>;
+  event_id: string;
+  routing_key: string;
+  /** JSON. */
+  body: string;
+  /** Until then, one process has it in hand. */
+  claimed_until: number;
+}
+
+/** A message whose sender wants to know what becomes of it. Times are milliseconds since 1970. */
+export interface MessageTable {
+  id: string;
+  /** Of what it says and to whom, so that its id cannot be used for another one. */
+  fingerprint: string;
+  type: string;
+  /** To whom, as JSON, without the entries of a list. */
+  target: string;
+  /** The one mailbox that it goes to; null: those of all devices that the recipients had then. */
+  queue: string | null;
+  /** Whether the broker has confirmed it; 0 or 1. */
+  is_confirmed: number;
+  created_at: number;
+  /** When it stops waiting. */
+  expires_at: number;
+}
+
+/** What became of a message for one of its recipients. */
+export interface RecipientTable {
+  message_id: string;
+  user_id: string;
+  outcome: string;
+  outcome_at: number;
+  delivered_at: number | null;
+  read_at: number | null;
+  /** When it is settled without an answer; null when it has ended. */
+  deadline: number | null;
+}
+
+/** That a message will not be handled out of this mailbox. */
+export interface FailedCopyTable {
+  message_id: string;
+  queue: string;
+}
+
 /** In the database a number, since most rows have nothing pending and an index holds the others. */
 export const PENDING = { nothing: 0, bind: 1, unbind: 2 } as const;
 export type Pending = (typeof PENDING)[keyof typeof PENDING];
@@ -92,6 +146,11 @@ export interface Schema {
   groups: GroupTable;
   members: MemberTable;
   audit: AuditTable;
+  presence: PresenceTable;
+  outbox: OutboxTable;
+  messages: MessageTable;
+  recipients: RecipientTable;
+  failed_copies: FailedCopyTable;
 }
 
 export type Database = Kysely<Schema>;

@@ -42,6 +42,12 @@ export class DeviceStore {
     return new Set(rows.map((row) => fromStored(row.user_id)));
   }
 
+  /** Everybody who is known. */
+  async listUsers(): Promise<string[]> {
+    const rows = await this.#database.selectFrom('users').select('user_id').execute();
+    return rows.map((row) => fromStored(row.user_id));
+  }
+
   async listOf(userId: string): Promise<Device[]> {
     const rows = await this.#database
       .selectFrom('devices')
@@ -69,6 +75,16 @@ export class DeviceStore {
       .where('queue', '=', queue)
       .executeTakeFirst();
     return row && toDevice(row);
+  }
+
+  async listByQueues(queues: string[]): Promise<Device[]> {
+    if (queues.length === 0) return [];
+    const rows = await this.#database
+      .selectFrom('devices')
+      .selectAll()
+      .where('queue', 'in', inList(this.#database, queues))
+      .execute();
+    return rows.map(toDevice);
   }
 
   /** Makes the user known, too. */

@@ -79,7 +79,7 @@ export class GroupStore {
       .where('group_ref', '=', ref)
       .where('pending', '<>', PENDING.unbind)
       .executeTakeFirstOrThrow();
-    return Number(count);
+    return count;
   }
 
   /** In the order in which the database keeps them. @param after the last one of the page before. */

@@ -38,7 +38,7 @@ export class Locks {
   }
 
   async #run<Result>(keys: string[], work: () => Promise<Result>): Promise<Result> {
-    const before = keys.map((key) => this.#tails.get(key));
+    const before = keys.map((key) => this.#tails.get(key) ?? Promise.resolve());
     const turn = (async () => {
       await Promise.allSettled(before);
       return this.#acrossProcesses(keys, work);

@@ -1,4 +1,4 @@
-import type { CreateTableBuilder, Kysely, Migration } from 'kysely';
+import { sql, type CreateTableBuilder, type Kysely, type Migration } from 'kysely';
 
 export type Dialect = 'sqlite' | 'postgres';
 
@@ -93,6 +93,67 @@ export function migrationsFor(dialect: Dialect): Record<string, Migration> {
           .addColumn('actor', 'text', (column) => column.notNull())
           .addColumn('action', 'text', (column) => column.notNull())
           .addColumn('target', 'text', (column) => column.notNull())
+          .execute();
+      },
+    },
+    '005_tracking': {
+      async up(db: Kysely<unknown>): Promise<void> {
+        await db.schema
+          .createTable('presence')
+          .addColumn('user_id', 'text', (column) => column.primaryKey())
+          .addColumn('is_online', 'integer', (column) => column.notNull())
+          .addColumn('changed_at', 'bigint', (column) => column.notNull())
+          .execute();
+        await withId(db.schema.createTable('outbox'))
+          .addColumn('event_id', 'text', (column) => column.notNull())
+          .addColumn('routing_key', 'text', (column) => column.notNull())
+          .addColumn('body', 'text', (column) => column.notNull())
+          .addColumn('claimed_until', 'bigint', (column) => column.notNull())
+          .execute();
+        await db.schema
+          .createTable('messages')
+          .addColumn('id', 'text', (column) => column.primaryKey())
+          .addColumn('fingerprint', 'text', (column) => column.notNull())
+          .addColumn('type', 'text', (column) => column.notNull())
+          .addColumn('target', 'text', (column) => column.notNull())
+          .addColumn('queue', 'text')
+          .addColumn('is_confirmed', 'integer', (column) => column.notNull())
+          .addColumn('created_at', 'bigint', (column) => column.notNull())
+          .addColumn('expires_at', 'bigint', (column) => column.notNull())
+          .execute();
+        await db.schema
+          .createIndex('messages_expires_at')
+          .on('messages')
+          .column('expires_at')
+          .execute();
+        await db.schema
+          .createTable('recipients')
+          .addColumn('message_id', 'text', (column) => column.notNull())
+          .addColumn('user_id', 'text', (column) => column.notNull())
+          .addColumn('outcome', 'text', (column) => column.notNull())
+          .addColumn('outcome_at', 'bigint', (column) => column.notNull())
+          .addColumn('delivered_at', 'bigint')
+          .addColumn('read_at', 'bigint')
+          .addColumn('deadline', 'bigint')
+          .addPrimaryKeyConstraint('recipients_message_user', ['message_id', 'user_id'])
+          .execute();
+        // Most have ended, and are in neither.
+        for (const [name, column] of [
+          ['recipients_deadline', 'deadline'],
+          ['recipients_open', 'user_id'],
+        ] as const) {
+          await db.schema
+            .createIndex(name)
+            .on('recipients')
+            .column(column)
+            .where(sql.ref('deadline'), 'is not', null)
+            .execute();
+        }
+        await db.schema
+          .createTable('failed_copies')
+          .addColumn('message_id', 'text', (column) => column.notNull())
+          .addColumn('queue', 'text', (column) => column.notNull())
+          .addPrimaryKeyConstraint('failed_copies_message_queue', ['message_id', 'queue'])
           .execute();
       },
     },

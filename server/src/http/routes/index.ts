@@ -1,7 +1,9 @@
 import type { Route } from '../route.js';
 import { groupRoutes } from './groups.js';
+import { meRoutes } from './me.js';
 import { messageRoutes } from './messages.js';
 import { operationRoutes } from './operations.js';
+import { presenceRoutes } from './presence.js';
 import type { Services } from './services.js';
 import { sessionRoutes } from './sessions.js';
 import { cutOffRoutes, userRoutes } from './users.js';
@@ -11,9 +13,11 @@ export function createRoutes(services: Services): Route[] {
   return [
     ...messageRoutes(services),
     ...groupRoutes(services),
+    ...presenceRoutes(services),
     ...userRoutes(services),
     ...cutOffRoutes(services),
     ...sessionRoutes(services),
+    ...meRoutes(services),
     ...operationRoutes(services),
   ];
 }

@@ -1,6 +1,8 @@
 import {
   batchBodySchema,
   batchReplySchema,
+  messageStateSchema,
+  outcomesQuerySchema,
   sendBodySchema,
   sendReplySchema,
   type BatchReply,
@@ -8,7 +10,7 @@ import {
 import { route, type Route } from '../route.js';
 import type { Services } from './services.js';
 
-export function messageRoutes({ sender }: Services): Route[] {
+export function messageRoutes({ sender, tracker }: Services): Route[] {
   return [
     route({
       method: 'post',
@@ -22,6 +24,7 @@ export function messageRoutes({ sender }: Services): Route[] {
       problems: [
         'invalid_id',
         'group_unknown',
+        'id_reused',
         'broker_unavailable',
         'outcome_unknown',
         'database_unavailable',
@@ -42,6 +45,19 @@ export function messageRoutes({ sender }: Services): Route[] {
         const results = await sender.sendBatch(body.messages, caller);
         return { status: 202, body: { results } satisfies BatchReply };
       },
+    }),
+    route({
+      method: 'get',
+      path: '/v1/messages/{id}',
+      access: 'service',
+      summary: 'What has become of a tracked message for each recipient, page by page.',
+      query: outcomesQuerySchema,
+      replies: { 200: { description: 'As far as it is known.', schema: messageStateSchema } },
+      problems: ['message_unknown', 'database_unavailable'],
+      handle: async ({ params, query }) => ({
+        status: 200,
+        body: await tracker.state(params['id'] ?? '', query),
+      }),
     }),
   ];
 }

@@ -6,6 +6,9 @@ import type { Sender } from '../../sending/sender.js';
 import type { OwnTokens } from '../../sessions/own-tokens.js';
 import type { Sessions } from '../../sessions/sessions.js';
 import type { Users } from '../../sessions/users.js';
+import type { Presence } from '../../presence/presence.js';
+import type { Receipts } from '../../tracking/receipts.js';
+import type { Tracker } from '../../tracking/tracker.js';
 import type { RouteContext } from '../route.js';
 
 /** What the routes hand their work to. */
@@ -15,6 +18,9 @@ export interface Services {
   groups: Groups;
   ownTokens: OwnTokens;
   sender: Sender;
+  tracker: Tracker;
+  receipts: Receipts;
+  presence: Presence;
   metrics: Metrics;
   /** What `/health/ready` tells of each part. */
   health: () => Promise<Record<string, 'up' | 'down'>>;

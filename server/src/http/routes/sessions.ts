@@ -1,6 +1,6 @@
 import { sessionBodySchema, sessionGrantSchema } from '@warren/protocol';
 import { HttpProblem } from '../../problem.js';
-import { route, type Route } from '../route.js';
+import { route, userOf, type Route } from '../route.js';
 import { idIn, type Services } from './services.js';
 
 export function sessionRoutes({ sessions, users, metrics }: Services): Route[] {
@@ -12,8 +12,7 @@ export function sessionRoutes({ sessions, users, metrics }: Services): Route[] {
     replies: { 204: { description: 'Nothing of the device is left.' } },
     problems: ['invalid_id', 'broker_unavailable'],
     handle: async (context) => {
-      if (context.identity === undefined) throw new HttpProblem('token_invalid');
-      await users.removeDevice(context.identity.userId, idIn(context, 'deviceId'));
+      await users.removeDevice(userOf(context), idIn(context, 'deviceId'));
       return { status: 204 };
     },
   });

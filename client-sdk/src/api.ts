@@ -1,0 +1,179 @@
+import { TerminalError, UnauthorizedError, WarrenError } from './errors.js';
+import type { Platform } from './platform/platform.js';
+import { follow } from './timing.js';
+
+/** Sent with each request, so that a server can turn away an SDK that it no longer speaks with. */
+const PROTOCOL_VERSION = '1';
+
+/**
+ * Why a token is asked for: `connect` for any attempt; `unauthorized` when the server has just
+ * refused one, so that a cached one must not be given again; `logout` for the last request;
+ * `call` for anything else, when none was given before.
+ */
+export type TokenReason = 'connect' | 'unauthorized' | 'logout' | 'call';
+
+/**
+ * Gives the user's JWT, from the application's own login. Null: nobody is logged in; the client ends
+ * in `failed` (`logged_out`). A rejection is tried again later, an {@link UnauthorizedError} is not.
+ */
+export type GetToken = (request: {
+  reason: TokenReason;
+  signal: AbortSignal;
+}) => Promise<string | null> | string | null;
+
+export interface ApiOptions {
+  apiUrl: string;
+  /** Asked for each time, since a newer function may have replaced it. */
+  getToken: () => GetToken;
+  platform: Platform;
+  timeoutMs: number;
+}
+
+/** A failed attempt, and how long the server asks to leave it alone. */
+export class UnavailableError extends WarrenError {
+  constructor(
+    code: 'api_unreachable' | 'api_unavailable' | 'token_unavailable',
+    message: string,
+    readonly retryAfterMs = 0,
+    options?: ErrorOptions,
+  ) {
+    super(code, message, options);
+  }
+}
+
+export interface Reply {
+  ok: boolean;
+  status: number;
+  retryAfter: string | null;
+  /** Undefined when it is no JSON. */
+  body: unknown;
+}
+
+export interface ApiRequest {
+  method: 'POST' | 'DELETE' | 'GET';
+  /** After the API's address. */
+  path: string;
+  body?: unknown;
+  /** Whether the request is to outlive the page. */
+  keepalive?: boolean;
+}
+
+/** The HTTP API, on behalf of the user. */
+export class Api {
+  readonly #options: ApiOptions;
+  /** The last one that was given. */
+  #lastToken: string | undefined;
+
+  constructor(options: ApiOptions) {
+    this.#options = options;
+  }
+
+  /** With a fresh token. @throws {TerminalError} @throws {UnavailableError} */
+  async ask(request: ApiRequest, reason: TokenReason, signal: AbortSignal): Promise<Reply> {
+    this.#lastToken = await this.#token(reason, signal);
+    return this.#send(request, this.#lastToken, signal);
+  }
+
+  /**
+   * With the last token, and with a fresh one when there is none or it is refused.
+   * @throws {TerminalError} @throws {UnavailableError}
+   */
+  async call(request: ApiRequest, signal = new AbortController().signal): Promise<Reply> {
+    const token = this.#lastToken;
+    if (token === undefined) return this.ask(request, 'call', signal);
+    const reply = await this.#send(request, token, signal);
+    return reply.status === 401 ? this.ask(request, 'unauthorized', signal) : reply;
+  }
+
+  /** For the next user. */
+  forget(): void {
+    this.#lastToken = undefined;
+  }
+
+  async #send(
+    { method, path, body, keepalive = false }: ApiRequest,
+    token: string,
+    signal: AbortSignal,
+  ): Promise<Reply> {
+    const { apiUrl, platform, timeoutMs } = this.#options;
+    const attempt = withTimeout(platform, signal, timeoutMs);
+    try {
+      const response = await platform.fetch(`${apiUrl}/v1/${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${token}`,
+          'content-type': 'application/json',
+          'warren-protocol': PROTOCOL_VERSION,
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+        ...(keepalive && { keepalive }),
+        signal: attempt.signal,
+      });
+      const { ok, status, headers } = response;
+      // Within the attempt: a body that stalls would hold up everything, stop() too.
+      return { ok, status, retryAfter: headers.get('retry-after'), body: await readJson(response) };
+    } catch (error) {
+      throw new UnavailableError('api_unreachable', 'The server did not answer.', 0, {
+        cause: error,
+      });
+    } finally {
+      attempt.end();
+    }
+  }
+
+  async #token(reason: TokenReason, signal: AbortSignal): Promise<string> {
+    const { platform, timeoutMs, getToken } = this.#options;
+    const attempt = withTimeout(platform, signal, timeoutMs);
+    let token: string | null;
+    try {
+      token = await Promise.race([
+        // Called in a function, so that a throw becomes a rejection.
+        (async () => getToken()({ reason, signal: attempt.signal }))(),
+        aborted(attempt.signal),
+      ]);
+    } catch (error) {
+      if (error instanceof UnauthorizedError) {
+        throw new TerminalError('unauthorized', 'getToken refused to give a token.', {
+          cause: error,
+        });
+      }
+      const why = 'getToken did not give a token.';
+      throw new UnavailableError('token_unavailable', why, 0, { cause: error });
+    } finally {
+      attempt.end();
+    }
+    if (token === null) throw new TerminalError('logged_out', 'Nobody is logged in.');
+    return token;
+  }
+}
+
+async function readJson(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch {
+    return undefined;
+  }
+}
+
+/** A signal that aborts with `signal` or after a time. */
+function withTimeout(platform: Platform, signal: AbortSignal, ms: number) {
+  const attempt = follow(signal);
+  const timer = platform.setTimer(attempt.abort, ms);
+  return {
+    signal: attempt.signal,
+    end: (): void => {
+      platform.clearTimer(timer);
+      attempt.release();
+    },
+  };
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const fail = (): void => {
+      reject(new Error('It took too long, or the client was stopped.'));
+    };
+    if (signal.aborted) fail();
+    else signal.addEventListener('abort', fail, { once: true });
+  });
+}

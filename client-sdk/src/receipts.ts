@@ -1,0 +1,141 @@
+import type { Api } from './api.js';
+import type { Backoff } from './backoff.js';
+import type { ClientStorage, Platform } from './platform/platform.js';
+import { forget } from './storage.js';
+
+/** What is told of a message. */
+type Kind = 'delivered' | 'read';
+
+export interface ReceiptsOptions {
+  api: Api;
+  platform: Platform;
+  /** Undefined: what could not be told is lost with the page. */
+  storage: ClientStorage | undefined;
+  /** Where it is kept. */
+  key: string;
+  backoff: Backoff;
+}
+
+/** Those of one moment are told together. */
+const GATHER_MS = 200;
+/** Between two requests: a steady stream of messages is no stream of requests. */
+const PAUSE_MS = 1000;
+/** In one request. */
+const BATCH = 200;
+/** More are not kept; the oldest are told of first. */
+const MAX_KEPT = 2000;
+
+/** Tells the server which messages were handled and read, in batches, until it has heard. */
+export class Receipts {
+  readonly #options: ReceiptsOptions;
+  readonly #pending: Record<Kind, Set<string>> = { delivered: new Set(), read: new Set() };
+  #storage: ClientStorage | undefined;
+  #timer: unknown;
+  #sending: Promise<void> | undefined;
+
+  constructor(options: ReceiptsOptions) {
+    this.#options = options;
+  }
+
+  add(kind: Kind, ids: readonly string[]): void {
+    const pending = this.#pending[kind];
+    for (const id of ids) if (pending.size < MAX_KEPT) pending.add(id);
+    this.#keep();
+    this.#schedule(GATHER_MS);
+  }
+
+  /** Takes up what was kept, and goes on keeping: for the one tab that has the connection. */
+  open(): void {
+    if (this.#storage !== undefined || this.#options.storage === undefined) return;
+    this.#storage = this.#options.storage;
+    try {
+      const kept = JSON.parse(this.#storage.getItem(this.#options.key) ?? '{}') as Partial<
+        Record<Kind, string[]>
+      >;
+      for (const kind of ['delivered', 'read'] as const) {
+        for (const id of kept[kind] ?? []) this.#pending[kind].add(id);
+      }
+    } catch {
+      // Not ours, or cut off.
+    }
+    if (this.#size > 0) this.#schedule(GATHER_MS);
+  }
+
+  /** Leaves the storage to another tab. */
+  close(): void {
+    this.#storage = undefined;
+  }
+
+  /** Forgets everything, in storage too. */
+  clear(): void {
+    this.close();
+    this.#options.platform.clearTimer(this.#timer);
+    this.#timer = undefined;
+    for (const pending of Object.values(this.#pending)) pending.clear();
+    forget(this.#options.storage, this.#options.key);
+  }
+
+  /** Tells at once. Never rejects; what could not be told is kept. */
+  async flush(): Promise<void> {
+    this.#options.platform.clearTimer(this.#timer);
+    this.#timer = undefined;
+    await this.#sending;
+    if (this.#size > 0) await this.#start();
+  }
+
+  get #size(): number {
+    return this.#pending.delivered.size + this.#pending.read.size;
+  }
+
+  #schedule(ms: number): void {
+    if (this.#timer !== undefined || this.#sending !== undefined) return;
+    this.#timer = this.#options.platform.setTimer(() => {
+      this.#timer = undefined;
+      void this.#start();
+    }, ms);
+  }
+
+  #start(): Promise<void> {
+    this.#sending ??= this.#send().then((pauseMs) => {
+      this.#sending = undefined;
+      if (this.#size > 0) this.#schedule(pauseMs);
+    });
+    return this.#sending;
+  }
+
+  /** @returns how long to wait before the next request, in milliseconds. */
+  async #send(): Promise<number> {
+    const { api, backoff } = this.#options;
+    const delivered = [...this.#pending.delivered].slice(0, BATCH);
+    const read = [...this.#pending.read].slice(0, BATCH);
+    try {
+      const body = { delivered, read };
+      // The page may be closed before the answer is there.
+      const reply = await api.call({ method: 'POST', path: 'me/receipts', body, keepalive: true });
+      if (reply.status === 429 || reply.status >= 500) {
+        const asked = Number(reply.retryAfter ?? 0) * 1000;
+        return Math.max(asked, PAUSE_MS + backoff.next());
+      }
+    } catch {
+      return PAUSE_MS + backoff.next();
+    }
+    backoff.reset();
+    for (const id of delivered) this.#pending.delivered.delete(id);
+    for (const id of read) this.#pending.read.delete(id);
+    this.#keep();
+    return PAUSE_MS;
+  }
+
+  #keep(): void {
+    try {
+      if (this.#size === 0) this.#storage?.removeItem(this.#options.key);
+      else {
+        const { delivered, read } = this.#pending;
+        const kept = { delivered: [...delivered], read: [...read] };
+        this.#storage?.setItem(this.#options.key, JSON.stringify(kept));
+      }
+    } catch {
+      // Full: they are told all the same, unless the page dies first.
+    }
+  }
+}

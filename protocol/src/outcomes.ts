@@ -1,0 +1,75 @@
+import { z } from 'zod';
+
+/**
+ * What has become of a tracked message for one recipient.
+ * - `queued`: it waits in a mailbox, or is on its way.
+ * - `delivered`: a device has handled it. - `read`: the application says that the user has read it.
+ *
+ * And these, which are final:
+ * - `unprovisioned`: the recipient had no mailbox. - `offline`: it was `live`, and nobody was connected.
+ * - `expired`: its time was over. - `overflowed`: the mailbox was full, and it was the oldest.
+ * - `rejected`: no handler would have it. - `revoked`: the recipient was cut off.
+ * - `dropped`: the mailbox is gone, by logout, removal, expiry or loss.
+ * - `unconfirmed`: no word of it a minute after its time.
+ */
+export const messageOutcomeSchema = z.enum([
+  'queued',
+  'delivered',
+  'read',
+  'unprovisioned',
+  'offline',
+  'expired',
+  'overflowed',
+  'rejected',
+  'revoked',
+  'dropped',
+  'unconfirmed',
+]);
+export type MessageOutcome = z.infer<typeof messageOutcomeSchema>;
+
+/** How many recipients one page has, at most and by default. */
+export const MAX_RECIPIENTS_PAGE = 1000;
+
+/** What `GET /v1/messages/:id` is asked with. */
+export const outcomesQuerySchema = z.strictObject({
+  /** The last user of the page before. */
+  after: z.string().min(1).optional(),
+  limit: z.coerce.number().int().min(1).max(MAX_RECIPIENTS_PAGE).default(MAX_RECIPIENTS_PAGE),
+});
+
+/** What `GET /v1/messages/:id` answers. Times are ISO 8601. */
+export const messageStateSchema = z.object({
+  id: z.string(),
+  type: z.string(),
+  createdAt: z.iso.datetime(),
+  /** How many recipients have each outcome. */
+  counts: z.partialRecord(messageOutcomeSchema, z.int()),
+  recipients: z.array(
+    z.object({
+      user: z.string(),
+      outcome: messageOutcomeSchema,
+      /** Since when. */
+      since: z.iso.datetime(),
+      /** Also when word of it came too late to change the outcome. */
+      deliveredAt: z.iso.datetime().optional(),
+      readAt: z.iso.datetime().optional(),
+    }),
+  ),
+  /** Give it as `after` for the next page; missing on the last one. */
+  next: z.string().optional(),
+});
+export type MessageState = z.infer<typeof messageStateSchema>;
+
+/** The body of `POST /v1/me/receipts`. Unknown fields are ignored, for clients newer than the server. */
+export const receiptsBodySchema = z.object({
+  delivered: z.array(z.string().min(1).max(128)).max(500).default([]),
+  read: z.array(z.string().min(1).max(128)).max(500).default([]),
+});
+export type ReceiptsBody = z.infer<typeof receiptsBodySchema>;
+
+/** The type of a message that tells a user's devices what was read on another one. */
+export const READ_TYPE = 'warren.read';
+/** What it carries. */
+export interface ReadNews {
+  ids: string[];
+}

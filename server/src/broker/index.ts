@@ -1,0 +1,105 @@
+import { topology, type TopologyNames } from '@warren/rabbitmq';
+import type { Logger } from 'pino';
+import { createMetrics, type Metrics } from '../metrics.js';
+import { createPublisher, type Publisher } from '../publisher/index.js';
+import { Connections } from './connections.js';
+import { ControlLink } from './control-link.js';
+import { GroupExchanges } from './group-exchanges.js';
+import { ManagementApi } from './management.js';
+import { Provisioner } from './provisioner.js';
+import { BrokerWatch } from './watch.js';
+import { WorkQueues } from './work-queues.js';
+
+export interface BrokerOptions {
+  amqpUrl: string;
+  managementUrl: string;
+  names: TopologyNames;
+  logger: Logger;
+}
+
+/** All by which Warren talks to the broker. */
+export interface BrokerSide {
+  publisher: Publisher;
+  link: ControlLink;
+  provisioner: Provisioner;
+  exchanges: GroupExchanges;
+  management: ManagementApi;
+  watch: BrokerWatch;
+  connections: Connections;
+  workQueues: WorkQueues;
+  metrics: Metrics;
+  /** Resolves to whether it was reached within `timeoutMs`. */
+  ready: (timeoutMs: number) => Promise<boolean>;
+  isUp: () => boolean;
+  close: () => Promise<void>;
+}
+
+/** Connects in the background, and keeps connected. */
+export function openBroker({ amqpUrl, managementUrl, names, logger }: BrokerOptions): BrokerSide {
+  const onError = (error: unknown): void => {
+    logger.warn({ err: error }, 'the connection to the broker had an error');
+  };
+  const { vhost, exchange } = names;
+  const prefixes = { user: names.userPrefix, live: names.livePrefix };
+  const publisher = createPublisher({ amqpUrl, exchange, prefixes, onError });
+  const metrics = createMetrics(
+    () => publisher.state === 'ready',
+    () => publisher.pending,
+  );
+  const link = new ControlLink(amqpUrl, onError);
+  const provisioner = new Provisioner({ link, names, onError });
+  const exchanges = new GroupExchanges(link, exchange);
+  const management = new ManagementApi(managementUrl, vhost);
+  const watch = new BrokerWatch({ amqpUrl, vhost, management, logger });
+  const queuePrefix = `${names.userPrefix}.`;
+  const connections = new Connections({
+    management,
+    watch,
+    provisioner,
+    queuePrefix,
+    metrics,
+    logger,
+  });
+  const workQueues = new WorkQueues(amqpUrl, logger);
+  addLimits(management, names, logger);
+  return {
+    publisher,
+    link,
+    provisioner,
+    exchanges,
+    management,
+    watch,
+    connections,
+    workQueues,
+    metrics,
+    ready: async (timeoutMs) => {
+      const reached = await Promise.all([publisher.ready(timeoutMs), link.ready(timeoutMs)]);
+      return reached.every(Boolean);
+    },
+    isUp: () => publisher.state === 'ready' && link.isConnected,
+    close: async () => {
+      provisioner.close();
+      exchanges.close();
+      await Promise.all([publisher.close(), link.close(), watch.close()]);
+    },
+  };
+}
+
+/**
+ * The limits of queues and connections. Without them all works, without bounds; so a management API that cannot be
+ * reached is worth a warning and no more.
+ */
+function addLimits(management: ManagementApi, names: TopologyNames, logger: Logger): void {
+  void (async () => {
+    try {
+      const { policies, parameters } = topology(names);
+      for (const policy of policies) await management.addPolicy(policy);
+      for (const { value } of parameters) {
+        await management.addConnectionLimit(value['max-connections']);
+      }
+    } catch (error) {
+      const advice = 'there are no limits until the policies are set: run "warren provision"';
+      logger.warn({ err: error }, advice);
+    }
+  })();
+}

@@ -1,0 +1,53 @@
+import { sql } from 'kysely';
+import { AuditStore } from './audit.js';
+import { CutoffStore } from './cutoffs.js';
+import { openDatabase, type StorageOptions } from './database.js';
+import { DeviceStore } from './devices.js';
+import { GroupStore } from './groups.js';
+import { Locks } from './locks.js';
+import { MessageStore } from './messages.js';
+import { OutboxStore } from './outbox.js';
+import { PresenceStore } from './presence.js';
+
+/** All that Warren remembers. */
+export interface Storage {
+  devices: DeviceStore;
+  cutoffs: CutoffStore;
+  groups: GroupStore;
+  messages: MessageStore;
+  presence: PresenceStore;
+  outbox: OutboxStore;
+  audit: AuditStore;
+  locks: Locks;
+  /** Whether the database answers. */
+  isUp: () => Promise<boolean>;
+  close: () => Promise<void>;
+}
+
+/** @throws when the database cannot be reached or opened, or a migration fails. */
+export async function openStorage(
+  options: StorageOptions,
+  onError: (error: Error) => void,
+): Promise<Storage> {
+  const database = await openDatabase(options, onError);
+  const outbox = new OutboxStore(database);
+  const locks = new Locks(options.url, onError);
+  return {
+    devices: new DeviceStore(database),
+    cutoffs: new CutoffStore(database),
+    groups: new GroupStore(database),
+    messages: new MessageStore(database, outbox),
+    presence: new PresenceStore(database, outbox),
+    outbox,
+    audit: new AuditStore(database),
+    locks,
+    isUp: async () =>
+      sql`select 1`.execute(database).then(
+        () => true,
+        () => false,
+      ),
+    close: async () => {
+      await Promise.all([database.destroy(), locks.close()]);
+    },
+  };
+}

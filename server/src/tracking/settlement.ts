@@ -1,0 +1,81 @@
+import { TRACK_HEADER } from '@warren/protocol';
+import { DEAD_LETTERS } from '@warren/rabbitmq';
+import type { Logger } from 'pino';
+import type { Job, WorkQueues } from '../broker/work-queues.js';
+import type { Events } from '../events/events.js';
+import type { Failure, MessageStore } from '../storage/messages.js';
+import type { Tracker } from './tracker.js';
+
+export interface SettlementOptions {
+  tracker: Tracker;
+  store: MessageStore;
+  workQueues: WorkQueues;
+  events: Events;
+  logger: Logger;
+}
+
+/** A copy of each dead letter, beside the one that is kept for an operator to look at. */
+const QUEUE = 'warren.dead.outcomes';
+const SWEEP_MS = 1000;
+const SWEEP_SIZE = 500;
+const AT_ONCE = 16;
+const RETRIES_MS = [1000, 10_000, 60_000];
+
+/** RabbitMQ's reasons for a dead letter. */
+const REASONS: Record<string, Failure> = {
+  expired: 'expired',
+  maxlen: 'overflowed',
+  rejected: 'rejected',
+  delivery_limit: 'rejected',
+};
+
+/** Sees to it that no outcome stays open: by the dead letters, which are quick, and by the deadlines. */
+export class Settlement {
+  readonly #options: SettlementOptions;
+  readonly #timer: NodeJS.Timeout;
+  #sweeping: Promise<void> | undefined;
+  #warned = false;
+
+  constructor(options: SettlementOptions) {
+    this.#options = options;
+    options.workQueues.consume({
+      queue: QUEUE,
+      bindings: [{ exchange: DEAD_LETTERS, routingKey: '' }],
+      concurrency: AT_ONCE,
+      retryDelaysMs: RETRIES_MS,
+      handle: (job) => this.#take(job),
+    });
+    this.#timer = setInterval(() => {
+      this.#sweeping ??= this.#sweep().finally(() => {
+        this.#sweeping = undefined;
+      });
+    }, SWEEP_MS);
+    this.#timer.unref();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#sweeping;
+  }
+
+  async #take({ headers, messageId }: Job): Promise<void> {
+    if (headers[TRACK_HEADER] === undefined || messageId === undefined) return;
+    const deaths = (headers['x-death'] ?? []) as { queue?: string; reason?: string }[];
+    // A job that was tried again has died in the queue where it waited, too.
+    const death = deaths.find(({ queue = '' }) => !queue.startsWith(QUEUE));
+    const reason = REASONS[death?.reason ?? ''];
+    if (death?.queue === undefined || reason === undefined) return;
+    await this.#options.tracker.copyFailed(messageId, death.queue, reason);
+  }
+
+  async #sweep(): Promise<void> {
+    const { store, events, logger } = this.#options;
+    try {
+      while ((await store.expire(Date.now(), SWEEP_SIZE)) > 0) events.poke();
+      this.#warned = false;
+    } catch (error) {
+      if (!this.#warned) logger.warn({ err: error }, 'outcomes could not be settled');
+      this.#warned = true;
+    }
+  }
+}

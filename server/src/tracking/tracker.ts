@@ -1,0 +1,179 @@
+import { createHash } from 'node:crypto';
+import {
+  MAX_TTL_MS,
+  type MessageState,
+  type Outcome,
+  type Recipient,
+  type SendBody,
+  type SendReply,
+} from '@warren/protocol';
+import type { Events } from '../events/events.js';
+import { HttpProblem } from '../problem.js';
+import type { Device, DeviceStore } from '../storage/devices.js';
+import type { Failure, MessageStore, RecipientState } from '../storage/messages.js';
+
+export interface TrackerOptions {
+  store: MessageStore;
+  devices: DeviceStore;
+  events: Events;
+  /** How long after a message's time it is settled without word of it, in milliseconds. */
+  unconfirmedAfterMs: number;
+}
+
+/** As long as a live queue keeps a message. */
+const LIVE_TTL_MS = 10_000;
+
+/** Follows messages whose senders want to know what becomes of them. */
+export class Tracker {
+  readonly #options: TrackerOptions;
+
+  constructor(options: TrackerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Before it is published.
+   * @returns `done`: it was published before, by whoever has sent it; `repeated`: somebody has tried to.
+   * @throws {HttpProblem} `id_reused`
+   */
+  async begin(
+    body: SendBody & { id: string },
+    outcomes: { user: string; outcome: Outcome }[],
+  ): Promise<'begun' | 'repeated' | 'done'> {
+    const { store, events, unconfirmedAfterMs } = this.#options;
+    const { to, id, type, delivery } = body;
+    const createdAt = Date.now();
+    const expiresAt = createdAt + (body.ttlMs ?? (delivery === 'live' ? LIVE_TTL_MS : MAX_TTL_MS));
+    const fingerprint = fingerprintOf(body);
+    const known = await store.begin(
+      {
+        id,
+        fingerprint,
+        type,
+        target: 'users' in to ? { users: to.users.length } : to,
+        queue: await this.#queueOf(to),
+        createdAt,
+        expiresAt,
+        deadline: expiresAt + unconfirmedAfterMs,
+      },
+      outcomes,
+    );
+    if (known === undefined) {
+      events.poke();
+      return 'begun';
+    }
+    if (known.fingerprint !== fingerprint) throw new HttpProblem('id_reused');
+    return known.isConfirmed ? 'done' : 'repeated';
+  }
+
+  /** After it was published. @param outcome of all together, as the broker says. */
+  async confirm(id: string, outcome: Outcome): Promise<void> {
+    const { store } = this.#options;
+    await store.confirm(id);
+    if (outcome !== 'queued') await this.#tell(store.settle(id, outcome, Date.now()));
+  }
+
+  /** It was not sent. */
+  async abandon(id: string): Promise<void> {
+    await this.#options.store.remove(id);
+  }
+
+  /** What was answered when it was sent, as far as it is known now. */
+  async replyFor({ id, to }: SendBody & { id: string }): Promise<SendReply> {
+    if ('group' in to || 'broadcast' in to) return { id, outcome: 'queued' };
+    const states = new Map<string, RecipientState>();
+    for (let after: string | undefined; ;) {
+      const page = await this.#options.store.listRecipients(id, { after, limit: PAGE });
+      for (const state of page) states.set(state.userId, state);
+      if (page.length < PAGE) break;
+      after = page.at(-1)?.userId;
+    }
+    const users = 'users' in to ? to.users : ['user' in to ? to.user : to.device.user];
+    return {
+      id,
+      recipients: users.map((user) => {
+        const outcome = states.get(user)?.outcome;
+        const isLost = outcome === 'unprovisioned' || outcome === 'offline';
+        return { user, outcome: isLost ? outcome : 'queued' };
+      }),
+    };
+  }
+
+  /** @throws {HttpProblem} `message_unknown` */
+  async state(
+    id: string,
+    page: { after?: string | undefined; limit: number },
+  ): Promise<MessageState> {
+    const { store } = this.#options;
+    const message = await store.find(id);
+    if (message === undefined) throw new HttpProblem('message_unknown');
+    const recipients = await store.listRecipients(id, page);
+    const last = recipients.length === page.limit ? recipients.at(-1)?.userId : undefined;
+    return {
+      id,
+      type: message.type,
+      createdAt: toIso(message.createdAt),
+      counts: await store.counts(id),
+      recipients: recipients.map(toPublic),
+      ...(last !== undefined && { next: last }),
+    };
+  }
+
+  /** A client tells what it has handled, and what its user has read. */
+  async receive(userId: string, receipts: { delivered: string[]; read: string[] }): Promise<void> {
+    const { store } = this.#options;
+    const now = Date.now();
+    await this.#tell(store.setDelivered(userId, receipts.delivered, now));
+    await this.#tell(store.setRead(userId, receipts.read, now));
+  }
+
+  /** The broker has given a message up that waited in this mailbox. */
+  async copyFailed(id: string, queue: string, reason: Failure): Promise<void> {
+    const { store, devices } = this.#options;
+    const device = await devices.findByQueue(queue);
+    // A mailbox that is gone has taken all that was in it along.
+    if (device === undefined) return;
+    await this.#tell(store.failCopy(id, device.user_id, queue, reason, Date.now()));
+  }
+
+  /** These mailboxes are gone with all that waited in them. */
+  async mailboxesGone(
+    devices: Pick<Device, 'user_id' | 'queue'>[],
+    reason: Failure,
+    before = Date.now(),
+  ): Promise<void> {
+    const { store } = this.#options;
+    for (const { user_id: userId, queue } of devices) {
+      await this.#tell(store.failMailbox(userId, queue, reason, before));
+    }
+  }
+
+  async #tell(change: Promise<unknown>): Promise<void> {
+    await change;
+    this.#options.events.poke();
+  }
+
+  async #queueOf(to: Recipient): Promise<string | null> {
+    if (!('device' in to)) return null;
+    const device = await this.#options.devices.find(to.device.user, to.device.device);
+    return device?.queue ?? null;
+  }
+}
+
+const PAGE = 1000;
+
+/** Of everything that a sender says, so that the same id cannot be used for something else. */
+function fingerprintOf({ to, type, data, delivery, ttlMs, collapseKey }: SendBody): string {
+  const said = JSON.stringify([to, type, data, delivery, ttlMs, collapseKey]);
+  return createHash('sha256').update(said).digest('base64url');
+}
+
+const toIso = (at: number): string => new Date(at).toISOString();
+
+const toPublic = (state: RecipientState): MessageState['recipients'][number] => ({
+  user: state.userId,
+  outcome: state.outcome,
+  since: toIso(state.outcomeAt),
+  ...(state.deliveredAt !== null && { deliveredAt: toIso(state.deliveredAt) }),
+  ...(state.readAt !== null && { readAt: toIso(state.readAt) }),
+});

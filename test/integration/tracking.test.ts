@@ -1,0 +1,246 @@
+import { isDeepStrictEqual } from 'node:util';
+import { connect } from 'amqplib';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import type { MessageOutcome } from '@warren/protocol';
+import { EventLog } from '../support/events.js';
+import {
+  collect,
+  request,
+  startStack,
+  TRANSPORTS,
+  uniqueUser,
+  userToken,
+  type Stack,
+} from '../support/stack.js';
+import { until } from '../support/until.js';
+
+let stack: Stack;
+let log: EventLog;
+beforeAll(async () => {
+  stack = await startStack({ extras: { timing: { unconfirmedAfterMs: 300 } } });
+  log = await EventLog.open('message.#');
+});
+afterAll(async () => {
+  await log.close();
+  await stack.close();
+});
+
+async function provisioned(): Promise<string> {
+  const user = uniqueUser();
+  await stack.api('PUT', `/v1/users/${user}`, { devices: ['phone'] });
+  return user;
+}
+
+async function track(to: object, more: object = {}): Promise<string> {
+  const reply = await stack.send(to, 'tracked', { track: true, ...more });
+  expect(reply.status).toBe(202);
+  return reply.body.id;
+}
+
+const outcomesOf = async (id: string): Promise<Record<string, MessageOutcome>> => {
+  const { body } = await stack.api('GET', `/v1/messages/${id}`);
+  return Object.fromEntries(
+    (body.recipients as unknown as { user: string; outcome: MessageOutcome }[]).map(
+      ({ user, outcome }) => [user, outcome],
+    ),
+  );
+};
+
+/** Waits for an outcome, and for the event that tells it. */
+async function expectOutcome(id: string, user: string, outcome: MessageOutcome): Promise<void> {
+  await until(
+    async () => (await outcomesOf(id))[user] === outcome,
+    async () => `${outcome}: ${JSON.stringify(await outcomesOf(id))}`,
+  );
+  if (outcome === 'queued') return;
+  const name = ['delivered', 'read'].includes(outcome) ? outcome : 'failed';
+  const told = { event: `message.${name}`, messageId: id, user, outcome };
+  await until(
+    () => log.events.some((event) => isDeepStrictEqual({ ...event, ...told }, event)),
+    `the event of ${outcome}`,
+  );
+}
+
+describe('a tracked message', () => {
+  it('is queued until a device has handled it, then delivered, then read', async () => {
+    const user = await provisioned();
+    const id = await track({ user });
+    expect(await outcomesOf(id)).toEqual({ [user]: 'queued' });
+    const client = stack.client(user, TRANSPORTS.stomp(), { deviceId: 'phone' });
+    const got = collect(client);
+    client.start();
+    await expectOutcome(id, user, 'delivered');
+    expect(got.map((message) => message.id)).toEqual([id]);
+    client.markRead(id);
+    await expectOutcome(id, user, 'read');
+  });
+
+  it('that was read on one device is told to the others, tracked or not', async () => {
+    const user = await provisioned();
+    const devices = ['phone', 'tablet'].map((deviceId) =>
+      stack.client(user, TRANSPORTS.amqp(), { deviceId }),
+    );
+    const read: string[][] = devices.map(() => []);
+    devices.forEach((client, index) => {
+      client.handle('*', () => undefined);
+      client.on('read', ({ ids }) => read[index]!.push(...ids));
+      client.start();
+    });
+    await Promise.all(devices.map((client) => client.ready()));
+    const tracked = await track({ user });
+    const { id: plain } = (await stack.send({ user }, 1)).body;
+    await expectOutcome(tracked, user, 'delivered');
+    devices[0]!.markRead(tracked, plain);
+    await until(() => read.every((ids) => ids.includes(tracked) && ids.includes(plain)));
+    await expectOutcome(tracked, user, 'read');
+  });
+
+  it('tells of each of many recipients', async () => {
+    const [reader, waiting] = [await provisioned(), await provisioned()];
+    const group = `tracked-${reader}`;
+    await stack.api('POST', `/v1/groups/${group}/members`, { add: [reader, waiting, 'nobody'] });
+    const client = stack.client(reader, TRANSPORTS.stomp(), { deviceId: 'phone' });
+    collect(client);
+    client.start();
+    await client.ready();
+    for (const to of [{ group }, { users: [reader, waiting, 'nobody'] }]) {
+      const id = await track(to);
+      await expectOutcome(id, reader, 'delivered');
+      await expectOutcome(id, 'nobody', 'unprovisioned');
+      expect((await outcomesOf(id))[waiting]).toBe('queued');
+      const { body } = await stack.api('GET', `/v1/messages/${id}`);
+      expect(body.counts).toEqual({ delivered: 1, unprovisioned: 1, queued: 1 });
+      const page = (await stack.api('GET', `/v1/messages/${id}?limit=2`)).body;
+      const rest = (await stack.api('GET', `/v1/messages/${id}?after=${page.next ?? ''}`)).body;
+      expect([...page.recipients, ...rest.recipients]).toEqual(body.recipients);
+    }
+  });
+
+  it('ends as rejected when no handler would have it, on the only device that has it', async () => {
+    const user = await provisioned();
+    const client = stack.client(user, TRANSPORTS.stomp(), { deviceId: 'phone' });
+    client.handle('note', () => Promise.reject(new Error('a bug')));
+    client.start();
+    await client.ready();
+    await expectOutcome(await track({ user }), user, 'rejected');
+    await expectOutcome(await track({ user }, { type: 'unheard-of' }), user, 'rejected');
+  });
+
+  it('stays open while another device may still have it, and is delivered then', async () => {
+    const user = await provisioned();
+    await stack.session(user, { deviceId: 'tablet' });
+    const id = await track({ user });
+    const failing = stack.client(user, TRANSPORTS.amqp(), { deviceId: 'phone' });
+    let failures = 0;
+    failing.on('error', () => failures++);
+    failing.handle('*', () => Promise.reject(new Error('a bug')));
+    failing.start();
+    await until(() => failures === 1);
+    expect(await outcomesOf(id)).toEqual({ [user]: 'queued' });
+    const other = stack.client(user, TRANSPORTS.stomp(), { deviceId: 'tablet' });
+    collect(other);
+    other.start();
+    await expectOutcome(id, user, 'delivered');
+  });
+
+  it('ends as expired, overflowed, revoked, dropped, unprovisioned, offline or unconfirmed', async () => {
+    const user = await provisioned();
+    await expectOutcome(await track({ user }, { ttlMs: 1 }), user, 'expired');
+
+    const crowded = await provisioned();
+    const first = await track({ user: crowded });
+    const fill = Array.from({ length: 1000 }, () => ({
+      to: { user: crowded },
+      type: 'note',
+      data: 1,
+    }));
+    for (let round = 0; round < 10; round++) {
+      await stack.api('POST', '/v1/messages/batch', { messages: fill });
+    }
+    await expectOutcome(first, crowded, 'overflowed');
+
+    const revoked = await provisioned();
+    const lost = await track({ user: revoked });
+    await stack.api('POST', `/v1/users/${revoked}/revoke`, {});
+    await expectOutcome(lost, revoked, 'revoked');
+
+    const gone = await provisioned();
+    const dropped = await track({ user: gone });
+    await request(`${stack.apiUrl}/v1/sessions/phone`, 'DELETE', userToken(gone));
+    await expectOutcome(dropped, gone, 'dropped');
+
+    const nobody = uniqueUser();
+    await expectOutcome(await track({ user: nobody }), nobody, 'unprovisioned');
+    const device = { user, device: 'unheard-of' };
+    await expectOutcome(await track({ device }), user, 'unprovisioned');
+    await expectOutcome(await track({ user }, { delivery: 'live' }), user, 'offline');
+
+    // Expired behind one that is not, where the broker does not notice.
+    await stack.send({ user }, 'in front');
+    await expectOutcome(await track({ user }, { ttlMs: 1 }), user, 'unconfirmed');
+  });
+
+  it('keeps its final outcome when word of it comes too late, and says when it came', async () => {
+    const user = await provisioned();
+    await stack.send({ user }, 'in front');
+    const id = await track({ user }, { ttlMs: 1 });
+    await expectOutcome(id, user, 'unconfirmed');
+    const receipts = { delivered: [id, 'unheard-of'], read: [id] };
+    const reply = await request(
+      `${stack.apiUrl}/v1/me/receipts`,
+      'POST',
+      userToken(user),
+      receipts,
+    );
+    expect(reply.status).toBe(204);
+    const { recipients } = (await stack.api('GET', `/v1/messages/${id}`)).body;
+    expect(recipients[0]).toMatchObject({ outcome: 'unconfirmed' });
+    expect(recipients[0]).toHaveProperty('deliveredAt');
+    expect(recipients[0]).toHaveProperty('readAt');
+  });
+
+  it('is nobody else’s to confirm', async () => {
+    const user = await provisioned();
+    const id = await track({ user });
+    const receipts = { delivered: [id], read: [id] };
+    await request(`${stack.apiUrl}/v1/me/receipts`, 'POST', userToken('mallory'), receipts);
+    expect(await outcomesOf(id)).toEqual({ [user]: 'queued' });
+  });
+
+  it('is sent once for an id, and the id is not taken for another message', async () => {
+    const user = await provisioned();
+    const id = `once-${user}`;
+    const replies = await Promise.all([1, 2, 3].map(() => track({ user }, { id })));
+    expect(replies).toEqual([id, id, id]);
+    expect(await track({ user }, { id })).toBe(id);
+    const other = await stack.send({ user }, 'something else', { track: true, id });
+    expect([other.status, other.body.code]).toEqual([409, 'id_reused']);
+    const client = stack.client(user, TRANSPORTS.stomp(), { deviceId: 'phone' });
+    const got = collect(client);
+    client.start();
+    await expectOutcome(id, user, 'delivered');
+    await stack.send({ user }, 'last');
+    await until(() => got.at(-1)?.data === 'last');
+    expect(got).toHaveLength(2);
+    // The repetition after the confirm was not published at all.
+    expect(await track({ user }, { id })).toBe(id);
+  });
+
+  it('is not told of when it is not known', async () => {
+    const { status, body } = await stack.api('GET', '/v1/messages/unheard-of');
+    expect([status, body.code]).toEqual([404, 'message_unknown']);
+    const { id } = (await stack.send({ user: 'somebody' }, 1)).body;
+    expect((await stack.api('GET', `/v1/messages/${id}`)).body.code).toBe('message_unknown');
+  });
+
+  it('is dropped when its mailbox was lost and is made anew', async () => {
+    const user = await provisioned();
+    const id = await track({ user });
+    const [device] = (await stack.user(user)).devices;
+    const model = await connect(inject('broker').endpoints.amqpUrl);
+    await (await model.createChannel()).deleteQueue(device!.queue);
+    await model.close();
+    await stack.session(user, { deviceId: 'phone' });
+    await expectOutcome(id, user, 'dropped');
+  });
+});
