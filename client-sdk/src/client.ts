@@ -1,4 +1,5 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { Calls, type ClientSendOptions } from './calls.js';
 import { DedupeWindow } from './dedupe.js';
 import { Dispatcher, type Handler, type HandlerContext } from './dispatcher.js';
 import { Api, type GetToken } from './api.js';
@@ -56,6 +57,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
   readonly #dispatcher: Dispatcher;
   readonly #supervisor: Supervisor;
   readonly #receipts: Receipts;
+  readonly #calls: Calls;
   #getToken: GetToken;
   #decode: Decode | undefined;
   #holders = 0;
@@ -89,6 +91,12 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     });
     const getToken = (): GetToken => this.#getToken;
     const api = new Api({ ...options, getToken });
+    this.#calls = new Calls({
+      api,
+      platform,
+      retryDelayMs: options.backoffBaseMs,
+      onError,
+    });
     this.#receipts = new Receipts({
       api,
       platform,
@@ -297,6 +305,53 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
    */
   markRead(...ids: string[]): void {
     this.#receipts.add('read', ids);
+  }
+
+  /**
+   * Answers what the server asks with `POST /v1/requests` or `publisher.request`, as long as it waits.
+   * One that throws answers that it failed; it is not called again. Of several devices of a user the first
+   * to answer counts.
+   * @returns an idempotent function that ends it.
+   */
+  answer<Type extends keyof Events & string>(
+    type: Type,
+    answerer: (message: MessageOf<Events, Type>, context: HandlerContext) => unknown,
+  ): () => void {
+    return this.#dispatcher.handle(
+      type,
+      async (message, context) => {
+        let body: { reply: unknown } | { failed: true };
+        try {
+          body = { reply: await answerer(message as MessageOf<Events, Type>, context) };
+        } catch (cause) {
+          body = { failed: true };
+          const why = `The answerer of "${message.type}" failed.`;
+          this.#emitter.emit('error', {
+            error: new WarrenError('handler_failed', why, { cause }),
+            message,
+          });
+        }
+        await this.#calls.reply(message.correlationId ?? '', body);
+      },
+      undefined,
+    );
+  }
+
+  /**
+   * Sends to a user, or to a group that this user belongs to, if the application's policy allows it. Tried
+   * again for as long as the server cannot be reached, three times at most, always under one id: it is
+   * handled once.
+   * @returns the id under which the recipients get it.
+   * @throws {WarrenError} `send_refused` when it may not be sent, or cannot be as it is; `api_unreachable`,
+   *   `api_unavailable`: it may arrive all the same; `unauthorized`, `logged_out`.
+   */
+  send<Type extends keyof Events & string>(
+    to: { user: string } | { group: string },
+    type: Type,
+    data: Events[Type],
+    options: ClientSendOptions = {},
+  ): Promise<{ id: string }> {
+    return this.#calls.send({ to, type, data, ...options });
   }
 
   /** What Warren itself sends: one tab takes it, all of them hear of it. */

@@ -72,10 +72,16 @@ export type PauseCode = 'background' | 'frozen' | 'offline' | 'follower';
  * - `conflicting_options`: `getClient` was called before for the same user and device with another
  *   value. - `not_started`, `stopped`: `ready()` without `start()`, or after `stop()`; `start()` after
  *   `logout()`. - `logout_incomplete`: `logout()` has cleared everything here, but the server could not
- *   be told; the device's queue goes on collecting until the server removes it.
+ *   be told; the device's queue goes on collecting until the server removes it. - `send_refused`: the
+ *   application does not allow the message, or it cannot be as it is; the text has the server's code.
  */
 export type UsageCode =
-  'invalid_options' | 'conflicting_options' | 'not_started' | 'stopped' | 'logout_incomplete';
+  | 'invalid_options'
+  | 'conflicting_options'
+  | 'not_started'
+  | 'stopped'
+  | 'logout_incomplete'
+  | 'send_refused';
 
 export type WarrenErrorCode = TerminalCode | PassingCode | PauseCode | UsageCode;
 

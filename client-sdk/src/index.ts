@@ -34,6 +34,7 @@ export type {
   Platform,
   TabChannel,
 } from './platform/platform.js';
+export type { ClientSendOptions } from './calls.js';
 export type { GetToken, TokenReason } from './api.js';
 export type { Role, Snapshot, State, StateChange } from './state.js';
 export { stomp, type StompOptions } from './stomp.js';

@@ -15,11 +15,15 @@ export const PROBLEMS = {
   token_revoked: { status: 401, title: 'The bearer token was issued before the user was revoked.' },
   session_ended: { status: 403, title: 'The session was ended; a new one may be opened.' },
   too_many_devices: { status: 403, title: 'The user has as many devices as are allowed.' },
+  not_a_member: { status: 403, title: 'The user is not in this group.' },
+  not_allowed: { status: 403, title: 'The application does not allow this message.' },
   forbidden_host: { status: 403, title: 'This address answers requests from this machine only.' },
   not_found: { status: 404, title: 'There is nothing at this address.' },
   message_unknown: { status: 404, title: 'No such message is tracked, or it is long over.' },
   group_unknown: { status: 404, title: 'There is no such group.' },
   user_unknown: { status: 404, title: 'No such user is provisioned.' },
+  user_offline: { status: 404, title: 'The user is not connected now.' },
+  request_unknown: { status: 404, title: 'Nobody waits for this answer any more.' },
   method_not_allowed: { status: 405, title: 'This address does not know the method.' },
   id_reused: { status: 409, title: 'Another message has been sent with this id.' },
   session_replaced: { status: 409, title: 'A newer session has taken the device over.' },
@@ -28,6 +32,7 @@ export const PROBLEMS = {
   upgrade_required: { status: 426, title: 'This client is too old for the server.' },
   rate_limited: { status: 429, title: 'Too many requests; wait for as long as Retry-After says.' },
   internal: { status: 500, title: 'Something went wrong in the server.' },
+  request_failed: { status: 502, title: 'The client has answered that it failed.' },
   keys_unavailable: {
     status: 503,
     title: 'The keys that user tokens are checked with cannot be fetched.',
@@ -35,10 +40,15 @@ export const PROBLEMS = {
   broker_unavailable: { status: 503, title: 'The broker cannot be reached; nothing was sent.' },
   database_unavailable: { status: 503, title: 'The database cannot be reached; nothing was done.' },
   overloaded: { status: 503, title: 'Too many ask at once; wait for as long as Retry-After says.' },
+  policy_unavailable: {
+    status: 503,
+    title: 'The application could not be asked whether it allows the message; nothing was sent.',
+  },
   outcome_unknown: {
     status: 503,
     title: 'The message may still arrive; send it again with the same id.',
   },
+  request_timeout: { status: 504, title: 'The client has not answered in time.' },
 } as const satisfies Record<string, { status: number; title: string }>;
 
 export type ProblemCode = keyof typeof PROBLEMS;

@@ -73,6 +73,18 @@ export {
   type PresenceReply,
 } from './presence.js';
 export {
+  answerBodySchema,
+  clientSendBodySchema,
+  clientSendReplySchema,
+  requestBodySchema,
+  requestReplySchema,
+  type AnswerBody,
+  type ClientSendBody,
+  type ClientSendReply,
+  type RequestBody,
+  type RequestReply,
+} from './requests.js';
+export {
   cutOffBodySchema,
   devTokenBodySchema,
   idSchema,

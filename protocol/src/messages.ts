@@ -33,8 +33,21 @@ export const TRACK_HEADER = 'x-warren-track';
 /** The user who sent it, percent-encoded (encodeURIComponent). */
 export const FROM_HEADER = 'x-warren-from';
 
-const typeSchema = z.string().refine(isValidType, { error: TYPE_RULE });
-const messageIdSchema = z.string().refine(isValidMessageId, { error: MESSAGE_ID_RULE });
+/** What Warren itself sends to clients has a type that begins so; nobody else's may. */
+export const OWN_TYPES = 'warren.';
+
+export const typeSchema = z
+  .string()
+  .refine(isValidType, { error: TYPE_RULE })
+  .refine((type) => !type.startsWith(OWN_TYPES), {
+    error: `must not begin with "${OWN_TYPES}", as Warren's own types do`,
+  });
+export const messageIdSchema = z.string().refine(isValidMessageId, { error: MESSAGE_ID_RULE });
+
+export const ttlSchema = z.int().positive().max(MAX_TTL_MS);
+export const collapseKeySchema = z
+  .string()
+  .refine(isValidCollapseKey, { error: COLLAPSE_KEY_RULE });
 
 /** Where a message goes. */
 export type Recipient =
@@ -80,9 +93,9 @@ export const sendBodySchema = z.strictObject({
   id: messageIdSchema.optional(),
   delivery: deliverySchema.default('queued'),
   /** How long it may wait, in milliseconds. Default: the queue's policy, 7 days. */
-  ttlMs: z.int().positive().max(MAX_TTL_MS).optional(),
+  ttlMs: ttlSchema.optional(),
   /** Of the messages with one key that wait for a device, the client handles only the newest. */
-  collapseKey: z.string().refine(isValidCollapseKey, { error: COLLAPSE_KEY_RULE }).optional(),
+  collapseKey: collapseKeySchema.optional(),
   /** Whether to follow what becomes of it for each recipient: `GET /v1/messages/:id`, and events. */
   track: z.boolean().default(false),
 });

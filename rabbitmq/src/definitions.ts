@@ -31,6 +31,9 @@ export const SEND = 'warren.send';
 /** The direct exchange by which jobs that failed wait, and come back. */
 export const RETRY = 'warren.retry';
 
+/** The direct exchange by which answers to requests find who waits for them, by a key that only it knows. */
+export const REPLIES = 'warren.replies';
+
 /**
  * What every mailbox is bound to, behind the keys of a broadcast. Those of groups, made with each group,
  * are called `warren.group.<group>`. A live queue is bound to the one of the same name with `.live`.
@@ -154,6 +157,7 @@ export function topology(names: TopologyNames = DEFAULT_NAMES): Definitions {
       exchangeOf(liveOf(BROADCAST), 'fanout'),
       exchangeOf(EVENTS, 'topic'),
       exchangeOf(RETRY, 'direct'),
+      exchangeOf(REPLIES, 'direct'),
       exchangeOf(SEND, 'fanout'),
     ],
     queues: [DEAD_LETTERS, SEND].map((name) => ({
@@ -224,22 +228,24 @@ export function serverAccount(
 
 /**
  * The account of a back end: it may publish to users and to `warren.send`, and has an events queue of
- * its own, `warren.events.<name>`, which it may bind to `warren.events`. Nothing else.
+ * its own, `warren.events.<name>`, which it may bind to `warren.events`, and queues for the answers to
+ * its requests, `warren.replies.<name>.…`. Nothing else.
  */
 export function backendAccount(
   password: string,
   names: TopologyNames = DEFAULT_NAMES,
   name = 'warren-backend',
 ): Account {
-  const own = `warren\\.events\\.${escapeRegExp(name)}`;
+  const account = escapeRegExp(name);
+  const own = `warren\\.events\\.${account}|warren\\.replies\\.${account}\\..*`;
   return {
     name,
     password,
     tags: [],
     permissions: {
-      configure: `^${own}$`,
+      configure: `^(${own})$`,
       write: `^(${escapeRegExp(names.exchange)}|warren\\.send|${own})$`,
-      read: `^(warren\\.events|${own})$`,
+      read: `^(warren\\.events|warren\\.replies|${own})$`,
     },
   };
 }

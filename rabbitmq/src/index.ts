@@ -15,6 +15,7 @@ export {
   EVENTS_VHOST,
   GROUP_PREFIX,
   liveOf,
+  REPLIES,
   RETRY,
   SEND,
   serverAccount,

@@ -7,6 +7,7 @@ import type { LogLevel } from './logger.js';
 import { findPlaintext, PLAINTEXT_PARTS, type ConfigProblem } from './plaintext.js';
 import { splitPem } from './sessions/key-ring.js';
 import type { UserTokenOptions } from './sessions/user-tokens.js';
+import type { WebhookTarget } from './warren.js';
 
 /** All that the server takes from its environment, checked and typed. */
 export interface Config {
@@ -24,6 +25,10 @@ export interface Config {
   databaseUrl: string | undefined;
   /** The server's own certificate, as PEM; undefined: it speaks plain HTTP. */
   tls: { cert: string; key: string } | undefined;
+  /** Undefined: nobody is told by HTTP what happened. */
+  webhooks: WebhookTarget | undefined;
+  /** Asked what clients may send; undefined: they may send nothing. */
+  policyUrl: { url: string; secret: string } | undefined;
   corsOrigins: string[];
   names: { exchange?: string; userPrefix?: string; livePrefix?: string };
   sessionTtlSeconds: number;
@@ -154,6 +159,19 @@ const VARIABLES = {
     .optional(),
   WARREN_DATA_DIR: z.string().default('.warren'),
   WARREN_DATABASE_URL: url('postgres:', 'postgresql:').optional(),
+  WARREN_WEBHOOK_URL: url('http:', 'https:').optional(),
+  WARREN_WEBHOOK_EVENTS: z
+    .string()
+    .default('user.#,session.#,message.#')
+    .transform(list)
+    .pipe(z.array(z.string().max(255)).min(1)),
+  WARREN_WEBHOOK_SECRET: z
+    .string()
+    .regex(/^(whsec_)?[A-Za-z0-9+/]{32,}={0,2}$/, {
+      error: 'must be 24 random bytes or more in base64: openssl rand -base64 32',
+    })
+    .optional(),
+  WARREN_POLICY_URL: url('http:', 'https:').optional(),
   WARREN_CORS_ORIGINS: z
     .string()
     .transform(list)
@@ -246,6 +264,13 @@ function contradictions(values: Environment): ConfigProblem[] {
     const message = 'set this or WARREN_PUBLIC_AMQP_URL, so that clients know where the broker is';
     problems.push({ variable: 'WARREN_PUBLIC_STOMP_URL', message });
   }
+  const signed = ['WARREN_WEBHOOK_URL', 'WARREN_POLICY_URL'].some(
+    (variable) => values[variable] !== undefined,
+  );
+  if (signed && values['WARREN_WEBHOOK_SECRET'] === undefined) {
+    const message = 'is required: the application tells by it that Warren asks, and nobody else';
+    problems.push({ variable: 'WARREN_WEBHOOK_SECRET', message });
+  }
   return problems;
 }
 
@@ -268,6 +293,10 @@ function toConfig(values: z.output<typeof schema>): Config {
       values.WARREN_TLS_CERT === undefined || values.WARREN_TLS_KEY === undefined
         ? undefined
         : { cert: values.WARREN_TLS_CERT, key: values.WARREN_TLS_KEY },
+    webhooks: signedTo(values, values.WARREN_WEBHOOK_URL, {
+      patterns: values.WARREN_WEBHOOK_EVENTS,
+    }),
+    policyUrl: signedTo(values, values.WARREN_POLICY_URL, {}),
     corsOrigins: values.WARREN_CORS_ORIGINS ?? [],
     names: {
       ...(values.WARREN_EXCHANGE !== undefined && { exchange: values.WARREN_EXCHANGE }),
@@ -284,6 +313,14 @@ function toConfig(values: z.output<typeof schema>): Config {
     },
     logLevel: values.WARREN_LOG_LEVEL,
   };
+}
+
+function signedTo<More>(
+  { WARREN_WEBHOOK_SECRET: secret }: z.output<typeof schema>,
+  url: string | undefined,
+  more: More,
+): ({ url: string; secret: string } & More) | undefined {
+  return url === undefined || secret === undefined ? undefined : { url, secret, ...more };
 }
 
 function userTokens(values: z.output<typeof schema>): UserTokenOptions | undefined {

@@ -4,6 +4,7 @@ import { readConfig, type Config } from './config.js';
 import type { Authenticate } from './http/access.js';
 import { createLogger } from './logger.js';
 import type { EventMap, Publisher } from './publisher/index.js';
+import { policyOf, type Policy } from './outbound/policy.js';
 import { assembleWarren } from './warren.js';
 
 /** Whatever is left out comes from the environment, as for the server (`WARREN_…`). */
@@ -31,6 +32,11 @@ export interface CreateWarrenOptions {
    * login began, in milliseconds since 1970), a user who was revoked since then is refused.
    */
   authenticate: Authenticate;
+  /**
+   * Decides what clients may send to users, and to groups that they belong to. Whatever does not resolve
+   * to `true` is refused. Default: `WARREN_POLICY_URL` is asked; without it, nothing may be sent.
+   */
+  policy?: Policy;
   /** A pino logger. Default: one that writes warnings and errors as JSON lines. */
   logger?: Logger;
 }
@@ -68,6 +74,7 @@ export async function createWarren<Events extends EventMap = Record<string, unkn
   const warren = await assembleWarren({
     ...config,
     authenticate: options.authenticate,
+    policy: options.policy ?? policyOf(config),
     logger: options.logger ?? createLogger('warn'),
   });
   return {

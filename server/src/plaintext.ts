@@ -4,7 +4,14 @@ export interface ConfigProblem {
 }
 
 /** What may be told to do without encryption, each by itself. */
-export const PLAINTEXT_PARTS = ['http', 'broker', 'clients', 'keys', 'database'] as const;
+export const PLAINTEXT_PARTS = [
+  'http',
+  'broker',
+  'clients',
+  'keys',
+  'database',
+  'webhooks',
+] as const;
 type PlaintextPart = (typeof PLAINTEXT_PARTS)[number];
 
 const list = (text = ''): string[] => text.split(',').map((entry) => entry.trim());
@@ -17,6 +24,8 @@ const ADDRESSES: Record<string, PlaintextPart> = {
   WARREN_PUBLIC_AMQP_URL: 'clients',
   WARREN_USER_JWT_JWKS_URL: 'keys',
   WARREN_DATABASE_URL: 'database',
+  WARREN_WEBHOOK_URL: 'webhooks',
+  WARREN_POLICY_URL: 'webhooks',
 };
 
 /** All that {@link findPlaintext} looks at. */

@@ -47,6 +47,11 @@ export function fromPublishError(error: PublishError): HttpProblem {
       return new HttpProblem('payload_too_large', undefined, cause);
     case 'payload_not_serializable':
       return new HttpProblem('invalid_request', 'The data is nested too deeply.', cause);
+    case 'recipient_offline':
+      return new HttpProblem('user_offline', undefined, cause);
+    case 'request_timeout':
+    case 'request_failed':
+      return new HttpProblem(error.code, undefined, cause);
     case 'broker_refused':
     case 'broker_unavailable':
     case 'publisher_closed':

@@ -11,6 +11,7 @@ import type { Config } from './config.js';
 import { bearerToken, type Authenticate } from './http/access.js';
 import type { Route } from './http/route.js';
 import { notFound, reportProblem } from './http/router.js';
+import { policyOf } from './outbound/policy.js';
 import { HttpProblem } from './problem.js';
 import { createUserTokenVerifier } from './sessions/user-tokens.js';
 import { assembleWarren, type Warren, type WarrenParts } from './warren.js';
@@ -56,6 +57,7 @@ export async function startServer(
   const warren = await assembleWarren({
     ...config,
     ...extras.timing,
+    policy: policyOf(config),
     authenticate: authenticator(config),
     extraRoutes: extras.routes ?? [],
     logger,

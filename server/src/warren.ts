@@ -14,8 +14,15 @@ import { createRouter } from './http/router.js';
 import { createRoutes } from './http/routes/index.js';
 import type { Metrics } from './metrics.js';
 import { Presence } from './presence/presence.js';
+import type { Policy } from './outbound/policy.js';
+import { SignedPost } from './outbound/signed-post.js';
+import { startWebhooks } from './outbound/webhooks.js';
 import type { Publisher } from './publisher/index.js';
+import { handOverAnswer } from './publisher/replies.js';
+import { ClientMessages } from './sending/client-messages.js';
 import { Recipients } from './sending/recipients.js';
+import { Requests } from './sending/requests.js';
+import { startSendQueue } from './sending/send-queue.js';
 import { Sender } from './sending/sender.js';
 import { ClientTokens } from './sessions/client-tokens.js';
 import { Cutoffs } from './sessions/cutoffs.js';
@@ -50,6 +57,10 @@ export interface WarrenParts {
   dataDir: string;
   /** PostgreSQL instead. */
   databaseUrl?: string | undefined;
+  /** Decides what clients may send. Default: nothing. */
+  policy?: Policy | undefined;
+  /** Where events are posted to. Default: nowhere. */
+  webhooks?: WebhookTarget | undefined;
   names?: Partial<Omit<TopologyNames, 'vhost'>>;
   /** How long a client's token lasts, in seconds. The SDK renews before. Default 3,600. */
   sessionTtlSeconds?: number;
@@ -66,6 +77,14 @@ export interface WarrenParts {
   unconfirmedAfterMs?: number;
   extraRoutes?: Route[];
   logger: Logger;
+}
+
+export interface WebhookTarget {
+  url: string;
+  /** Base64, with or without `whsec_` before it. */
+  secret: string;
+  /** Of the events' routing keys. */
+  patterns: string[];
 }
 
 export interface Warren {
@@ -125,7 +144,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const { publisher, link, provisioner, exchanges, management, watch, connections, metrics } =
     broker;
 
-  const events = new Events({ amqpUrl, outbox: storage.outbox, logger });
+  const events = new Events({ channel: broker.internal, outbox: storage.outbox, logger });
   const keys = new KeyRing(parts.signingKey);
   const cutoffs = new Cutoffs(storage.cutoffs);
   const tracker = new Tracker({
@@ -222,6 +241,11 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     metrics,
     logger,
   });
+  if (parts.webhooks !== undefined) {
+    const { url, secret, patterns } = parts.webhooks;
+    startWebhooks({ post: new SignedPost(url, secret), workQueues: broker.workQueues, patterns });
+  }
+  startSendQueue({ sender, events, workQueues: broker.workQueues });
   const health = async (): Promise<Record<string, 'up' | 'down'>> => ({
     broker: broker.isUp() ? 'up' : 'down',
     database: (await storage.isUp()) ? 'up' : 'down',
@@ -235,6 +259,9 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     sender,
     tracker,
     receipts: new Receipts(tracker, publisher),
+    requests: new Requests({ publisher, devices, watch }),
+    clientMessages: new ClientMessages({ sender, groups, policy: parts.policy }),
+    answer: (answer) => handOverAnswer(broker.internal, answer),
     presence,
     metrics,
     health,

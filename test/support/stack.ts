@@ -120,6 +120,8 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     corsOrigins: ['https://app.example'],
     names: {},
     databaseUrl: undefined,
+    webhooks: undefined,
+    policyUrl: undefined,
     tls: undefined,
     sessionTtlSeconds: 3600,
     expiryGraceMs: 10_000,

@@ -1,6 +1,7 @@
 import { topology, type TopologyNames } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import { createMetrics, type Metrics } from '../metrics.js';
+import { ConfirmChannel } from '../publisher/confirm-channel.js';
 import { createPublisher, type Publisher } from '../publisher/index.js';
 import { Connections } from './connections.js';
 import { ControlLink } from './control-link.js';
@@ -27,6 +28,8 @@ export interface BrokerSide {
   watch: BrokerWatch;
   connections: Connections;
   workQueues: WorkQueues;
+  /** For what is not a message to users: events, jobs, answers. */
+  internal: ConfirmChannel;
   metrics: Metrics;
   /** Resolves to whether it was reached within `timeoutMs`. */
   ready: (timeoutMs: number) => Promise<boolean>;
@@ -60,7 +63,16 @@ export function openBroker({ amqpUrl, managementUrl, names, logger }: BrokerOpti
     metrics,
     logger,
   });
-  const workQueues = new WorkQueues(amqpUrl, logger);
+  const internal = new ConfirmChannel({
+    amqpUrl,
+    connectionName: 'warren internal',
+    maxInFlight: 1000,
+    maxWaiting: 10_000,
+    timeoutMs: 5000,
+    heartbeatSeconds: 10,
+    onError,
+  });
+  const workQueues = new WorkQueues(amqpUrl, internal, logger);
   addLimits(management, names, logger);
   return {
     publisher,
@@ -71,6 +83,7 @@ export function openBroker({ amqpUrl, managementUrl, names, logger }: BrokerOpti
     watch,
     connections,
     workQueues,
+    internal,
     metrics,
     ready: async (timeoutMs) => {
       const reached = await Promise.all([publisher.ready(timeoutMs), link.ready(timeoutMs)]);
@@ -80,7 +93,8 @@ export function openBroker({ amqpUrl, managementUrl, names, logger }: BrokerOpti
     close: async () => {
       provisioner.close();
       exchanges.close();
-      await Promise.all([publisher.close(), link.close(), watch.close()]);
+      const closing = [publisher.close(), internal.close(1000), link.close(), watch.close()];
+      await Promise.all(closing);
     },
   };
 }

@@ -2,7 +2,7 @@ import { Connection, ConsumerStatus, type AsyncMessage, type Consumer } from 'ra
 import { DEAD_LETTERS, RETRY } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import { endedWithin } from '../ended-within.js';
-import { ConfirmChannel } from '../publisher/confirm-channel.js';
+import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 
 export interface WorkQueueOptions {
   /** Durable, and made when it is not there. */
@@ -17,6 +17,8 @@ export interface WorkQueueOptions {
    * is tried again, and goes there when no attempt is left.
    */
   handle: (job: Job) => Promise<void>;
+  /** Called before a job becomes a dead letter. */
+  onDead?: (job: Job, error: unknown) => Promise<void>;
 }
 
 export interface Job {
@@ -53,7 +55,9 @@ export class WorkQueues {
   readonly #consumers: Consumer[] = [];
   #warned = false;
 
-  constructor(amqpUrl: string, logger: Logger) {
+  /** @param channel by which jobs are put into other queues. */
+  constructor(amqpUrl: string, channel: ConfirmChannel, logger: Logger) {
+    this.#channel = channel;
     this.#logger = logger;
     this.#connection = new Connection({
       url: amqpUrl,
@@ -70,15 +74,6 @@ export class WorkQueues {
     });
     this.#connection.on('connection', () => {
       this.#warned = false;
-    });
-    this.#channel = new ConfirmChannel({
-      amqpUrl,
-      connectionName: 'warren worker (retries)',
-      maxInFlight: 1000,
-      maxWaiting: 1000,
-      timeoutMs: 5000,
-      heartbeatSeconds: 10,
-      onError: () => undefined,
     });
   }
 
@@ -118,7 +113,6 @@ export class WorkQueues {
       CLOSE_MS,
     );
     this.#connection.unsafeDestroy();
-    await this.#channel.close(1000);
   }
 
   async #declareRetries(queue: string, delaysMs: number[]): Promise<void> {
@@ -143,18 +137,19 @@ export class WorkQueues {
   }
 
   async #take(options: WorkQueueOptions, message: AsyncMessage): Promise<ConsumerStatus> {
-    const { queue, retryDelaysMs, handle } = options;
+    const { queue, retryDelaysMs, handle, onDead } = options;
     const headers = (message.headers ?? {}) as Record<string, unknown>;
     const attempt = Number(headers[ATTEMPT_HEADER] ?? 1);
+    const job: Job = {
+      body: parsed(message.body),
+      headers,
+      messageId: message.messageId,
+      userId: message.userId,
+      attempt,
+      redelivered: message.redelivered,
+    };
     try {
-      await handle({
-        body: parsed(message.body),
-        headers,
-        messageId: message.messageId,
-        userId: message.userId,
-        attempt,
-        redelivered: message.redelivered,
-      });
+      await handle(job);
       return ConsumerStatus.ACK;
     } catch (error) {
       const refused = error instanceof RefusedJob;
@@ -163,6 +158,7 @@ export class WorkQueues {
         if (delayMs === undefined) {
           const reason = error instanceof Error ? error.message : 'unknown';
           this.#logger.warn({ queue, attempt, reason }, 'a job ended as a dead letter');
+          await onDead?.(job, error);
           await this.#publish(DEAD_LETTERS, queue, message, { [REASON_HEADER]: reason });
         } else {
           const more = { [ATTEMPT_HEADER]: String(attempt + 1) };

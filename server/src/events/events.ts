@@ -1,10 +1,10 @@
 import type { Logger } from 'pino';
 import { EVENTS } from '@warren/rabbitmq';
-import { ConfirmChannel } from '../publisher/confirm-channel.js';
+import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 import type { News, OutboxEntry, OutboxStore } from '../storage/outbox.js';
 
 export interface EventsOptions {
-  amqpUrl: string;
+  channel: ConfirmChannel;
   outbox: OutboxStore;
   logger: Logger;
 }
@@ -16,7 +16,6 @@ const BATCH = 200;
 /** Publishes what is in the outbox on `warren.events`. Each at least once: its id tells when it comes again. */
 export class Events {
   readonly #options: EventsOptions;
-  readonly #channel: ConfirmChannel;
   readonly #timer: NodeJS.Timeout;
   #running: Promise<void> | undefined;
   #again = false;
@@ -24,15 +23,6 @@ export class Events {
 
   constructor(options: EventsOptions) {
     this.#options = options;
-    this.#channel = new ConfirmChannel({
-      amqpUrl: options.amqpUrl,
-      connectionName: 'warren events',
-      maxInFlight: BATCH,
-      maxWaiting: BATCH,
-      timeoutMs: 5000,
-      heartbeatSeconds: 10,
-      onError: () => undefined,
-    });
     this.#timer = setInterval(() => {
       this.poke();
     }, POLL_MS);
@@ -56,7 +46,6 @@ export class Events {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.#running;
-    await this.#channel.close(1000);
   }
 
   async #run(): Promise<void> {
@@ -64,7 +53,7 @@ export class Events {
     while (this.#again) {
       this.#again = false;
       // What nobody could publish waits in the database.
-      if (this.#channel.state !== 'ready') return;
+      if (this.#options.channel.state !== 'ready') return;
       try {
         const entries = await outbox.claim(BATCH, Date.now());
         if (entries.length === 0) return;
@@ -95,7 +84,7 @@ export class Events {
           mandatory: true as const,
         };
         // Whether anybody listens is their affair.
-        return this.#channel.publish(message, Buffer.from(body, 'utf8')).then(
+        return this.#options.channel.publish(message, Buffer.from(body, 'utf8')).then(
           () => entry,
           () => undefined,
         );

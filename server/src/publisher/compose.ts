@@ -14,6 +14,9 @@ import { uuidv7 } from 'uuidv7';
 import type { OutgoingMessage } from './confirm-channel.js';
 import { PublishError } from './errors.js';
 
+/** In bytes once it is JSON; Warren's rabbitmq.conf has the same limit. */
+export const DEFAULT_MAX_MESSAGE_BYTES = 1024 * 1024;
+
 export interface SendOptions {
   /** The idempotency key, also the message's id. Default: a new UUIDv7. */
   id?: string;
@@ -94,7 +97,8 @@ function headersOf({ collapseKey, track, from }: SendOptions & OwnHeaders): Reco
   };
 }
 
-function encode(data: unknown, id: string, maxMessageBytes: number): Buffer {
+/** @throws {PublishError} `payload_not_serializable`, `payload_too_large` */
+export function encode(data: unknown, id: string, maxMessageBytes: number): Buffer {
   let json: string | undefined;
   let cause: unknown;
   try {

@@ -7,6 +7,9 @@
  *   account may not write to it. Nothing was sent.
  * - `payload_too_large`: over `maxMessageBytes`. Nothing was sent.
  * - `payload_not_serializable`: `data` is not JSON (undefined, a BigInt, a circle). Nothing was sent.
+ * - `recipient_offline`: of a request: nobody is connected to answer it.
+ * - `request_timeout`: of a request: no answer came in time. The client may have handled it all the same.
+ * - `request_failed`: of a request: the client has answered that it failed.
  * - `publisher_closed`: `close()` was called before. Nothing was sent.
  */
 export type PublishErrorCode =
@@ -15,6 +18,9 @@ export type PublishErrorCode =
   | 'broker_refused'
   | 'payload_too_large'
   | 'payload_not_serializable'
+  | 'recipient_offline'
+  | 'request_timeout'
+  | 'request_failed'
   | 'publisher_closed';
 
 /** A send that did not end in a confirm. Holds the message's id, never its payload. */

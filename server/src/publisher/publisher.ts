@@ -1,10 +1,14 @@
 import type { NamePrefixes, Outcome, Recipient } from '@warren/protocol';
 import { addressOf } from './addresses.js';
-import { compose, type OwnHeaders, type SendOptions } from './compose.js';
+import {
+  compose,
+  DEFAULT_MAX_MESSAGE_BYTES,
+  type OwnHeaders,
+  type SendOptions,
+} from './compose.js';
+import { PublishError } from './errors.js';
+import { Requester, type RequesterOptions } from './requester.js';
 import { ConfirmChannel, type ConfirmChannelOptions, type LinkState } from './confirm-channel.js';
-
-/** In bytes once it is JSON; Warren's rabbitmq.conf has the same limit. */
-export const DEFAULT_MAX_MESSAGE_BYTES = 1024 * 1024;
 
 /** Types of messages and the payload of each, to have sends checked by the compiler. */
 export type EventMap = object;
@@ -64,6 +68,9 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
   readonly #fanOutOptions: ConfirmChannelOptions;
   /** A message to one user would wait behind one to a hundred thousand. Opened when first needed. */
   #fanOut: ConfirmChannel | undefined;
+  readonly #requesterOptions: RequesterOptions;
+  /** Made when first needed. */
+  #requester: Requester | undefined;
   readonly #exchange: string;
   readonly #prefixes: NamePrefixes | undefined;
   readonly #maxMessageBytes: number;
@@ -84,6 +91,11 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
       onError: options.onError ?? (() => undefined),
     };
     this.#channel = new ConfirmChannel(channelOptions);
+    this.#requesterOptions = {
+      amqpUrl: options.amqpUrl,
+      connectionName: `${connectionName} (replies)`,
+      onError: channelOptions.onError,
+    };
     this.#fanOutOptions = {
       ...channelOptions,
       connectionName: `${connectionName} (fan-out)`,
@@ -166,6 +178,34 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
   }
 
   /**
+   * Asks a user who is connected, and waits for the answer (`client.answer`). Of several devices, the first
+   * to answer counts.
+   * @param options `timeoutMs`: how long to wait, in milliseconds. Default 10,000.
+   * @returns what the client has answered, as JSON.
+   * @throws {PublishError} `recipient_offline`, `request_timeout`, `request_failed`, and as for sends.
+   * @throws {RangeError} for an id or a type that cannot be.
+   */
+  async request<Type extends TypeOf<Events>>(
+    to: { user: string } | { device: DeviceAddress },
+    type: Type,
+    data: Events[Type],
+    { timeoutMs = 10_000 }: { timeoutMs?: number } = {},
+  ): Promise<unknown> {
+    if (this.#isClosed) {
+      throw new PublishError('publisher_closed', 'The publisher is closed.', '');
+    }
+    this.#requester ??= new Requester(this.#requesterOptions);
+    const userId = 'user' in to ? to.user : to.device.user;
+    return this.#requester.ask(userId, timeoutMs, async (correlationId) => {
+      const options = { delivery: 'live' as const, ttlMs: timeoutMs, correlationId };
+      const { outcome } = await this.send(to, type, data, options);
+      if (outcome === 'queued') return;
+      const why = 'The user is not connected now.';
+      throw new PublishError('recipient_offline', why, correlationId);
+    });
+  }
+
+  /**
    * Sends to everybody, in one publish.
    * @throws {PublishError}
    * @throws {RangeError} for an id, a type or a TTL that cannot be.
@@ -218,6 +258,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
   async close(timeoutMs = 5000): Promise<void> {
     this.#isClosed = true;
     await Promise.all([this.#channel.close(timeoutMs), this.#fanOut?.close(timeoutMs)]);
+    await this.#requester?.close();
   }
 
   #fanOutChannel(): ConfirmChannel {

@@ -43,6 +43,7 @@ const isToOne = (to: Recipient): boolean => 'user' in to || 'device' in to;
 /** What `POST /v1/messages` does: sees who can be reached, publishes, and says what became of it. */
 export class Sender {
   readonly #options: SenderOptions;
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: SenderOptions) {
     this.#options = options;
@@ -50,10 +51,18 @@ export class Sender {
 
   /**
    * @param caller who asks, for the audit of broadcasts.
-   * @throws {PublishError} @throws {HttpProblem} `group_unknown`, `rate_limited`
+   * @param from the user who sends it, if one does.
+   * @throws {PublishError} @throws {HttpProblem} `group_unknown`, `id_reused`, `rate_limited`
    */
-  async send(body: SendBody, caller: string): Promise<SendReply> {
-    return this.#publish(await this.#prepare(body, caller));
+  async send(body: SendBody, caller: string, from?: string): Promise<SendReply> {
+    return this.#publish(await this.#prepare(body, caller), from);
+  }
+
+  /** As {@link send}; those that are called one after the other are published in that order. */
+  async sendInTurn(body: SendBody, caller: string): Promise<SendReply> {
+    const prepared = this.#turn.then(() => this.#prepare(body, caller));
+    this.#turn = prepared.catch(() => undefined);
+    return prepared.then((message) => this.#publish(message));
   }
 
   /**
@@ -109,7 +118,7 @@ export class Sender {
     logger.info({ actor, id }, 'a broadcast');
   }
 
-  async #publish({ body, outcomes, tracking }: Prepared): Promise<SendReply> {
+  async #publish({ body, outcomes, tracking }: Prepared, from?: string): Promise<SendReply> {
     const { publisher, groups, tracker, metrics } = this.#options;
     const { to, type, data, id, delivery, ttlMs, collapseKey, track } = body;
     if (tracking === 'done') return tracker.replyFor(body);
@@ -119,6 +128,7 @@ export class Sender {
       ...(ttlMs !== undefined && { ttlMs }),
       ...(collapseKey !== undefined && { collapseKey }),
       track,
+      ...(from !== undefined && { from }),
     };
     const stop = metrics.publishSeconds.startTimer();
     try {

@@ -4,10 +4,14 @@
  * @module @warren/server/testing
  */
 import type { Outcome, Recipient } from '@warren/protocol';
-import { compose, type ComposedMessage, type SendOptions } from '../publisher/compose.js';
+import {
+  compose,
+  DEFAULT_MAX_MESSAGE_BYTES,
+  type ComposedMessage,
+  type SendOptions,
+} from '../publisher/compose.js';
 import { PublishError, type PublishErrorCode } from '../publisher/errors.js';
 import {
-  DEFAULT_MAX_MESSAGE_BYTES,
   type DeviceAddress,
   type EventMap,
   type Publisher,
@@ -74,6 +78,7 @@ export class TestPublisher<
   readonly #devices: TestDevice[] | undefined;
   readonly #groups: Record<string, string[]>;
   readonly #failures: PublishErrorCode[] = [];
+  readonly #answers: unknown[] = [];
   #closed = false;
 
   constructor({ devices, groups = {} }: TestPublisherOptions = {}) {
@@ -145,6 +150,23 @@ export class TestPublisher<
     options: SendOptions = {},
   ): Promise<SendResult> {
     return this.#send({ broadcast: true }, type, data, options);
+  }
+
+  /** Answers as the test has said ({@link answerNext}). @throws {PublishError} `recipient_offline` */
+  async request<Type extends keyof Events & string>(
+    to: { user: string } | { device: DeviceAddress },
+    type: Type,
+    data: Events[Type],
+    _options: { timeoutMs?: number } = {},
+  ): Promise<unknown> {
+    const { id } = await this.#send(to, type, data, { delivery: 'live' });
+    if (this.#answers.length === 0) throw failed('recipient_offline', id);
+    return this.#answers.shift();
+  }
+
+  /** What the next requests are answered with, one each. */
+  answerNext(...replies: unknown[]): void {
+    this.#answers.push(...replies);
   }
 
   close(): Promise<void> {

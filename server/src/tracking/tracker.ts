@@ -9,6 +9,7 @@ import {
 } from '@warren/protocol';
 import type { Events } from '../events/events.js';
 import { HttpProblem } from '../problem.js';
+import { encode } from '../publisher/compose.js';
 import type { Device, DeviceStore } from '../storage/devices.js';
 import type { Failure, MessageStore, RecipientState } from '../storage/messages.js';
 
@@ -163,8 +164,9 @@ export class Tracker {
 const PAGE = 1000;
 
 /** Of everything that a sender says, so that the same id cannot be used for something else. */
-function fingerprintOf({ to, type, data, delivery, ttlMs, collapseKey }: SendBody): string {
-  const said = JSON.stringify([to, type, data, delivery, ttlMs, collapseKey]);
+function fingerprintOf(body: SendBody & { id: string }): string {
+  const { to, type, data, delivery, ttlMs, collapseKey, id } = body;
+  const said = encode([to, type, data, delivery, ttlMs, collapseKey], id, Infinity);
   return createHash('sha256').update(said).digest('base64url');
 }
 

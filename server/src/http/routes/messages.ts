@@ -3,6 +3,8 @@ import {
   batchReplySchema,
   messageStateSchema,
   outcomesQuerySchema,
+  requestBodySchema,
+  requestReplySchema,
   sendBodySchema,
   sendReplySchema,
   type BatchReply,
@@ -10,7 +12,7 @@ import {
 import { route, type Route } from '../route.js';
 import type { Services } from './services.js';
 
-export function messageRoutes({ sender, tracker }: Services): Route[] {
+export function messageRoutes({ sender, tracker, requests }: Services): Route[] {
   return [
     route({
       method: 'post',
@@ -45,6 +47,25 @@ export function messageRoutes({ sender, tracker }: Services): Route[] {
         const results = await sender.sendBatch(body.messages, caller);
         return { status: 202, body: { results } satisfies BatchReply };
       },
+    }),
+    route({
+      method: 'post',
+      path: '/v1/requests',
+      access: 'service',
+      summary: 'Ask a client that is connected, and wait for its answer.',
+      body: requestBodySchema,
+      replies: { 200: { description: 'What it has answered.', schema: requestReplySchema } },
+      problems: [
+        'invalid_id',
+        'user_unknown',
+        'user_offline',
+        'request_failed',
+        'request_timeout',
+        'broker_unavailable',
+        'outcome_unknown',
+        'database_unavailable',
+      ],
+      handle: async ({ body }) => ({ status: 200, body: { reply: await requests.ask(body) } }),
     }),
     route({
       method: 'get',

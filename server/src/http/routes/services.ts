@@ -2,6 +2,9 @@ import { idSchema } from '@warren/protocol';
 import type { Groups } from '../../groups/groups.js';
 import type { Metrics } from '../../metrics.js';
 import { HttpProblem } from '../../problem.js';
+import type { Answer } from '../../publisher/replies.js';
+import type { ClientMessages } from '../../sending/client-messages.js';
+import type { Requests } from '../../sending/requests.js';
 import type { Sender } from '../../sending/sender.js';
 import type { OwnTokens } from '../../sessions/own-tokens.js';
 import type { Sessions } from '../../sessions/sessions.js';
@@ -20,6 +23,10 @@ export interface Services {
   sender: Sender;
   tracker: Tracker;
   receipts: Receipts;
+  requests: Requests;
+  clientMessages: ClientMessages;
+  /** Hands a client's answer over; false when nobody waits for it. */
+  answer: (answer: Answer) => Promise<boolean>;
   presence: Presence;
   metrics: Metrics;
   /** What `/health/ready` tells of each part. */

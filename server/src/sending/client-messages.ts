@@ -1,0 +1,56 @@
+import { createHash } from 'node:crypto';
+import type { ClientSendBody, ClientSendReply } from '@warren/protocol';
+import { uuidv7 } from 'uuidv7';
+import type { Groups } from '../groups/groups.js';
+import type { Policy } from '../outbound/policy.js';
+import { DEFAULT_MAX_MESSAGE_BYTES, encode } from '../publisher/compose.js';
+import { HttpProblem } from '../problem.js';
+import type { Sender } from './sender.js';
+
+export interface ClientMessagesOptions {
+  sender: Sender;
+  groups: Groups;
+  /** Undefined: no client may send anything. */
+  policy: Policy | undefined;
+}
+
+/** Messages that clients send to each other, as far as the application allows it. */
+export class ClientMessages {
+  readonly #options: ClientMessagesOptions;
+
+  constructor(options: ClientMessagesOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Tells nothing of the recipients: whether somebody exists or is online is not for everybody to know.
+   * @throws {HttpProblem} `not_allowed`, `not_a_member`, `policy_unavailable`
+   * @throws {PublishError}
+   */
+  async send(from: string, body: ClientSendBody): Promise<ClientSendReply> {
+    const { sender, groups, policy } = this.#options;
+    const { to, type, data, delivery } = body;
+    if (policy === undefined) throw new HttpProblem('not_allowed');
+    // Also of a group that does not exist.
+    if ('group' in to && !(await groups.isMember(to.group, from))) {
+      throw new HttpProblem('not_a_member');
+    }
+    const id = ownId(from, body.id ?? uuidv7());
+    // Before anybody else has to write it down.
+    encode(data, id, DEFAULT_MAX_MESSAGE_BYTES);
+    // It may be written in JavaScript.
+    const isAllowed: unknown = await policy({ from, to, type, data, delivery });
+    if (isAllowed !== true) throw new HttpProblem('not_allowed');
+    await sender.send({ ...body, id, track: false }, `user:${from}`, from);
+    return { id };
+  }
+}
+
+/**
+ * Ids of clients are kept apart from each other's and from the application's: whoever could choose the
+ * id of another message would have that one taken for a repetition.
+ */
+function ownId(userId: string, id: string): string {
+  const sender = createHash('sha256').update(userId, 'utf8').digest('base64url').slice(0, 16);
+  return `${sender}.${id}`;
+}

@@ -1,0 +1,58 @@
+import { sendBodySchema } from '@warren/protocol';
+import { SEND } from '@warren/rabbitmq';
+import { RefusedJob, type Job, type WorkQueues } from '../broker/work-queues.js';
+import type { Events } from '../events/events.js';
+import { toProblem } from '../to-problem.js';
+import { parse } from '../validation.js';
+import type { Sender } from './sender.js';
+
+export interface SendQueueOptions {
+  sender: Sender;
+  events: Events;
+  workQueues: WorkQueues;
+}
+
+const AT_ONCE = 64;
+/** While the database or the broker is away; what waits loses its place in the order. */
+const RETRIES_MS = [1000, 5000, 30_000, 300_000];
+
+/** Takes what back ends put on `warren.send`: bodies of `POST /v1/messages`, with the same effect. */
+export function startSendQueue({ sender, events, workQueues }: SendQueueOptions): void {
+  workQueues.consume({
+    queue: SEND,
+    bindings: [],
+    concurrency: AT_ONCE,
+    retryDelaysMs: RETRIES_MS,
+    handle: (job) => send(sender, job),
+    onDead: (job, error) => refuse(events, job, error),
+  });
+}
+
+async function send(sender: Sender, { body, messageId, userId }: Job): Promise<void> {
+  try {
+    const message = parse(sendBodySchema, body);
+    // So that a job which is handed out again is the same message.
+    const id = message.id ?? messageId;
+    const caller = userId === undefined ? SEND : `account:${userId}`;
+    await sender.sendInTurn({ ...message, ...(id !== undefined && { id }) }, caller);
+  } catch (error) {
+    const { code, status, detail } = toProblem(error);
+    if (status >= 500 || status === 429) throw error;
+    throw new RefusedJob(detail === undefined ? code : `${code}: ${detail}`, { cause: error });
+  }
+}
+
+/** The back end hears of it on its events queue. */
+async function refuse(events: Events, job: Job, error: unknown): Promise<void> {
+  const { body, messageId, userId } = job;
+  const { code, detail, message } = toProblem(error instanceof RefusedJob ? error.cause : error);
+  const named = (body as { id?: unknown } | null | undefined)?.id;
+  await events.tell({
+    event: 'message.refused',
+    at: Date.now(),
+    messageId: typeof named === 'string' ? named : (messageId ?? null),
+    account: userId ?? null,
+    code,
+    detail: detail ?? message,
+  });
+}
