@@ -1,5 +1,5 @@
 // Runs all tests on the machine's own RabbitMQ, then those that a broker can change the outcome of on
-// RabbitMQ 4, and ends with their count on a line of its own. Arguments go to vitest; with any, or with
+// RabbitMQ 4, and some on PostgreSQL, and ends with their count on a line of its own. Arguments go to vitest; with any, or with
 // a broker chosen by WARREN_TEST_BROKER_ROOT, there is one run.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -14,6 +14,11 @@ const BROKERLESS = [
   'test/commands/start.test.ts',
   'test/integration/postgres.test.ts',
 ];
+
+/** What a file and PostgreSQL could answer differently. */
+const IN_DATABASE = ['groups', 'many', 'tracking', 'presence', 'devices'].map(
+  (name) => `test/integration/${name}.test.ts`,
+);
 
 const say = (text) => process.stdout.write(`  ${text}\n`);
 const dir = mkdtempSync(join(tmpdir(), 'warren-tests-'));
@@ -45,6 +50,8 @@ if (args.length === 0 && process.env.WARREN_TEST_BROKER_ROOT === undefined) {
     const excluded = BROKERLESS.flatMap((pattern) => ['--exclude', pattern]);
     runs.push(runOnce('second', excluded, { WARREN_TEST_BROKER_ROOT: root }));
   }
+  say('Those whose outcome is in the database, on PostgreSQL:');
+  runs.push(runOnce('postgres', IN_DATABASE, { WARREN_TEST_DATABASE: 'postgres' }));
 }
 rmSync(dir, { recursive: true, force: true });
 

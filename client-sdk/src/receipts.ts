@@ -2,6 +2,7 @@ import type { Api } from './api.js';
 import type { Backoff } from './backoff.js';
 import type { ClientStorage, Platform } from './platform/platform.js';
 import { forget } from './storage.js';
+import { Countdown } from './timing.js';
 
 /** What is told of a message. */
 type Kind = 'delivered' | 'read';
@@ -32,6 +33,10 @@ export class Receipts {
   #storage: ClientStorage | undefined;
   #timer: unknown;
   #sending: Promise<void> | undefined;
+  /** Until the next request may be sent. */
+  #pause: Countdown | undefined;
+  /** Whether what could not be told is tried again. */
+  #isActive = false;
 
   constructor(options: ReceiptsOptions) {
     this.#options = options;
@@ -42,6 +47,18 @@ export class Receipts {
     for (const id of ids) if (pending.size < MAX_KEPT) pending.add(id);
     this.#keep();
     this.#schedule(GATHER_MS);
+  }
+
+  /** Tries until it is told, as long as the client runs. */
+  start(): void {
+    this.#isActive = true;
+    if (this.#size > 0) this.#schedule(GATHER_MS);
+  }
+
+  /** Tells at once, and does not try again. Never rejects; what could not be told is kept. */
+  async stop(): Promise<void> {
+    this.#isActive = false;
+    await this.flush();
   }
 
   /** Takes up what was kept, and goes on keeping: for the one tab that has the connection. */
@@ -89,16 +106,22 @@ export class Receipts {
 
   #schedule(ms: number): void {
     if (this.#timer !== undefined || this.#sending !== undefined) return;
-    this.#timer = this.#options.platform.setTimer(() => {
-      this.#timer = undefined;
-      void this.#start();
-    }, ms);
+    const { platform } = this.#options;
+    this.#timer = platform.setTimer(
+      () => {
+        this.#timer = undefined;
+        void this.#start();
+      },
+      Math.max(ms, this.#pause?.left ?? 0),
+    );
   }
 
   #start(): Promise<void> {
+    const { platform } = this.#options;
     this.#sending ??= this.#send().then((pauseMs) => {
       this.#sending = undefined;
-      if (this.#size > 0) this.#schedule(pauseMs);
+      this.#pause = new Countdown(platform, pauseMs);
+      if (this.#size > 0 && this.#isActive) this.#schedule(pauseMs);
     });
     return this.#sending;
   }

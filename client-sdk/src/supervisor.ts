@@ -65,6 +65,7 @@ export class Supervisor {
   start(): void {
     if (this.#wanted) return;
     this.#wanted = true;
+    this.#parts.receipts.start();
     if (this.#tabs === undefined) this.#goAlone();
     this.#lifecycle.watch();
     this.#update();
@@ -118,7 +119,7 @@ export class Supervisor {
   async #tellServer(): Promise<void> {
     const { receipts, options } = this.#parts;
     const late = delay(options.platform, options.drainMs);
-    await Promise.race([receipts.flush(), late.done]);
+    await Promise.race([receipts.stop(), late.done]);
     late.cancel();
   }
 
@@ -206,6 +207,7 @@ export class Supervisor {
   #giveUp(reason: WarrenError | undefined): void {
     this.#wanted = false;
     this.#lifecycle.unwatch();
+    void this.#parts.receipts.stop();
     if (this.#tabs?.isLeading === true && reason instanceof TerminalError) {
       this.#tabs.tellFailed(reason);
     }

@@ -3,7 +3,16 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startPostgres, type Postgres } from '../support/postgres.js';
 import { consumeByAmqp } from '../support/liar.js';
 import { QueueWatch } from '../support/queue-watch.js';
-import { request, startStack, uniqueUser, userToken, type Stack } from '../support/stack.js';
+import { EventLog } from '../support/events.js';
+import {
+  collect,
+  request,
+  startStack,
+  TRANSPORTS,
+  uniqueUser,
+  userToken,
+  type Stack,
+} from '../support/stack.js';
 import { until } from '../support/until.js';
 
 let postgres: Postgres;
@@ -81,6 +90,65 @@ describe('two servers with one PostgreSQL', () => {
       expect(devices.map(({ deviceId }) => deviceId)).toEqual([id]);
     }
     expect(queues.size).toBe(ids.length);
+  });
+
+  it('change one group at the same time, and leave nobody half in it', async () => {
+    const group = `shared-${uniqueUser()}`;
+    const users = Array.from({ length: 60 }, uniqueUser);
+    await Promise.all(users.map((user) => stacks[0].api('PUT', `/v1/users/${user}`)));
+    await Promise.all(
+      [0, 1, 2, 3].flatMap((round) =>
+        stacks.map((stack, index) =>
+          stack.api('POST', `/v1/groups/${group}/members`, {
+            add: users.slice(index * 20, 20 + index * 20 + round),
+            remove: users.slice(40),
+          }),
+        ),
+      ),
+    );
+    const last = { add: users.slice(0, 30), remove: users.slice(30) };
+    await stacks[1].api('POST', `/v1/groups/${group}/members`, last);
+    expect((await stacks[0].api('GET', `/v1/groups/${group}`)).body.members).toBe(30);
+    await stacks[0].send({ group }, 1);
+    await until(async () => {
+      const states = await Promise.all(users.map((user) => stacks[1].user(user)));
+      return states.every(({ devices }, index) => devices[0]!.depth === (index < 30 ? 1 : 0));
+    });
+  });
+
+  it('follow a message together, and tell of each outcome and of each coming once', async () => {
+    const log = await EventLog.open('#');
+    const user = uniqueUser();
+    const body = { to: { user }, type: 'note', data: 1, track: true, id: `id-${user}` };
+    await stacks[0].api('PUT', `/v1/users/${user}`);
+    const sent = await Promise.all(
+      Array.from({ length: 8 }, (_, index) => stacks[index % 2]!.api('POST', '/v1/messages', body)),
+    );
+    expect(sent.map(({ status }) => status)).toEqual(sent.map(() => 202));
+    const client = stacks[0].client(user, TRANSPORTS.amqp());
+    const got = collect(client);
+    client.start();
+    await until(() => log.of(user).includes('message.delivered delivered'));
+    await client.stop();
+    await until(() => log.of(user).includes('user.offline'));
+    expect(got).toHaveLength(1);
+    expect(log.of(user).sort()).toEqual([
+      'message.delivered delivered',
+      'session.created',
+      'user.offline',
+      'user.online',
+    ]);
+    await log.close();
+  });
+
+  it('hand an answer to the one that waits for it, whichever the client gives it to', async () => {
+    const user = uniqueUser();
+    const client = stacks[1].client(user, TRANSPORTS.stomp());
+    client.answer('question', ({ data }) => data);
+    client.start();
+    await client.ready();
+    const ask = { to: { user }, type: 'question', data: 'answer' };
+    expect((await stacks[0].api('POST', '/v1/requests', ask)).body).toEqual({ reply: 'answer' });
   });
 
   it('say 503 while it is away, send to users all the same, and go on when it is back', async () => {

@@ -119,7 +119,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     dataDir,
     corsOrigins: ['https://app.example'],
     names: {},
-    databaseUrl: undefined,
+    databaseUrl: inject('databaseUrl'),
     webhooks: undefined,
     policyUrl: undefined,
     tls: undefined,

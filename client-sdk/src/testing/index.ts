@@ -34,6 +34,15 @@ export interface TestSessionRequest {
   sessionId: string | undefined;
 }
 
+/** Something that the client has told or asked the server, beside its session. */
+export interface TestCall {
+  /** `/v1/me/receipts`, for one. */
+  path: string;
+  body: Record<string, unknown>;
+  /** Whether it outlives the page. */
+  keepalive: boolean;
+}
+
 export interface TestBedOptions {
   /** Default `alice`. */
   userId?: string;
@@ -63,6 +72,10 @@ export class TestBed {
   readonly broker = new FakeBroker(this.clock);
   /** What the client has asked the server for, the oldest first. */
   readonly requests: TestSessionRequest[] = [];
+  /** What else the client has told or asked the server, the oldest first: receipts, answers, messages. */
+  readonly calls: TestCall[] = [];
+  /** The status that the next {@link calls} are answered with, one each; then 202. Only good ones count. */
+  readonly callReplies: number[] = [];
   /** What the server answers next instead of a grant, one each. */
   readonly replies: { status: number; headers?: Record<string, string> }[] = [];
   /** What the client has kept. */
@@ -100,7 +113,7 @@ export class TestBed {
       platform: {
         ...this.clock.platform,
         ...this.app.platform,
-        fetch: (_url, init) => this.#answer(init),
+        fetch: (url, init) => this.#answer(String(url), init),
         random,
         isServer: false,
         locks: undefined,
@@ -133,10 +146,12 @@ export class TestBed {
     return this.broker.enqueue(message);
   }
 
-  async #answer(init: RequestInit | undefined): Promise<Response> {
+  async #answer(url: string, init: RequestInit | undefined): Promise<Response> {
     if (!this.broker.reachable) throw new TypeError('The network is down.');
     const { authorization = '' } = init?.headers as Record<string, string>;
     const body = JSON.parse((init?.body as string | undefined) ?? '{}') as Record<string, string>;
+    const path = url.slice(url.indexOf('/v1/'));
+    if (!path.startsWith('/v1/sessions')) return this.#note(path, body, init);
     this.requests.push({
       method: init?.method ?? 'GET',
       token: authorization.replace('Bearer ', ''),
@@ -163,5 +178,11 @@ export class TestBed {
       prefetch: 50,
     };
     return Promise.resolve(Response.json(grant, { status: 201 }));
+  }
+
+  #note(path: string, body: Record<string, unknown>, init: RequestInit | undefined): Response {
+    const status = this.callReplies.shift() ?? 202;
+    if (status < 300) this.calls.push({ path, body, keepalive: init?.keepalive === true });
+    return Response.json({ id: body['id'] }, { status });
   }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { Connection, ConsumerStatus, type AsyncMessage, type Consumer } from 'rabbitmq-client';
 import { DEAD_LETTERS, RETRY } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
@@ -41,6 +42,8 @@ export class RefusedJob extends Error {
 /** On a dead letter, why it is one. */
 const REASON_HEADER = 'x-warren-reason';
 const ATTEMPT_HEADER = 'x-warren-attempt';
+/** Before a job is given back that could not be put aside, in milliseconds. */
+const REQUEUE_MS = 1000;
 const CLOSE_MS = 5000;
 
 /**
@@ -80,12 +83,6 @@ export class WorkQueues {
   /** Takes jobs from a queue until {@link close}. */
   consume(options: WorkQueueOptions): void {
     const { queue, bindings, concurrency, retryDelaysMs } = options;
-    void this.#connection
-      .onConnect()
-      .then(() => this.#declareRetries(queue, retryDelaysMs))
-      .catch((error: unknown) => {
-        this.#warn(error);
-      });
     const consumer = this.#connection.createConsumer(
       {
         queue,
@@ -101,6 +98,12 @@ export class WorkQueues {
     );
     consumer.on('error', (error) => {
       this.#warn(error);
+    });
+    // Each time: the broker may be another one than before.
+    consumer.on('ready', () => {
+      this.#declareRetries(queue, retryDelaysMs).catch((error: unknown) => {
+        this.#warn(error);
+      });
     });
     this.#consumers.push(consumer);
   }
@@ -166,7 +169,8 @@ export class WorkQueues {
         }
         return ConsumerStatus.ACK;
       } catch {
-        // It could not be put anywhere else, so it stays.
+        // It could not be put anywhere else, so it stays, and comes again in a moment.
+        await wait(REQUEUE_MS, undefined, { ref: false });
         return ConsumerStatus.REQUEUE;
       }
     }
@@ -181,7 +185,7 @@ export class WorkQueues {
     const { messageId = '', type = '', contentType = 'application/octet-stream' } = message;
     const body: unknown = message.body;
     const isText = typeof body === 'string' || Buffer.isBuffer(body);
-    await this.#channel.publish(
+    const routing = await this.#channel.publish(
       {
         exchange,
         routingKey,
@@ -194,6 +198,8 @@ export class WorkQueues {
       },
       isText ? Buffer.from(body) : Buffer.from(JSON.stringify(body), 'utf8'),
     );
+    // Confirmed, and nobody has it: the queue is not there yet.
+    if (routing === 'unroutable') throw new Error(`There is no queue behind ${exchange}.`);
   }
 
   #warn(error: unknown): void {

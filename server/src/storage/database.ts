@@ -168,7 +168,7 @@ const types: pg.CustomTypesConfig = {
     oid === pg.types.builtins.INT8 ? Number : (pg.types.getTypeParser(oid, format) as never),
 };
 
-/** Connections to PostgreSQL; idle ones that break must not end the process. */
+/** Connections to PostgreSQL; those that break must not end the process. */
 export function createPool(url: string, max: number, onError: (error: Error) => void): pg.Pool {
   const pool = new pg.Pool({
     connectionString: url,
@@ -179,6 +179,8 @@ export function createPool(url: string, max: number, onError: (error: Error) => 
     application_name: 'warren',
   });
   pool.on('error', onError);
+  // The pool listens only while nobody has it: one that breaks between two queries would not be heard.
+  pool.on('connect', (client) => client.on('error', onError));
   return pool;
 }
 
