@@ -1,27 +1,35 @@
 // `npm run bench`: what Warren costs beside the bare clients that it is made of, as ratios of one run.
-// `npm run bench -- storm`: the reconnect storm alone. Contenders take turns in short rounds, so that a noisy moment of the machine meets all of them.
+// `npm run bench -- fan-out growth`: those parts alone. Contenders take turns in short rounds, so that a noisy moment of the machine meets all of them.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Broker } from '@warren/rabbitmq';
 import { compareDeliveries } from './deliveries.js';
+import { compareFanOut } from './fan-out.js';
+import { compareGrowth } from './growth.js';
 import { compareLatency } from './latency.js';
 import { comparePublishing } from './publishing.js';
-import { startBench } from './setup.js';
+import { startBench, type Bench } from './setup.js';
 import { compareStorms } from './storm.js';
+
+const PARTS: Record<string, (bench: Bench) => Promise<void>> = {
+  publishing: comparePublishing,
+  deliveries: compareDeliveries,
+  latency: compareLatency,
+  'fan-out': compareFanOut,
+  growth: compareGrowth,
+  storm: (bench) => compareStorms(bench, 2000),
+};
 
 const dataDir = await mkdtemp(join(tmpdir(), 'warren-bench-'));
 const broker = new Broker({ dataDir });
 await broker.start();
 const bench = await startBench(broker, dataDir);
 try {
-  const [only] = process.argv.slice(2);
-  if (only !== 'storm') {
-    await comparePublishing(bench);
-    await compareDeliveries(bench);
-    await compareLatency(bench);
+  const wanted = process.argv.slice(2);
+  for (const [name, run] of Object.entries(PARTS)) {
+    if (wanted.length === 0 || wanted.includes(name)) await run(bench);
   }
-  await compareStorms(bench, 2000);
 } finally {
   await bench.close();
   await broker.stop();

@@ -26,6 +26,8 @@ export interface Bench {
   publisher: Publisher;
   /** A device's queues, for a bare client to consume. */
   grant: (user: string, device: string) => Promise<Grant>;
+  /** A request of a back end. */
+  api: (method: string, path: string, body?: unknown) => Promise<unknown>;
   sdk: (user: string, transport: TransportName) => Client;
   /** amqplib with the account of a back end or with a device's token. */
   amqplib: (grant?: Grant) => Promise<ChannelModel>;
@@ -34,6 +36,7 @@ export interface Bench {
 }
 
 const HEADER = 'x-bench-user';
+const SERVICE_KEY = 'service-key-of-the-bench';
 
 export async function startBench(broker: Broker, dataDir: string): Promise<Bench> {
   const { amqpUrl, backendAmqpUrl, clientAmqpUrl, managementUrl, stompUrl } = broker.endpoints;
@@ -43,7 +46,7 @@ export async function startBench(broker: Broker, dataDir: string): Promise<Bench
     publicStompUrl: stompUrl,
     publicAmqpUrl: clientAmqpUrl,
     signingKey: broker.signingKey.privateKey,
-    serviceKeys: ['service-key-of-the-bench'],
+    serviceKeys: [SERVICE_KEY],
     dataDir,
     authenticate: (request) => request.get(HEADER) ?? null,
   });
@@ -64,6 +67,15 @@ export async function startBench(broker: Broker, dataDir: string): Promise<Bench
         body: JSON.stringify({ deviceId }),
       });
       return (await response.json()) as Grant;
+    },
+    api: async (method, path, body) => {
+      const response = await fetch(`${apiUrl}${path}`, {
+        method,
+        headers: { authorization: `Bearer ${SERVICE_KEY}`, 'content-type': 'application/json' },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      });
+      if (!response.ok) throw new Error(`${method} ${path}: ${String(response.status)}`);
+      return response.status === 204 ? undefined : response.json();
     },
     sdk: (user, transport) =>
       getClient({

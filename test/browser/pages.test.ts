@@ -16,6 +16,7 @@ beforeAll(async () => {
   const sdk = await bundleSdk();
   stack = await startStack({
     extras: {
+      corsOrigins: [/^http:\/\/localhost:/],
       mount: (app) => {
         mountSdkPage(app, sdk);
         app.get('/elsewhere', (_request, response) => {
@@ -91,6 +92,26 @@ const countsOf = (page: RawPage): Promise<{ sockets: number; sessions: number; o
   page.evaluate(() => (window as unknown as { counts: ReturnType<typeof countsOf> }).counts);
 
 describe('a page', () => {
+  it.each([
+    ['is left', (page: RawPage) => page.send('Page.navigate', { url: 'about:blank' })],
+    ['is closed', (page: RawPage) => page.close()],
+  ])(
+    'tells what it has handled when it %s in that moment, from another origin too',
+    async (_how, leave) => {
+      const pageOrigin = stack.apiUrl.replace('127.0.0.1', 'localhost');
+      const tab = await Tab.open(profile, options({ pageOrigin }));
+      await tab.ready();
+      const { id } = (await stack.send({ user }, 'first', { track: true })).body;
+      const outcomeOf = async (which: string) =>
+        (await stack.api('GET', `/v1/messages/${which}`)).body.counts;
+      await until(async () => (await outcomeOf(id)).delivered === 1);
+      const last = (await stack.send({ user }, 'last', { track: true })).body.id;
+      await until(async () => (await tab.handled()).length === 2);
+      await leave(tab.page);
+      await until(async () => (await outcomeOf(last)).delivered === 1);
+    },
+  );
+
   it('that is frozen holds no connection, and dials once when it thaws', async () => {
     const tab = await Tab.open(profile, options({ before: countDials }));
     await tab.ready();

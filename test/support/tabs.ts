@@ -13,6 +13,8 @@ declare const window: { warren: typeof Sdk; tab: TabState };
 
 export interface TabOptions {
   apiUrl: string;
+  /** Where the page comes from. Default: the API's own origin. */
+  pageOrigin?: string;
   userId: string;
   token: string;
   /** Types that this tab handles. Default `note`. */
@@ -35,7 +37,7 @@ export class Tab {
   }
 
   static async open(profile: Profile, options: TabOptions): Promise<Tab> {
-    const url = `${options.apiUrl}/page`;
+    const url = `${options.pageOrigin ?? options.apiUrl}/page`;
     const page = await profile.newPage(url, () => 'warren' in window, options.before);
     const tab = new Tab(page);
     await tab.start(options);
@@ -44,6 +46,7 @@ export class Tab {
 
   /** Makes and starts the page's client. */
   async start({
+    apiUrl,
     userId,
     token,
     handles = ['note'],
@@ -52,9 +55,9 @@ export class Tab {
     options = {},
   }: TabOptions): Promise<void> {
     await this.page.evaluate(
-      ({ userId, token, handles, handlerMs, noteAt, options }) => {
+      ({ apiUrl, userId, token, handles, handlerMs, noteAt, options }) => {
         const client = window.warren.getClient({
-          apiUrl: location.origin,
+          apiUrl,
           userId,
           getToken: () => token,
           backoffBaseMs: 50,
@@ -89,7 +92,7 @@ export class Tab {
         });
         client.start();
       },
-      { userId, token, handles, handlerMs, noteAt, options },
+      { apiUrl, userId, token, handles, handlerMs, noteAt, options },
     );
   }
 

@@ -8,8 +8,7 @@ async function setup(...options: Parameters<typeof setupBed>) {
   const { client, bed, connect } = parts;
   client.handle('note', () => undefined);
   await connect();
-  const track = (id: string) =>
-    bed.deliver('note', 1, { id, headers: { 'x-warren-track': '1' } });
+  const track = (id: string) => bed.deliver('note', 1, { id, headers: { 'x-warren-track': '1' } });
   const receipts = () =>
     bed.calls.filter(({ path }) => path === '/v1/me/receipts').map(({ body }) => body);
   return { ...parts, track, receipts };
@@ -83,13 +82,15 @@ describe('receipts', () => {
 
   it('that could not be sent are kept, and sent by the next start of the app', async () => {
     const first = await setup();
-    first.broker.connection;
     first.bed.callReplies.push(...Array.from({ length: 50 }, () => 503));
     await first.track('a');
     first.client.markRead('b');
     await first.client.stop();
     expect(first.receipts()).toEqual([]);
-    const second = await setup({ storage: first.bed.options.storage }, { deviceId: first.bed.deviceId });
+    const second = await setup(
+      { storage: first.bed.options.storage },
+      { deviceId: first.bed.deviceId },
+    );
     await second.clock.advance(1000);
     expect(second.receipts()).toEqual([{ delivered: ['a'], read: ['b'] }]);
     await second.clock.advance(1000);

@@ -113,7 +113,7 @@ export class TestBed {
       platform: {
         ...this.clock.platform,
         ...this.app.platform,
-        fetch: (url, init) => this.#answer(String(url), init),
+        fetch: (url, init) => this.#answer(url instanceof Request ? url.url : url.toString(), init),
         random,
         isServer: false,
         locks: undefined,

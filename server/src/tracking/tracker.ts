@@ -23,6 +23,8 @@ export interface TrackerOptions {
 
 /** As long as a live queue keeps a message. */
 const LIVE_TTL_MS = 10_000;
+/** Recipients that are read at once. */
+const PAGE = 1000;
 
 /** Follows messages whose senders want to know what becomes of them. */
 export class Tracker {
@@ -81,7 +83,7 @@ export class Tracker {
 
   /** What was answered when it was sent, as far as it is known now. */
   async replyFor({ id, to }: SendBody & { id: string }): Promise<SendReply> {
-    if ('group' in to || 'broadcast' in to) return { id, outcome: 'queued' };
+    if ('group' in to || 'broadcast' in to) return { id, outcome: await this.#outcomeOf(id) };
     const states = new Map<string, RecipientState>();
     for (let after: string | undefined; ;) {
       const page = await this.#options.store.listRecipients(id, { after, limit: PAGE });
@@ -149,6 +151,13 @@ export class Tracker {
     }
   }
 
+  /** Of all recipients together. */
+  async #outcomeOf(id: string): Promise<Outcome> {
+    const { unprovisioned = 0, offline = 0, ...others } = await this.#options.store.counts(id);
+    if (Object.keys(others).length > 0) return 'queued';
+    return offline > 0 || unprovisioned === 0 ? 'offline' : 'unprovisioned';
+  }
+
   async #tell(change: Promise<unknown>): Promise<void> {
     await change;
     this.#options.events.poke();
@@ -160,8 +169,6 @@ export class Tracker {
     return device?.queue ?? null;
   }
 }
-
-const PAGE = 1000;
 
 /** Of everything that a sender says, so that the same id cannot be used for something else. */
 function fingerprintOf(body: SendBody & { id: string }): string {
