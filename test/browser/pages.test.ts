@@ -18,6 +18,11 @@ beforeAll(async () => {
     extras: {
       corsOrigins: [/^http:\/\/localhost:/],
       mount: (app) => {
+        app.get('/page', (_request, response, next) => {
+          // A page of another origin has a policy of its own.
+          response.removeHeader('content-security-policy');
+          next();
+        });
         mountSdkPage(app, sdk);
         app.get('/elsewhere', (_request, response) => {
           response.type('html').send('<!doctype html><title>elsewhere</title>');

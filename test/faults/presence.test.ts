@@ -1,5 +1,6 @@
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { connect } from 'amqplib';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -56,15 +57,17 @@ async function byAmqp(grant: SessionGrant): Promise<Wire> {
     },
     { timeout: 5000 },
   );
+  const { stream } = model.connection as unknown as { stream: Socket };
   const wire: Wire = {
     isOpen: true,
     end: (abruptly) => {
-      const { stream } = model.connection as unknown as { stream: { destroy: () => void } };
       if (abruptly) stream.destroy();
       else void model.close().catch(() => undefined);
     },
   };
-  model.on('error', () => undefined).on('close', () => (wire.isOpen = false));
+  model.on('error', () => undefined);
+  // amqplib does not hear of a socket that is destroyed.
+  stream.on('close', () => (wire.isOpen = false));
   await model.createChannel();
   return wire;
 }

@@ -3,6 +3,7 @@ import { connect } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import type { MessageOutcome } from '@warren/protocol';
 import { EventLog } from '../support/events.js';
+import { seeded } from '../support/seeded.js';
 import {
   collect,
   request,
@@ -197,6 +198,65 @@ describe('a tracked message', () => {
     expect(recipients[0]).toMatchObject({ outcome: 'unconfirmed' });
     expect(recipients[0]).toHaveProperty('deliveredAt');
     expect(recipients[0]).toHaveProperty('readAt');
+  });
+
+  it('is right for each of 1,000 to users of all kinds, whose clients come and fail', async () => {
+    const random = seeded(5);
+    const kinds = ['online', 'away', 'revoked', 'never', 'failing', 'removed'] as const;
+    const expected: Record<(typeof kinds)[number], MessageOutcome> = {
+      online: 'delivered',
+      away: 'queued',
+      revoked: 'revoked',
+      never: 'unprovisioned',
+      failing: 'rejected',
+      removed: 'dropped',
+    };
+    const users = kinds.flatMap((kind) =>
+      Array.from({ length: 5 }, () => ({ kind, id: uniqueUser() })),
+    );
+    for (const { kind, id } of users) {
+      // A mailbox that no device has taken yet outlives a revocation.
+      const devices = kind === 'revoked' ? ['phone'] : [];
+      if (kind !== 'never') await stack.api('PUT', `/v1/users/${id}`, { devices });
+    }
+    for (const { kind, id } of users) {
+      if (kind !== 'online' && kind !== 'failing') continue;
+      const client = stack.client(id, TRANSPORTS[random() < 0.5 ? 'stomp' : 'amqp'](), {
+        handlerAttempts: 1,
+      });
+      client.handle('note', () => (kind === 'failing' ? Promise.reject(new Error()) : undefined));
+      // Some come before, some after.
+      if (random() < 0.5) client.start();
+      else
+        setTimeout(() => {
+          client.start();
+        }, 300);
+    }
+    const messages = Array.from({ length: 1000 }, (_, index) => {
+      const { kind, id } = users[Math.floor(random() * users.length)]!;
+      return { kind, user: id, body: { to: { user: id }, type: 'note', data: index, track: true } };
+    });
+    const ids: string[] = [];
+    for (let start = 0; start < messages.length; start += 250) {
+      const chunk = messages.slice(start, start + 250).map(({ body }) => body);
+      const { results } = (await stack.api('POST', '/v1/messages/batch', { messages: chunk })).body;
+      ids.push(...results.map(({ id }) => id));
+    }
+    for (const { kind, id } of users) {
+      if (kind === 'revoked') await stack.api('POST', `/v1/users/${id}/revoke`, {});
+      if (kind === 'removed') await stack.api('DELETE', `/v1/users/${id}`);
+    }
+    const wrong = async (): Promise<string[]> => {
+      const outcomes = await Promise.all(ids.map(outcomesOf));
+      return messages.flatMap(({ kind, user }, index) => {
+        const outcome = outcomes[index]![user];
+        return outcome === expected[kind] ? [] : [`${kind}: ${String(outcome)}`];
+      });
+    };
+    await until(
+      async () => (await wrong()).length === 0,
+      async () => [...new Set(await wrong())].join(', '),
+    );
   });
 
   it('is nobody else’s to confirm', async () => {
