@@ -1,5 +1,7 @@
 import { UnavailableError, type Api, type Reply } from './api.js';
+import type { Handler } from './dispatcher.js';
 import { WarrenError } from './errors.js';
+import type { Message } from './message.js';
 import type { Platform } from './platform/platform.js';
 import { newId } from './storage.js';
 import { delay } from './timing.js';
@@ -23,7 +25,7 @@ export interface CallsOptions {
   platform: Platform;
   /** Before the second attempt, in milliseconds; it doubles. */
   retryDelayMs: number;
-  onError: (error: WarrenError) => void;
+  onError: (error: WarrenError, message: Message) => void;
 }
 
 const ATTEMPTS = 3;
@@ -44,13 +46,25 @@ export class Calls {
     return reply.body as { id: string };
   }
 
-  /** Whoever has asked may not wait any more; that is no error of anybody's. Never rejects. */
-  async reply(correlationId: string, body: object): Promise<void> {
-    try {
-      await this.#try(`me/replies/${encodeURIComponent(correlationId)}`, body);
-    } catch (error) {
-      this.#options.onError(error as WarrenError);
-    }
+  /** A handler that tells the server what `answerer` makes of a message. Never rejects. */
+  answering(answerer: Handler): Handler {
+    const { onError } = this.#options;
+    return async (message, context) => {
+      let body: { reply: unknown } | { failed: true };
+      try {
+        body = { reply: await answerer(message, context) };
+      } catch (cause) {
+        body = { failed: true };
+        const why = `The answerer of "${message.type}" failed.`;
+        onError(new WarrenError('handler_failed', why, { cause }), message);
+      }
+      try {
+        // Whoever has asked may not wait any more; that is no error of anybody's.
+        await this.#try(`me/replies/${encodeURIComponent(message.correlationId ?? '')}`, body);
+      } catch (error) {
+        onError(error as WarrenError, message);
+      }
+    };
   }
 
   /** @returns an answer that another attempt would not change. @throws {WarrenError} */

@@ -317,24 +317,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     type: Type,
     answerer: (message: MessageOf<Events, Type>, context: HandlerContext) => unknown,
   ): () => void {
-    return this.#dispatcher.handle(
-      type,
-      async (message, context) => {
-        let body: { reply: unknown } | { failed: true };
-        try {
-          body = { reply: await answerer(message as MessageOf<Events, Type>, context) };
-        } catch (cause) {
-          body = { failed: true };
-          const why = `The answerer of "${message.type}" failed.`;
-          this.#emitter.emit('error', {
-            error: new WarrenError('handler_failed', why, { cause }),
-            message,
-          });
-        }
-        await this.#calls.reply(message.correlationId ?? '', body);
-      },
-      undefined,
-    );
+    return this.#dispatcher.handle(type, this.#calls.answering(answerer as Handler), undefined);
   }
 
   /**

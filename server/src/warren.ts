@@ -149,6 +149,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const cutoffs = new Cutoffs(storage.cutoffs);
   const tracker = new Tracker({
     store: storage.messages,
+    outcomes: storage.outcomes,
     devices,
     events,
     unconfirmedAfterMs: parts.unconfirmedAfterMs ?? 60_000,
@@ -225,7 +226,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   });
   const settlement = new Settlement({
     tracker,
-    store: storage.messages,
+    outcomes: storage.outcomes,
     workQueues: broker.workQueues,
     events,
     logger,

@@ -18,6 +18,9 @@ const presenceOf = async (...users: string[]) =>
   (await stack.api('POST', '/v1/presence', { users })).body.users;
 const isOnline = async (user: string): Promise<boolean> => (await presenceOf(user))[0]!.online;
 
+const changesOf = (user: string): string[] =>
+  log.of(user).filter((name) => name.startsWith('user.'));
+
 async function connected(user: string, deviceId = 'phone') {
   const client = stack.client(user, TRANSPORTS.stomp(), { deviceId });
   client.handle('*', () => undefined);
@@ -55,18 +58,38 @@ describe('presence', () => {
     await until(() => log.of(user).includes('user.online'));
     const tablet = await connected(user, 'tablet');
     await phone.stop();
-    // A moment away is no news.
+    const marker = await connected(uniqueUser());
+    await marker.stop();
+    await until(() => log.of(marker.userId).includes('user.offline'));
+    expect(changesOf(user)).toEqual(['user.online']);
     await tablet.stop();
-    const again = await connected(user, 'tablet');
-    await until(() => isOnline(user));
-    const marker = uniqueUser();
-    const other = await connected(marker);
-    await other.stop();
-    await until(() => log.of(marker).includes('user.offline'));
-    expect(log.of(user).filter((name) => name.startsWith('user.'))).toEqual(['user.online']);
-    await again.stop();
     await until(() => log.of(user).includes('user.offline'));
     expect(await isOnline(user)).toBe(false);
+    expect(changesOf(user)).toEqual(['user.online', 'user.offline']);
+  });
+
+  it('is not told of somebody who is back in a moment', async () => {
+    const patient = await startStack({ extras: { timing: { offlineGraceMs: 30_000 } } });
+    const user = uniqueUser();
+    const open = async (userId: string) => {
+      const client = patient.client(userId, TRANSPORTS.stomp());
+      client.handle('*', () => undefined);
+      client.start();
+      await client.ready();
+      return client;
+    };
+    try {
+      const client = await open(user);
+      await until(() => log.of(user).includes('user.online'));
+      await client.stop();
+      await open(user);
+      const marker = uniqueUser();
+      await open(marker);
+      await until(() => log.of(marker).includes('user.online'));
+      expect(changesOf(user)).toEqual(['user.online']);
+    } finally {
+      await patient.close();
+    }
   });
 
   it('ends with the device that is revoked, and with the user who is removed', async () => {

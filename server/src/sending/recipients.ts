@@ -23,7 +23,7 @@ export class Recipients {
 
   /** Undefined where the broker says it. @throws {HttpProblem} `group_unknown` */
   async lookUp(to: Recipient, delivery: Delivery): Promise<Outcomes | undefined> {
-    if ('users' in to) return this.outcomes(to.users, delivery);
+    if ('users' in to) return this.#outcomes(to.users, delivery);
     if ('group' in to && !(await this.#options.groups.exists(to.group))) {
       throw new HttpProblem('group_unknown');
     }
@@ -33,14 +33,14 @@ export class Recipients {
   /** Each of them, also where the broker says whether anybody was reached. */
   async lookUpAll(to: Recipient, delivery: Delivery): Promise<Outcomes> {
     const { devices, groups } = this.#options;
-    if ('user' in to) return this.outcomes([to.user], delivery);
-    if ('device' in to) return this.outcomes([to.device.user], delivery);
-    if ('users' in to) return this.outcomes(to.users, delivery);
-    if ('group' in to) return this.outcomes(await groups.memberIds(to.group), delivery);
-    return this.outcomes(await devices.listUsers(), delivery);
+    if ('user' in to) return this.#outcomes([to.user], delivery);
+    if ('device' in to) return this.#outcomes([to.device.user], delivery);
+    if ('users' in to) return this.#outcomes(to.users, delivery);
+    if ('group' in to) return this.#outcomes(await groups.memberIds(to.group), delivery);
+    return this.#outcomes(await devices.listUsers(), delivery);
   }
 
-  async outcomes(userIds: string[], delivery: Delivery): Promise<Outcomes> {
+  async #outcomes(userIds: string[], delivery: Delivery): Promise<Outcomes> {
     const known = await this.#options.devices.findUsers(userIds);
     const online = delivery === 'live' ? await this.#online(userIds) : known;
     return userIds.map((user) => ({

@@ -7,6 +7,7 @@ import { GroupStore } from './groups.js';
 import { Locks } from './locks.js';
 import { MessageStore } from './messages.js';
 import { OutboxStore } from './outbox.js';
+import { OutcomeStore } from './outcomes.js';
 import { PresenceStore } from './presence.js';
 
 /** All that Warren remembers. */
@@ -15,6 +16,7 @@ export interface Storage {
   cutoffs: CutoffStore;
   groups: GroupStore;
   messages: MessageStore;
+  outcomes: OutcomeStore;
   presence: PresenceStore;
   outbox: OutboxStore;
   audit: AuditStore;
@@ -37,6 +39,7 @@ export async function openStorage(
     cutoffs: new CutoffStore(database),
     groups: new GroupStore(database),
     messages: new MessageStore(database, outbox),
+    outcomes: new OutcomeStore(database, outbox),
     presence: new PresenceStore(database, outbox),
     outbox,
     audit: new AuditStore(database),

@@ -4,10 +4,11 @@ import {
   type Outcome,
   type Recipient,
 } from '@warren/protocol';
-import { sql, type Kysely, type RawBuilder } from 'kysely';
-import { inList, type Database, type Schema } from './database.js';
+import { sql } from 'kysely';
+import { inList, type Database } from './database.js';
 import { fromStored, toStored } from './ids.js';
-import type { News, OutboxStore } from './outbox.js';
+import type { OutboxStore } from './outbox.js';
+import { newsOf } from './outcomes.js';
 
 /** A message to be followed. Times are milliseconds since 1970. */
 export interface TrackedMessage {
@@ -40,13 +41,7 @@ export interface RecipientState {
   readAt: number | null;
 }
 
-/** Why a mailbox will not hand a message on. */
-export type Failure = Extract<
-  MessageOutcome,
-  'expired' | 'overflowed' | 'rejected' | 'revoked' | 'dropped'
->;
-
-/** Tracked messages and what becomes of them; every change is told in the same transaction. */
+/** Tracked messages and their recipients. */
 export class MessageStore {
   readonly #database: Database;
   readonly #outbox: OutboxStore;
@@ -109,7 +104,8 @@ export class MessageStore {
             cast(${createdAt} as bigint), cast(${until} as bigint)
           from ${inList(this.#database, users.map(toStored))} as listed
         `.execute(transaction);
-        if (kind !== 'queued') await this.#tell(transaction, message, users, kind, createdAt);
+        if (kind === 'queued') continue;
+        await this.#outbox.add(newsOf(message, users, kind, createdAt), transaction);
       }
       return true;
     });
@@ -135,11 +131,6 @@ export class MessageStore {
       if (numDeletedRows === 0n) return;
       await transaction.deleteFrom('recipients').where('message_id', '=', id).execute();
     });
-  }
-
-  /** The broker says so of those that are still open. */
-  async settle(id: string, outcome: MessageOutcome, now: number): Promise<void> {
-    await this.#end(now, outcome, sql`message_id = ${id}`);
   }
 
   async counts(id: string): Promise<Partial<Record<MessageOutcome, number>>> {
@@ -173,105 +164,6 @@ export class MessageStore {
     }));
   }
 
-  /** The user's client has handled these. Those that have ended keep their outcome. */
-  async setDelivered(userId: string, ids: string[], now: number): Promise<void> {
-    if (ids.length === 0) return;
-    const listed = inList(this.#database, ids);
-    await this.#end(
-      now,
-      'delivered',
-      sql`user_id = ${toStored(userId)} and message_id in ${listed}`,
-    );
-    await this.#database
-      .updateTable('recipients')
-      .set({ delivered_at: now })
-      .where('user_id', '=', toStored(userId))
-      .where('message_id', 'in', listed)
-      .where('deadline', 'is', null)
-      .where('delivered_at', 'is', null)
-      .execute();
-  }
-
-  /** The user has read these. */
-  async setRead(userId: string, ids: string[], now: number): Promise<void> {
-    if (ids.length === 0) return;
-    await this.setDelivered(userId, ids, now);
-    await this.#database.transaction().execute(async (transaction) => {
-      const rows = await transaction
-        .updateTable('recipients')
-        .set({
-          read_at: now,
-          outcome: sql<string>`case when outcome = 'delivered' then 'read' else outcome end`,
-          outcome_at: sql<number>`case when outcome = 'delivered' then cast(${now} as bigint) else outcome_at end`,
-        })
-        .where('user_id', '=', toStored(userId))
-        .where('message_id', 'in', inList(this.#database, ids))
-        .where('read_at', 'is', null)
-        .returning(['message_id', 'user_id', 'outcome'])
-        .execute();
-      const changed = rows.filter(({ outcome }) => outcome === 'read');
-      await this.#tellRows(transaction, changed, 'read', now);
-    });
-  }
-
-  /**
-   * A message will not be handled out of this mailbox. It ends when no other mailbox that its recipient
-   * had when it was sent can still hand it on.
-   */
-  async failCopy(
-    id: string,
-    userId: string,
-    queue: string,
-    reason: Failure,
-    now: number,
-  ): Promise<void> {
-    await this.#database
-      .insertInto('failed_copies')
-      .values({ message_id: id, queue })
-      .onConflict((conflict) => conflict.doNothing())
-      .execute();
-    await this.#endHopeless(userId, [id], reason, now);
-  }
-
-  /** A mailbox is gone, and with it all that was sent there before. */
-  async failMailbox(userId: string, queue: string, reason: Failure, now: number): Promise<void> {
-    const rows = await this.#database
-      .selectFrom('recipients')
-      .innerJoin('messages', 'messages.id', 'recipients.message_id')
-      .select('messages.id')
-      .where('recipients.user_id', '=', toStored(userId))
-      .where('recipients.deadline', 'is not', null)
-      .where('messages.created_at', '<=', now)
-      .execute();
-    const ids = rows.map(({ id }) => id);
-    if (ids.length === 0) return;
-    const listed = inList(this.#database, ids);
-    await sql`
-      insert into failed_copies (message_id, queue)
-      select listed.*, cast(${queue} as text) from ${listed} as listed where true
-      on conflict do nothing
-    `.execute(this.#database);
-    await this.#endHopeless(userId, ids, reason, now);
-  }
-
-  /** Those of whom there was no word in time. @returns how many. */
-  async expire(now: number, limit: number): Promise<number> {
-    const due = await this.#database
-      .selectFrom('recipients')
-      .select('message_id')
-      .where('deadline', '<', now)
-      .orderBy('deadline')
-      .limit(limit)
-      .execute();
-    const ids = [...new Set(due.map((row) => row.message_id))];
-    if (ids.length === 0) return 0;
-    return this.#end(
-      now,
-      'unconfirmed',
-      sql`message_id in ${inList(this.#database, ids)} and deadline < ${now}`,
-    );
-  }
-
   /** Forgets messages whose time was over so long ago. */
   async removeOld(before: number): Promise<void> {
     await this.#database.transaction().execute(async (transaction) => {
@@ -280,81 +172,5 @@ export class MessageStore {
       await transaction.deleteFrom('recipients').where('message_id', 'in', old).execute();
       await transaction.deleteFrom('messages').where('expires_at', '<', before).execute();
     });
-  }
-
-  async #endHopeless(userId: string, ids: string[], reason: Failure, now: number): Promise<void> {
-    await this.#end(
-      now,
-      reason,
-      sql`user_id = ${toStored(userId)} and message_id in ${inList(this.#database, ids)}
-        and not exists (
-          select 1 from devices join messages on messages.id = recipients.message_id
-          where devices.user_id = recipients.user_id
-            and devices.ended_at is null
-            and devices.created_at <= messages.created_at
-            and (messages.queue is null or messages.queue = devices.queue)
-            and not exists (
-              select 1 from failed_copies
-              where failed_copies.message_id = recipients.message_id
-                and failed_copies.queue = devices.queue
-            )
-        )`,
-    );
-  }
-
-  /** Ends those of the chosen recipients that are open, and tells of it. @returns how many. */
-  async #end(now: number, outcome: MessageOutcome, chosen: RawBuilder<boolean>): Promise<number> {
-    return this.#database.transaction().execute(async (transaction) => {
-      const rows = await transaction
-        .updateTable('recipients')
-        .set({
-          outcome,
-          outcome_at: now,
-          deadline: null,
-          ...(outcome === 'delivered' && { delivered_at: now }),
-        })
-        .where('deadline', 'is not', null)
-        .where(chosen)
-        .returning(['message_id', 'user_id'])
-        .execute();
-      await this.#tellRows(transaction, rows, outcome, now);
-      return rows.length;
-    });
-  }
-
-  async #tellRows(
-    transaction: Kysely<Schema>,
-    rows: { message_id: string; user_id: string }[],
-    outcome: MessageOutcome,
-    now: number,
-  ): Promise<void> {
-    if (rows.length === 0) return;
-    const ids = [...new Set(rows.map((row) => row.message_id))];
-    const messages = await transaction
-      .selectFrom('messages')
-      .select(['id', 'type'])
-      .where('id', 'in', inList(this.#database, ids))
-      .execute();
-    for (const message of messages) {
-      const users = rows
-        .filter((row) => row.message_id === message.id)
-        .map((row) => fromStored(row.user_id));
-      await this.#tell(transaction, message, users, outcome, now);
-    }
-  }
-
-  async #tell(
-    transaction: Kysely<Schema>,
-    { id, type }: { id: string; type: string },
-    users: string[],
-    outcome: MessageOutcome,
-    at: number,
-  ): Promise<void> {
-    const event =
-      outcome === 'delivered' || outcome === 'read'
-        ? (`message.${outcome}` as const)
-        : ('message.failed' as const);
-    const news = users.map((user): News => ({ event, at, user, messageId: id, type, outcome }));
-    await this.#outbox.add(news, transaction);
   }
 }

@@ -3,12 +3,12 @@ import { DEAD_LETTERS } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import type { Job, WorkQueues } from '../broker/work-queues.js';
 import type { Events } from '../events/events.js';
-import type { Failure, MessageStore } from '../storage/messages.js';
+import type { Failure, OutcomeStore } from '../storage/outcomes.js';
 import type { Tracker } from './tracker.js';
 
 export interface SettlementOptions {
   tracker: Tracker;
-  store: MessageStore;
+  outcomes: OutcomeStore;
   workQueues: WorkQueues;
   events: Events;
   logger: Logger;
@@ -69,9 +69,9 @@ export class Settlement {
   }
 
   async #sweep(): Promise<void> {
-    const { store, events, logger } = this.#options;
+    const { outcomes, events, logger } = this.#options;
     try {
-      while ((await store.expire(Date.now(), SWEEP_SIZE)) > 0) events.poke();
+      while ((await outcomes.expire(Date.now(), SWEEP_SIZE)) > 0) events.poke();
       this.#warned = false;
     } catch (error) {
       if (!this.#warned) logger.warn({ err: error }, 'outcomes could not be settled');

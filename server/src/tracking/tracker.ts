@@ -11,10 +11,12 @@ import type { Events } from '../events/events.js';
 import { HttpProblem } from '../problem.js';
 import { encode } from '../publisher/compose.js';
 import type { Device, DeviceStore } from '../storage/devices.js';
-import type { Failure, MessageStore, RecipientState } from '../storage/messages.js';
+import type { MessageStore, RecipientState } from '../storage/messages.js';
+import type { Failure, OutcomeStore } from '../storage/outcomes.js';
 
 export interface TrackerOptions {
   store: MessageStore;
+  outcomes: OutcomeStore;
   devices: DeviceStore;
   events: Events;
   /** How long after a message's time it is settled without word of it, in milliseconds. */
@@ -71,9 +73,9 @@ export class Tracker {
 
   /** After it was published. @param outcome of all together, as the broker says. */
   async confirm(id: string, outcome: Outcome): Promise<void> {
-    const { store } = this.#options;
+    const { store, outcomes } = this.#options;
     await store.confirm(id);
-    if (outcome !== 'queued') await this.#tell(store.settle(id, outcome, Date.now()));
+    if (outcome !== 'queued') await this.#tell(outcomes.settle(id, outcome, Date.now()));
   }
 
   /** It was not sent. */
@@ -124,19 +126,19 @@ export class Tracker {
 
   /** A client tells what it has handled, and what its user has read. */
   async receive(userId: string, receipts: { delivered: string[]; read: string[] }): Promise<void> {
-    const { store } = this.#options;
+    const { outcomes } = this.#options;
     const now = Date.now();
-    await this.#tell(store.setDelivered(userId, receipts.delivered, now));
-    await this.#tell(store.setRead(userId, receipts.read, now));
+    await this.#tell(outcomes.setDelivered(userId, receipts.delivered, now));
+    await this.#tell(outcomes.setRead(userId, receipts.read, now));
   }
 
   /** The broker has given a message up that waited in this mailbox. */
   async copyFailed(id: string, queue: string, reason: Failure): Promise<void> {
-    const { store, devices } = this.#options;
+    const { outcomes, devices } = this.#options;
     const device = await devices.findByQueue(queue);
     // A mailbox that is gone has taken all that was in it along.
     if (device === undefined) return;
-    await this.#tell(store.failCopy(id, device.user_id, queue, reason, Date.now()));
+    await this.#tell(outcomes.failCopy(id, device.user_id, queue, reason, Date.now()));
   }
 
   /** These mailboxes are gone with all that waited in them. */
@@ -145,9 +147,9 @@ export class Tracker {
     reason: Failure,
     before = Date.now(),
   ): Promise<void> {
-    const { store } = this.#options;
+    const { outcomes } = this.#options;
     for (const { user_id: userId, queue } of devices) {
-      await this.#tell(store.failMailbox(userId, queue, reason, before));
+      await this.#tell(outcomes.failMailbox(userId, queue, reason, before));
     }
   }
 

@@ -1,0 +1,201 @@
+import type { MessageOutcome } from '@warren/protocol';
+import { sql, type Kysely, type RawBuilder } from 'kysely';
+import { inList, type Database, type Schema } from './database.js';
+import { fromStored, toStored } from './ids.js';
+import type { News, OutboxStore } from './outbox.js';
+
+/** Why a mailbox will not hand a message on. */
+export type Failure = Extract<
+  MessageOutcome,
+  'expired' | 'overflowed' | 'rejected' | 'revoked' | 'dropped'
+>;
+
+/** What an outcome is to those who listen. */
+export function newsOf(
+  { id, type }: { id: string; type: string },
+  users: string[],
+  outcome: MessageOutcome,
+  at: number,
+): News[] {
+  const event =
+    outcome === 'delivered' || outcome === 'read'
+      ? (`message.${outcome}` as const)
+      : ('message.failed' as const);
+  return users.map((user) => ({ event, at, user, messageId: id, type, outcome }));
+}
+
+/** What becomes of tracked messages; every change is told in the transaction that makes it. */
+export class OutcomeStore {
+  readonly #database: Database;
+  readonly #outbox: OutboxStore;
+
+  constructor(database: Database, outbox: OutboxStore) {
+    this.#database = database;
+    this.#outbox = outbox;
+  }
+
+  /** The broker says so of those that are still open. */
+  async settle(id: string, outcome: MessageOutcome, now: number): Promise<void> {
+    await this.#end(now, outcome, sql`message_id = ${id}`);
+  }
+
+  /** The user's client has handled these. Those that have ended keep their outcome. */
+  async setDelivered(userId: string, ids: string[], now: number): Promise<void> {
+    if (ids.length === 0) return;
+    const listed = inList(this.#database, ids);
+    await this.#end(
+      now,
+      'delivered',
+      sql`user_id = ${toStored(userId)} and message_id in ${listed}`,
+    );
+    await this.#database
+      .updateTable('recipients')
+      .set({ delivered_at: now })
+      .where('user_id', '=', toStored(userId))
+      .where('message_id', 'in', listed)
+      .where('deadline', 'is', null)
+      .where('delivered_at', 'is', null)
+      .execute();
+  }
+
+  /** The user has read these. */
+  async setRead(userId: string, ids: string[], now: number): Promise<void> {
+    if (ids.length === 0) return;
+    await this.setDelivered(userId, ids, now);
+    await this.#database.transaction().execute(async (transaction) => {
+      const rows = await transaction
+        .updateTable('recipients')
+        .set({
+          read_at: now,
+          outcome: sql<string>`case when outcome = 'delivered' then 'read' else outcome end`,
+          outcome_at: sql<number>`case when outcome = 'delivered' then cast(${now} as bigint) else outcome_at end`,
+        })
+        .where('user_id', '=', toStored(userId))
+        .where('message_id', 'in', inList(this.#database, ids))
+        .where('read_at', 'is', null)
+        .returning(['message_id', 'user_id', 'outcome'])
+        .execute();
+      const changed = rows.filter(({ outcome }) => outcome === 'read');
+      await this.#tellRows(transaction, changed, 'read', now);
+    });
+  }
+
+  /**
+   * A message will not be handled out of this mailbox. It ends when no other mailbox that its recipient
+   * had when it was sent can still hand it on.
+   */
+  async failCopy(
+    id: string,
+    userId: string,
+    queue: string,
+    reason: Failure,
+    now: number,
+  ): Promise<void> {
+    await this.#database
+      .insertInto('failed_copies')
+      .values({ message_id: id, queue })
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+    await this.#endHopeless(userId, [id], reason, now);
+  }
+
+  /** A mailbox is gone, and with it all that was sent there before. */
+  async failMailbox(userId: string, queue: string, reason: Failure, now: number): Promise<void> {
+    const rows = await this.#database
+      .selectFrom('recipients')
+      .innerJoin('messages', 'messages.id', 'recipients.message_id')
+      .select('messages.id')
+      .where('recipients.user_id', '=', toStored(userId))
+      .where('recipients.deadline', 'is not', null)
+      .where('messages.created_at', '<=', now)
+      .execute();
+    const ids = rows.map(({ id }) => id);
+    if (ids.length === 0) return;
+    const listed = inList(this.#database, ids);
+    await sql`
+      insert into failed_copies (message_id, queue)
+      select listed.*, cast(${queue} as text) from ${listed} as listed where true
+      on conflict do nothing
+    `.execute(this.#database);
+    await this.#endHopeless(userId, ids, reason, now);
+  }
+
+  /** Those of whom there was no word in time. @returns how many. */
+  async expire(now: number, limit: number): Promise<number> {
+    const due = await this.#database
+      .selectFrom('recipients')
+      .select('message_id')
+      .where('deadline', '<', now)
+      .orderBy('deadline')
+      .limit(limit)
+      .execute();
+    const ids = [...new Set(due.map((row) => row.message_id))];
+    if (ids.length === 0) return 0;
+    return this.#end(
+      now,
+      'unconfirmed',
+      sql`message_id in ${inList(this.#database, ids)} and deadline < ${now}`,
+    );
+  }
+
+  async #endHopeless(userId: string, ids: string[], reason: Failure, now: number): Promise<void> {
+    await this.#end(
+      now,
+      reason,
+      sql`user_id = ${toStored(userId)} and message_id in ${inList(this.#database, ids)}
+        and not exists (
+          select 1 from devices join messages on messages.id = recipients.message_id
+          where devices.user_id = recipients.user_id
+            and devices.ended_at is null
+            and devices.created_at <= messages.created_at
+            and (messages.queue is null or messages.queue = devices.queue)
+            and not exists (
+              select 1 from failed_copies
+              where failed_copies.message_id = recipients.message_id
+                and failed_copies.queue = devices.queue
+            )
+        )`,
+    );
+  }
+
+  /** Ends those of the chosen recipients that are open, and tells of it. @returns how many. */
+  async #end(now: number, outcome: MessageOutcome, chosen: RawBuilder<boolean>): Promise<number> {
+    return this.#database.transaction().execute(async (transaction) => {
+      const rows = await transaction
+        .updateTable('recipients')
+        .set({
+          outcome,
+          outcome_at: now,
+          deadline: null,
+          ...(outcome === 'delivered' && { delivered_at: now }),
+        })
+        .where('deadline', 'is not', null)
+        .where(chosen)
+        .returning(['message_id', 'user_id'])
+        .execute();
+      await this.#tellRows(transaction, rows, outcome, now);
+      return rows.length;
+    });
+  }
+
+  async #tellRows(
+    transaction: Kysely<Schema>,
+    rows: { message_id: string; user_id: string }[],
+    outcome: MessageOutcome,
+    now: number,
+  ): Promise<void> {
+    if (rows.length === 0) return;
+    const ids = [...new Set(rows.map((row) => row.message_id))];
+    const messages = await transaction
+      .selectFrom('messages')
+      .select(['id', 'type'])
+      .where('id', 'in', inList(this.#database, ids))
+      .execute();
+    for (const message of messages) {
+      const users = rows
+        .filter((row) => row.message_id === message.id)
+        .map((row) => fromStored(row.user_id));
+      await this.#outbox.add(newsOf(message, users, outcome, now), transaction);
+    }
+  }
+}
