@@ -15,6 +15,9 @@ const GROUP = 'bench-room';
 type Send = (users: string[]) => Promise<unknown>;
 type Name = keyof ReturnType<typeof ways>;
 
+const PUBLISHING: Name[] = ['loop, 200 publishes', 'list, 4 publishes', 'group, 1 publish'];
+const BY_HTTP: Name[] = ['HTTP, 200 calls', 'HTTP, list', 'HTTP, group'];
+
 const ways = ({ publisher, api }: Bench) => {
   const message = (to: object) => ({ to, type: 'bench', data: DATA });
   return {
@@ -34,39 +37,47 @@ export async function compareFanOut(bench: Bench): Promise<void> {
   const users = Array.from({ length: MEMBERS }, (_, index) => `bench-member-${String(index)}`);
   for (const user of users) await bench.api('PUT', `/v1/users/${user}`, { devices: ['stomp'] });
   await bench.api('POST', `/v1/groups/${GROUP}/members`, { add: users });
-  await compareSending(bench, users);
+  await compareSending(bench, users, PUBLISHING, 1);
+  await compareSending(bench, users, PUBLISHING, CALLS);
+  // More at once is more than one key may ask in a second.
+  await compareSending(bench, users, BY_HTTP, 1);
   await compareArrival(bench, users);
 }
 
-async function compareSending(bench: Bench, users: string[]): Promise<void> {
+async function compareSending(
+  bench: Bench,
+  users: string[],
+  names: Name[],
+  atOnce: number,
+): Promise<void> {
+  const all = ways(bench);
   const wall: Record<string, number[]> = {};
   const cpu: Record<string, number[]> = {};
   for (let round = -1; round < ROUNDS; round++) {
-    for (const [name, send] of Object.entries(ways(bench))) {
+    for (const name of names) {
       const startedAt = performance.now();
       const before = process.cpuUsage();
-      for (let call = 0; call < CALLS; call++) await send(users);
+      for (let call = 0; call < CALLS; call += atOnce) {
+        await Promise.all(Array.from({ length: atOnce }, () => all[name](users)));
+      }
       const { user, system } = process.cpuUsage(before);
       if (round < 0) continue;
       (wall[name] ??= []).push((performance.now() - startedAt) / CALLS);
       (cpu[name] ??= []).push((user + system) / 1000 / CALLS);
     }
   }
-  const row = (name: Name, loop: Name) => ({
-    '': name,
-    'call to confirm, ms': median(wall[name] ?? []).toFixed(2),
-    'times as fast': medianRatio(wall[loop] ?? [], wall[name] ?? []).toFixed(2),
-    'CPU ms': median(cpu[name] ?? []).toFixed(2),
-    'CPU / loop': medianRatio(cpu[name] ?? [], cpu[loop] ?? []).toFixed(3),
-  });
-  printTable(`To ${String(MEMBERS)} mailboxes, persistent, nobody consuming; beside their loop`, [
-    ...(['loop, 200 publishes', 'list, 4 publishes', 'group, 1 publish'] as const).map((name) =>
-      row(name, 'loop, 200 publishes'),
-    ),
-    ...(['HTTP, 200 calls', 'HTTP, list', 'HTTP, group'] as const).map((name) =>
-      row(name, 'HTTP, 200 calls'),
-    ),
-  ]);
+  const [loop = ''] = names;
+  const title = `To ${String(MEMBERS)} mailboxes, persistent, ${String(atOnce)} at once, nobody consuming`;
+  printTable(
+    title,
+    names.map((name) => ({
+      '': name,
+      'ms a message': median(wall[name] ?? []).toFixed(2),
+      'times as fast': medianRatio(wall[loop] ?? [], wall[name] ?? []).toFixed(2),
+      'CPU ms': median(cpu[name] ?? []).toFixed(2),
+      'CPU / loop': medianRatio(cpu[name] ?? [], cpu[loop] ?? []).toFixed(3),
+    })),
+  );
 }
 
 async function compareArrival(bench: Bench, users: string[]): Promise<void> {
@@ -90,7 +101,7 @@ async function compareArrival(bench: Bench, users: string[]): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
   const all = ways(bench);
-  const names = ['loop, 200 publishes', 'list, 4 publishes', 'group, 1 publish'] as const;
+  const names = PUBLISHING;
   const measure = async (send: Send, messages: number): Promise<number> => {
     handled = 0;
     expected = messages * users.length;

@@ -21,8 +21,11 @@ const PARTS: Record<string, (bench: Bench) => Promise<void>> = {
   storm: (bench) => compareStorms(bench, 2000),
 };
 
-const dataDir = await mkdtemp(join(tmpdir(), 'warren-bench-'));
-const broker = new Broker({ dataDir });
+// Another RabbitMQ than the machine's: a root directory that has one.
+const chroot = process.env['WARREN_BENCH_BROKER_ROOT'];
+const parent = chroot === undefined ? tmpdir() : join(chroot, 'tmp');
+const dataDir = await mkdtemp(join(parent, 'warren-bench-'));
+const broker = new Broker({ dataDir, ...(chroot !== undefined && { chroot }) });
 await broker.start();
 const bench = await startBench(broker, dataDir);
 try {

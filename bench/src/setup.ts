@@ -54,7 +54,8 @@ export async function startBench(broker: Broker, dataDir: string): Promise<Bench
   const server = createServer(express().use(warren.router));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const apiUrl = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
-  const publisher = createPublisher({ amqpUrl: backendAmqpUrl });
+  // A flood of one part may take longer than any application would wait.
+  const publisher = createPublisher({ amqpUrl: backendAmqpUrl, timeoutMs: 60_000 });
   await publisher.ready();
 
   return {
