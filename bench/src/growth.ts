@@ -96,7 +96,7 @@ async function besideBroadcasts(bench: Bench): Promise<void> {
     }
     return sent;
   })();
-  const busy = await latency(bench, 100);
+  const busy = await latency(bench, 3000);
   over.abort();
   const sent = await broadcasting;
   printTable(

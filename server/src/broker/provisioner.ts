@@ -53,12 +53,13 @@ export class Provisioner {
    * Makes sure that both queues are there and bound, and tells which are new ones.
    * @param isNew whether it is known that there are none yet: asking for a queue that is not there costs
    *   a channel.
+   * @param isBound whether the mailbox, if it exists, is bound to the exchange of broadcasts already.
    * @param asksLive whether it matters if the live queue is new.
    */
   async ensureQueues(
     mail: QueueSpec,
     live: QueueSpec,
-    { isNew = false, asksLive = false } = {},
+    { isNew = false, isBound = false, asksLive = false } = {},
   ): Promise<{ created: boolean; liveCreated: boolean }> {
     const isMissing = async ({ queue }: QueueSpec): Promise<boolean> =>
       isNew || (await this.#consumers(queue)) === undefined;
@@ -70,7 +71,7 @@ export class Provisioner {
       ]);
       // Also what exists is bound again: a server that was killed between declaring and binding, or
       // somebody who has deleted the exchange, leaves a mailbox that nothing reaches.
-      await Promise.all([mail, live].map((spec) => this.#declare(spec)));
+      await Promise.all([this.#declare(mail, isBound && !created), this.#declare(live)]);
       return { created, liveCreated };
     });
   }
@@ -91,11 +92,14 @@ export class Provisioner {
     return this.#guard(() => this.#consumers(queue));
   }
 
-  /** Makes sure that a queue is there and bound; asks the same of an existing one again and again. */
-  async ensureQueue(spec: QueueSpec): Promise<void> {
-    await this.#guard(async () => {
+  /**
+   * Makes sure that a queue is there and bound; asks the same of an existing one again and again.
+   * @returns how many messages wait in it.
+   */
+  async ensureQueue(spec: QueueSpec): Promise<number> {
+    return this.#guard(async () => {
       await this.#ensureTopology();
-      await this.#declare(spec);
+      return this.#declare(spec);
     });
   }
 
@@ -113,13 +117,15 @@ export class Provisioner {
     this.#pool.close();
   }
 
-  async #declare({ queue, keys, fanout }: QueueSpec): Promise<void> {
+  async #declare({ queue, keys, fanout }: QueueSpec, isBound = false): Promise<number> {
     const channel = await this.#pool.next();
-    await channel.queueDeclare({ queue, durable: true, arguments: QUEUE_ARGUMENTS });
+    const options = { queue, durable: true, arguments: QUEUE_ARGUMENTS };
+    const { messageCount } = await channel.queueDeclare(options);
     for (const routingKey of keys) {
       await channel.queueBind({ queue, exchange: this.#names.exchange, routingKey });
     }
-    await channel.queueBind({ queue, exchange: fanout });
+    if (!isBound) await channel.queueBind({ queue, exchange: fanout });
+    return messageCount;
   }
 
   /** A passive declare of a queue that is missing closes its channel, so it has that to itself. */

@@ -124,6 +124,7 @@ export class Sessions {
     const asksLive = (await groups.countOf(userId)) > 0;
     const { created, liveCreated } = await provisioner.ensureQueues(mail, live, {
       isNew,
+      isBound: device.is_bound === 1,
       asksLive,
     });
     if (created && !isNew) await tracker.mailboxesGone([device], 'dropped', askedAt);
@@ -155,15 +156,16 @@ export class Sessions {
   /**
    * Makes the queues of these devices, so that messages wait before anybody has logged in. Without
    * devices, a user who has none gets a mailbox that the first one takes as its own.
+   * @returns how many messages wait in each of the user's mailboxes.
    * @throws {HttpProblem} `too_many_devices`, `broker_unavailable`
    */
-  async provision(userId: string, deviceIds: string[]): Promise<void> {
+  async provision(userId: string, deviceIds: string[]): Promise<Map<string, number>> {
     const { locks, provisioner } = this.#options;
     if (!provisioner.isConnected) throw new HttpProblem('broker_unavailable');
-    await locks.user(userId, () => this.#provision(userId, deviceIds));
+    return locks.user(userId, () => this.#provision(userId, deviceIds));
   }
 
-  async #provision(userId: string, deviceIds: string[]): Promise<void> {
+  async #provision(userId: string, deviceIds: string[]): Promise<Map<string, number>> {
     const { store, provisioner, endings, groups } = this.#options;
     const known = await store.listOf(userId);
     await endings.finish(
@@ -180,11 +182,13 @@ export class Sessions {
       const queues = this.#newQueues(userId, deviceId);
       devices.push(await store.add(userId, deviceId, queues, Date.now()));
     }
+    const depths = new Map<string, number>();
     for (const device of devices) {
-      await provisioner.ensureQueue(this.#specs(device)[0]);
+      depths.set(device.queue, await provisioner.ensureQueue(this.#specs(device)[0]));
       await groups.bindDevice(device, { mail: true, live: false });
       await store.setBound(device);
     }
+    return depths;
   }
 
   /** A mailbox that was made ahead becomes the first device's. */

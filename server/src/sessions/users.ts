@@ -28,12 +28,16 @@ export class Users {
     this.#options = options;
   }
 
-  /** @throws {HttpProblem} `user_unknown`, or `broker_unavailable` when the broker cannot be asked. */
-  async state(userId: string): Promise<UserState> {
+  /**
+   * @param known how many messages wait in each mailbox. Default: the broker is asked, which looks
+   *   through the names of all queues for it.
+   * @throws {HttpProblem} `user_unknown`, or `broker_unavailable` when the broker cannot be asked.
+   */
+  async state(userId: string, known?: Map<string, number>): Promise<UserState> {
     const { store, management, connections, prefixes } = this.#options;
     await this.#known(userId);
     const rows = await store.listOf(userId);
-    const depths = await management.depths(`${userKeys(userId, prefixes).mail}.`);
+    const depths = known ?? (await management.depths(`${userKeys(userId, prefixes).mail}.`));
     const devices = await Promise.all(
       rows
         .filter(({ ended_at: endedAt }) => endedAt === null)

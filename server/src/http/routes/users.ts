@@ -22,8 +22,8 @@ export function userRoutes({ sessions, users }: Services): Route[] {
       problems: ['invalid_id', 'too_many_devices', 'broker_unavailable', ...database],
       handle: async (context) => {
         const userId = idIn(context);
-        await sessions.provision(userId, context.body.devices);
-        return { status: 200, body: await users.state(userId) };
+        const depths = await sessions.provision(userId, context.body.devices);
+        return { status: 200, body: await users.state(userId, depths) };
       },
     }),
     route({
