@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import WebSocket from 'ws';
 import { encodeId, isValidId, PROBLEMS } from '@warren/protocol';
+import { Application } from '../support/application.js';
 import { KNOWN_ROUTES } from '../support/routes.js';
 import {
   SERVICE_KEY,
@@ -16,20 +17,38 @@ import {
 const seed = Number(process.env['WARREN_TEST_SEED'] ?? 20_260_401);
 const runs = (numRuns: number): fc.Parameters<unknown> => ({ seed, numRuns, endOnFailure: true });
 
+let application: Application;
 let stack: Stack;
 const { endpoints } = inject('broker');
 const user = uniqueUser();
 beforeAll(async () => {
-  stack = await startStack();
+  application = await Application.start();
+  application.usual = { status: 200, body: { allow: true } };
+  const { url, secret } = application;
+  stack = await startStack({ config: { policyUrl: { url, secret } } });
   // The code has run once, and memory is what it is without attackers.
   await stack.session(user, { deviceId: 'phone' });
 });
-afterAll(() => stack.close());
+afterAll(async () => {
+  await stack.close();
+  await application.close();
+});
 
 const text = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 300 }),
   fc.string({ unit: 'grapheme', maxLength: 300 }),
   fc.constantFrom('', '\0', '..', '%', '%00', '%ff', '\ud800', '__proto__', '*', '#', ' '),
+);
+
+const DEEP = '['.repeat(20_000) + ']'.repeat(20_000);
+const texts = fc.array(text, { maxLength: 5 });
+const recipient = fc.oneof(
+  fc.record({ user: text }),
+  fc.record({ group: text }),
+  fc.record({ users: texts }),
+  fc.record({ device: fc.record({ user: text, device: text }) }),
+  fc.constant({ broadcast: true }),
+  fc.anything(),
 );
 
 /** JSON as strange as it can be, and what is none. */
@@ -43,12 +62,15 @@ const body = fc.oneof(
     '{"to":null}',
     '{"__proto__":{"x":1}}',
     '['.repeat(50_000),
-    `{"to":{"user":"x"},"type":"x","data":${'['.repeat(20_000)}${']'.repeat(20_000)}}`,
+    `{"to":{"user":"x"},"type":"x","data":${DEEP}}`,
+    `{"to":{"users":["x"]},"type":"x","track":true,"data":${DEEP}}`,
+    `{"messages":[{"to":{"user":"x"},"type":"x","data":${DEEP}}]}`,
+    `{"reply":${DEEP}}`,
   ),
   fc
     .record(
       {
-        to: fc.oneof(fc.record({ user: text }), fc.anything()),
+        to: recipient,
         type: text,
         data: fc.anything({ maxDepth: 3 }),
         id: text,
@@ -61,6 +83,19 @@ const body = fc.oneof(
         abandoned: fc.anything({ maxDepth: 1 }),
         devices: fc.array(text, { maxLength: 30 }),
         ttlSeconds: fc.oneof(fc.integer(), fc.double()),
+        track: fc.oneof(fc.boolean(), text),
+        timeoutMs: fc.integer({ max: 10 }),
+        users: texts,
+        add: texts,
+        remove: texts,
+        delivered: texts,
+        read: texts,
+        reply: fc.anything({ maxDepth: 2 }),
+        failed: fc.oneof(fc.boolean(), text),
+        messages: fc.array(
+          fc.record({ to: recipient, type: text, data: fc.anything({ maxDepth: 1 }) }),
+          { maxLength: 3 },
+        ),
       },
       { requiredKeys: [] },
     )
@@ -99,7 +134,7 @@ describe('the HTTP API, fed with anything', () => {
           expect(answer).not.toMatch(/at .*\.js:\d+|node_modules|SQLITE|rabbit/i);
         },
       ),
-      runs(1500),
+      runs(3000),
     );
     expect((await fetch(`${stack.apiUrl}/health/ready`)).status).toBe(200);
   });
