@@ -20,6 +20,7 @@ export const PROBLEMS = {
   forbidden_host: { status: 403, title: 'This address answers requests from this machine only.' },
   not_found: { status: 404, title: 'There is nothing at this address.' },
   message_unknown: { status: 404, title: 'No such message is tracked, or it is long over.' },
+  member_unknown: { status: 404, title: 'The user is not in this group.' },
   group_unknown: { status: 404, title: 'There is no such group.' },
   user_unknown: { status: 404, title: 'No such user is provisioned.' },
   user_offline: { status: 404, title: 'The user is not connected now.' },

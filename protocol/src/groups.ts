@@ -11,6 +11,13 @@ export const groupStateSchema = z.object({
 });
 export type GroupState = z.infer<typeof groupStateSchema>;
 
+/** `PUT` takes no fields yet: a misspelt one would do nothing. */
+export const groupBodySchema = z.strictObject({});
+
+/** What `GET /v1/groups/:id/members/:user` answers. */
+export const memberSchema = z.object({ user: z.string(), joinedAt: z.iso.datetime() });
+export type MemberState = z.infer<typeof memberSchema>;
+
 /** The body of `POST /v1/groups/:id/members`. */
 export const membersBodySchema = z
   .strictObject({ add: idListSchema.optional(), remove: idListSchema.optional() })
@@ -42,7 +49,7 @@ export const membersQuerySchema = z.strictObject({
 });
 
 export const membersPageSchema = z.object({
-  members: z.array(z.object({ user: z.string(), joinedAt: z.iso.datetime() })),
+  members: z.array(memberSchema),
   /** Give it as `after` for the next page; missing on the last one. */
   next: z.string().optional(),
 });

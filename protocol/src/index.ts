@@ -2,12 +2,15 @@ export { PROBLEMS, problemSchema, type Problem, type ProblemCode } from './error
 export { eventKey, type EventBodies, type EventName, type WarrenEvent } from './events.js';
 export { PROTOCOL_VERSION, sessionGrantSchema, type SessionGrant } from './grant.js';
 export {
+  groupBodySchema,
   groupStateSchema,
+  memberSchema,
   membersBodySchema,
   membersPageSchema,
   membersQuerySchema,
   membersReplySchema,
   type GroupState,
+  type MemberState,
   type MembersBody,
   type MembersPage,
   type MembersReply,

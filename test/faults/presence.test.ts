@@ -8,6 +8,7 @@ import WebSocket from 'ws';
 import type { SessionGrant } from '@warren/protocol';
 import type { Broker } from '@warren/rabbitmq';
 import { createBroker } from '../support/broker.js';
+import { Proxy, via } from '../support/proxy.js';
 import { seeded } from '../support/seeded.js';
 import { startStack, type Stack } from '../support/stack.js';
 import { until } from '../support/until.js';
@@ -45,8 +46,14 @@ interface Wire {
   end: (abruptly: boolean) => void;
 }
 
-async function byAmqp(grant: SessionGrant): Promise<Wire> {
-  const url = new URL(broker.endpoints.clientAmqpUrl);
+/** How often both ends prove that they live, in seconds. */
+const HEARTBEAT = 2;
+
+async function byAmqp(
+  grant: SessionGrant,
+  address = broker.endpoints.clientAmqpUrl,
+): Promise<Wire> {
+  const url = new URL(address);
   const model = await connect(
     {
       hostname: url.hostname,
@@ -54,6 +61,7 @@ async function byAmqp(grant: SessionGrant): Promise<Wire> {
       username: grant.queue,
       password: grant.token,
       vhost: grant.vhost,
+      heartbeat: HEARTBEAT,
     },
     { timeout: 5000 },
   );
@@ -72,9 +80,13 @@ async function byAmqp(grant: SessionGrant): Promise<Wire> {
   return wire;
 }
 
-function byStomp(grant: SessionGrant): Promise<Wire> {
+function byStomp(grant: SessionGrant, address = broker.endpoints.stompUrl): Promise<Wire> {
   return new Promise((resolve, reject) => {
-    const socket = new WebSocket(broker.endpoints.stompUrl, 'v12.stomp');
+    const socket = new WebSocket(address, 'v12.stomp');
+    const beat = setInterval(() => {
+      if (socket.readyState === WebSocket.OPEN) socket.send('\n');
+    }, HEARTBEAT * 500);
+    const beats = String(HEARTBEAT * 1000);
     const wire: Wire = {
       isOpen: true,
       end: (abruptly) => {
@@ -85,7 +97,8 @@ function byStomp(grant: SessionGrant): Promise<Wire> {
     socket.on('open', () => {
       const { queue, token, vhost } = grant;
       socket.send(
-        `CONNECT\naccept-version:1.2\nlogin:${queue}\npasscode:${token}\nhost:${vhost}\n\n\0`,
+        `CONNECT\naccept-version:1.2\nheart-beat:${beats},${beats}\nlogin:${queue}\n` +
+          `passcode:${token}\nhost:${vhost}\n\n\0`,
       );
     });
     socket.once('message', () => {
@@ -93,6 +106,7 @@ function byStomp(grant: SessionGrant): Promise<Wire> {
     });
     socket.on('error', reject);
     socket.on('close', () => {
+      clearInterval(beat);
       wire.isOpen = false;
       reject(new Error('closed'));
     });
@@ -162,3 +176,27 @@ it('equals the truth after 500 connects, torn sockets, takeovers, and restarts o
   await check('when all are gone');
   expect(checks).toBe(7);
 }, 200_000);
+
+it('ends for peers that have fallen silent when the broker has missed their heartbeats', async () => {
+  const [amqp, stomp] = await Promise.all([
+    Proxy.to(broker.ports.amqp),
+    Proxy.to(broker.ports.stomp),
+  ]);
+  const users = ['silent-amqp', 'silent-stomp'];
+  const grants = await Promise.all(users.map((user) => stack.session(user, { deviceId: 'phone' })));
+  await byAmqp(grants[0]!, via(broker.endpoints.clientAmqpUrl, amqp));
+  await byStomp(grants[1]!, via(broker.endpoints.stompUrl, stomp));
+  const online = async (): Promise<number> =>
+    (await stack.api('POST', '/v1/presence', { users })).body.users.filter((user) => user.online)
+      .length;
+  await until(async () => (await online()) === 2);
+  amqp.silence();
+  stomp.silence();
+  const silentAt = performance.now();
+  await until(async () => (await online()) === 0, 'both to be offline', 40_000);
+  const seconds = ((performance.now() - silentAt) / 1000).toFixed(1);
+  process.stdout.write(
+    `  silent peers with heartbeats of ${String(HEARTBEAT)} s: offline after ${seconds} s\n`,
+  );
+  await Promise.all([amqp.close(), stomp.close()]);
+}, 100_000);

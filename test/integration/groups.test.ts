@@ -41,6 +41,12 @@ describe('a group', () => {
       groupId: group,
       members: 2,
     });
+    const member = await stack.api('GET', `/v1/groups/${group}/members/a`);
+    expect(member.body).toEqual({ user: 'a', joinedAt: member.body.joinedAt });
+    const nobody = await stack.api('GET', `/v1/groups/${group}/members/c`);
+    expect([nobody.status, nobody.body.code]).toEqual([404, 'member_unknown']);
+    const misspelt = await stack.api('PUT', `/v1/groups/${group}`, { member: ['c'] });
+    expect(misspelt.body.code).toBe('unknown_field');
     expect((await stack.api('DELETE', `/v1/groups/${group}`)).status).toBe(204);
     expect((await stack.api('DELETE', `/v1/groups/${group}`)).body.code).toBe('group_unknown');
     expect((await stack.send({ group }, 1)).body.code).toBe('group_unknown');

@@ -17,6 +17,7 @@ import type {
   GroupState,
   MembersPage,
   MembersReply,
+  MemberState,
   MessageOutcome,
   PresenceReply,
   Problem,
@@ -84,7 +85,8 @@ export type ReplyBody = {
   [Field in keyof SendReply]-?: NonNullable<SendReply[Field]>;
 } & GroupState &
   MembersPage &
-  MembersReply & { results: (SendReply & { status: number; problem?: Problem })[] } & UserState &
+  MembersReply &
+  MemberState & { results: (SendReply & { status: number; problem?: Problem })[] } & UserState &
   Problem & {
     errors: { path: string }[];
     counts: Partial<Record<MessageOutcome, number>>;

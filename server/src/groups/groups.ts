@@ -1,4 +1,4 @@
-import type { GroupState, MembersPage, MembersReply } from '@warren/protocol';
+import type { GroupState, MembersPage, MembersReply, MemberState } from '@warren/protocol';
 import type { ControlLink } from '../broker/control-link.js';
 import type { GroupBinding, GroupExchanges } from '../broker/group-exchanges.js';
 import { HttpProblem } from '../problem.js';
@@ -60,6 +60,13 @@ export class Groups {
       })),
       ...(last !== undefined && { next: last }),
     };
+  }
+
+  /** @throws {HttpProblem} `group_unknown`, `member_unknown` */
+  async member(groupId: string, userId: string): Promise<MemberState> {
+    const joinedAt = await this.#options.store.joinedAt(await this.#known(groupId), userId);
+    if (joinedAt === undefined) throw new HttpProblem('member_unknown');
+    return { user: userId, joinedAt: new Date(joinedAt).toISOString() };
   }
 
   /** Of all members. @throws {HttpProblem} `group_unknown` */

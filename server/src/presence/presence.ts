@@ -49,8 +49,11 @@ export class Presence {
     watch.on('closed', (connection) => {
       this.#note(connection, options.graceMs);
     });
-    watch.on('listed', () => {
-      void this.#attempt(() => this.#compare());
+    watch.on('began', () => {
+      // Later listings are told as connections that were found or closed.
+      watch.once('listed', () => {
+        void this.#attempt(() => this.#compare());
+      });
     });
   }
 

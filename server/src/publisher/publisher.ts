@@ -271,6 +271,8 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
 
 /** A part that is rejected must not leave the others without anybody who waits for them. */
 async function allEnded<Result>(promises: Promise<Result>[]): Promise<Result[]> {
+  const [only] = promises;
+  if (only !== undefined && promises.length === 1) return [await only];
   await Promise.allSettled(promises);
   return Promise.all(promises);
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { ClientSendBody, ClientSendReply } from '@warren/protocol';
 import { uuidv7 } from 'uuidv7';
 import type { Groups } from '../groups/groups.js';
-import type { Policy } from '../outbound/policy.js';
+import type { ClientMessage, Policy } from '../outbound/policy.js';
 import { DEFAULT_MAX_MESSAGE_BYTES, encode } from '../publisher/compose.js';
 import { HttpProblem } from '../problem.js';
 import type { Sender } from './sender.js';
@@ -38,11 +38,22 @@ export class ClientMessages {
     const id = ownId(from, body.id ?? uuidv7());
     // Before anybody else has to write it down.
     encode(data, id, DEFAULT_MAX_MESSAGE_BYTES);
-    // It may be written in JavaScript.
-    const isAllowed: unknown = await policy({ from, to, type, data, delivery });
-    if (isAllowed !== true) throw new HttpProblem('not_allowed');
+    if (!(await isAllowed(policy, { from, to, type, data, delivery }))) {
+      throw new HttpProblem('not_allowed');
+    }
     await sender.send({ ...body, id, track: false }, `user:${from}`, from);
     return { id };
+  }
+}
+
+async function isAllowed(policy: Policy, message: ClientMessage): Promise<boolean> {
+  try {
+    // It may be written in JavaScript.
+    const answer: unknown = await policy(message);
+    return answer === true;
+  } catch (error) {
+    if (error instanceof HttpProblem) throw error;
+    throw new HttpProblem('policy_unavailable', undefined, { cause: error });
   }
 }
 

@@ -118,10 +118,17 @@ export class Sender {
     logger.info({ actor, id }, 'a broadcast');
   }
 
-  async #publish({ body, outcomes, tracking }: Prepared, from?: string): Promise<SendReply> {
-    const { publisher, groups, tracker, metrics } = this.#options;
+  async #publish(prepared: Prepared, from?: string): Promise<SendReply> {
+    const { body, outcomes, tracking } = prepared;
+    if (tracking === 'done') return this.#options.tracker.replyFor(body);
+    const outcome = await this.#handOver(prepared, from);
+    if (body.track) await this.#noteSent(body.id, outcome);
+    return this.#count(body, replyOf(body, outcome, outcomes));
+  }
+
+  async #handOver({ body, outcomes, tracking }: Prepared, from?: string): Promise<Outcome> {
+    const { publisher, groups, metrics } = this.#options;
     const { to, type, data, id, delivery, ttlMs, collapseKey, track } = body;
-    if (tracking === 'done') return tracker.replyFor(body);
     const options = {
       id,
       delivery,
@@ -130,28 +137,43 @@ export class Sender {
       track,
       ...(from !== undefined && { from }),
     };
+    const reachable = outcomes?.filter(({ outcome }) => outcome === 'queued');
+    if (reachable?.length === 0) return 'unprovisioned';
+    const target = reachable === undefined ? to : { users: reachable.map(({ user }) => user) };
+    const send = (): Promise<SendResult> => publisher.send(target, type, data, options);
     const stop = metrics.publishSeconds.startTimer();
     try {
-      const reachable = outcomes?.filter(({ outcome }) => outcome === 'queued');
-      if (reachable?.length === 0) {
-        if (track) await tracker.confirm(id, 'queued');
-        return this.#count(body, { id, recipients: outcomes });
-      }
-      const target = reachable === undefined ? to : { users: reachable.map(({ user }) => user) };
-      const send = (): Promise<SendResult> => publisher.send(target, type, data, options);
-      let { outcome } = await send();
-      if (outcome !== 'queued' && 'group' in to && (await groups.heal(to.group))) {
-        ({ outcome } = await send());
-      }
+      const { outcome } = await send();
       stop();
-      if (track) await tracker.confirm(id, outcome);
-      return this.#count(body, replyOf(body, outcome, outcomes));
+      const mayBeWrong = outcome !== 'queued' && 'group' in to;
+      return mayBeWrong && (await groups.heal(to.group)) ? (await send()).outcome : outcome;
     } catch (error) {
-      const outcome = error instanceof PublishError ? error.code : 'internal';
-      metrics.messages.inc({ delivery, outcome });
+      const code = error instanceof PublishError ? error.code : 'internal';
+      metrics.messages.inc({ delivery, outcome: code });
       // One that was tried before may still arrive.
-      if (tracking === 'begun' && outcome !== 'outcome_unknown') await tracker.abandon(id);
+      if (tracking === 'begun' && code !== 'outcome_unknown') await this.#noteUnsent(id);
       throw error;
+    }
+  }
+
+  /** The broker has it: whether the database can say so must not make it a failure. */
+  async #noteSent(id: string, outcome: Outcome): Promise<void> {
+    try {
+      await this.#options.tracker.confirm(id, outcome);
+    } catch (error) {
+      this.#options.logger.warn({ err: error, id }, 'that a message was sent could not be noted');
+    }
+  }
+
+  async #noteUnsent(id: string): Promise<void> {
+    try {
+      await this.#options.tracker.abandon(id);
+    } catch (error) {
+      // It is settled as unconfirmed when its time is over.
+      this.#options.logger.warn(
+        { err: error, id },
+        'that a message was not sent could not be noted',
+      );
     }
   }
 

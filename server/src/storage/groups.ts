@@ -99,6 +99,18 @@ export class GroupStore {
     return rows.map((row) => ({ userId: fromStored(row.user_id), joinedAt: row.joined_at }));
   }
 
+  /** Milliseconds since 1970; undefined for who is no member. */
+  async joinedAt({ ref }: Group, userId: string): Promise<number | undefined> {
+    const row = await this.#database
+      .selectFrom('members')
+      .select('joined_at')
+      .where('group_ref', '=', ref)
+      .where('user_id', '=', toStored(userId))
+      .where('pending', '<>', PENDING.unbind)
+      .executeTakeFirst();
+    return row?.joined_at;
+  }
+
   async isMember(groupId: string, userId: string): Promise<boolean> {
     const row = await this.#memberships()
       .select('members.user_id')

@@ -91,11 +91,12 @@ export class OutcomeStore {
     reason: Failure,
     now: number,
   ): Promise<void> {
-    await this.#database
-      .insertInto('failed_copies')
-      .values({ message_id: id, queue })
-      .onConflict((conflict) => conflict.doNothing())
-      .execute();
+    // Of one that nobody follows, there is nothing to remember.
+    await sql`
+      insert into failed_copies (message_id, queue)
+      select id, cast(${queue} as text) from messages where id = ${id}
+      on conflict do nothing
+    `.execute(this.#database);
     await this.#endHopeless(userId, [id], reason, now);
   }
 

@@ -1,5 +1,7 @@
 import {
+  groupBodySchema,
   groupStateSchema,
+  memberSchema,
   membersBodySchema,
   membersPageSchema,
   membersQuerySchema,
@@ -21,6 +23,7 @@ function wholeRoutes({ groups }: Services): Route[] {
       path: '/v1/groups/{id}',
       access: 'service',
       summary: 'Make a group, unless there is one.',
+      body: groupBodySchema,
       replies: {
         200: { description: 'There was one.', schema: groupStateSchema },
         201: { description: 'It was made.', schema: groupStateSchema },
@@ -86,10 +89,23 @@ function memberRoutes({ groups }: Services): Route[] {
       },
     }),
     route({
+      method: 'get',
+      path: '/v1/groups/{id}/members/{user}',
+      access: 'service',
+      summary: 'Whether a user is in a group, and since when.',
+      replies: { 200: { description: 'The user is.', schema: memberSchema } },
+      problems: ['invalid_id', 'group_unknown', 'member_unknown', 'database_unavailable'],
+      handle: async (context) => ({
+        status: 200,
+        body: await groups.member(idIn(context), idIn(context, 'user')),
+      }),
+    }),
+    route({
       method: 'put',
       path: '/v1/groups/{id}/members/{user}',
       access: 'service',
       summary: 'Take a user into a group, which is made when it does not exist. Idempotent.',
+      body: groupBodySchema,
       replies: { 204: { description: 'The user is a member.' } },
       problems: ['invalid_id', 'group_unknown', ...UNAVAILABLE],
       handle: async (context) => {
