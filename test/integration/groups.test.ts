@@ -156,6 +156,24 @@ describe('a group', () => {
     expect((await stack.send({ group }, 2)).body.outcome).toBe('unprovisioned');
   });
 
+  it('takes in and lets go of devices whose live queues have expired', async () => {
+    const group = uniqueGroup();
+    const users = Array.from({ length: 60 }, uniqueUser);
+    const grants = await Promise.all(
+      users.map((user) => stack.session(user, { deviceId: 'phone' })),
+    );
+    await withChannel(async (channel) => {
+      for (const { liveQueue } of grants) await channel.deleteQueue(liveQueue);
+    });
+    const add = await stack.api('POST', `/v1/groups/${group}/members`, { add: users });
+    expect([add.status, add.body]).toEqual([200, { added: 60, removed: 0 }]);
+    await stack.send({ group }, 1);
+    const remove = await stack.api('POST', `/v1/groups/${group}/members`, { remove: users });
+    expect([remove.status, remove.body]).toEqual([200, { added: 0, removed: 60 }]);
+    await stack.send({ group }, 2);
+    expect(await Promise.all(users.map(depthOf))).toEqual(users.map(() => 1));
+  });
+
   it('heals when somebody has deleted its exchanges on the broker', async () => {
     const group = uniqueGroup();
     const [user] = (await provisioned(1)) as [string];

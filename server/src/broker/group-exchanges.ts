@@ -1,8 +1,8 @@
 import pLimit from 'p-limit';
 import { encodeId, groupKeys } from '@warren/protocol';
 import { GROUP_PREFIX, liveOf } from '@warren/rabbitmq';
-import { ChannelPool, isChannelClosed, isExchangeMissing, isNotFound } from './control-link.js';
-import type { ControlLink } from './control-link.js';
+import type { Channel } from 'rabbitmq-client';
+import { isExchangeMissing, isNotFound, type ControlLink } from './control-link.js';
 
 /** A member's queue and the group whose messages go there. */
 export interface GroupBinding {
@@ -11,12 +11,10 @@ export interface GroupBinding {
   live: boolean;
 }
 
-/** Of their own: a queue that is missing closes the channel on which it was to be bound. */
-const CHANNELS = 4;
+/** Each does one thing at a time: a queue that is missing closes the channel on which it was to be bound. */
+const CHANNELS = 8;
 /** What one call of the broker's guard may hold: a fraction of a second's work. */
 const CHUNK = 500;
-/** How often a binding that somebody else's mistake has broken off is tried in all. */
-const ATTEMPTS = 5;
 
 type Binder = 'queueBind' | 'queueUnbind';
 
@@ -28,37 +26,38 @@ export class GroupExchanges {
   readonly #link: ControlLink;
   /** The direct exchange. */
   readonly #source: string;
-  readonly #pool: ChannelPool;
-  readonly #limit = pLimit(4 * CHANNELS);
+  readonly #idle: Channel[] = [];
+  readonly #limit = pLimit(CHANNELS);
 
   constructor(link: ControlLink, source: string) {
     this.#link = link;
     this.#source = source;
-    this.#pool = new ChannelPool(link, CHANNELS);
   }
 
   /** @throws {HttpProblem} `broker_unavailable`, as all of these. */
   async declare(groupId: string): Promise<void> {
     const keys = groupKeys(groupId);
-    await this.#link.guard(async () => {
-      const channel = await this.#pool.next();
-      for (const live of [false, true]) {
-        const exchange = exchangeOf(groupId, live);
-        await channel.exchangeDeclare({ exchange, type: 'fanout', durable: true });
-        const routingKey = live ? keys.live : keys.mail;
-        await channel.exchangeBind({ destination: exchange, source: this.#source, routingKey });
-      }
-    });
+    await this.#link.guard(() =>
+      this.#withChannel(async (channel) => {
+        for (const live of [false, true]) {
+          const exchange = exchangeOf(groupId, live);
+          await channel.exchangeDeclare({ exchange, type: 'fanout', durable: true });
+          const routingKey = live ? keys.live : keys.mail;
+          await channel.exchangeBind({ destination: exchange, source: this.#source, routingKey });
+        }
+      }),
+    );
   }
 
   /** Whether both are there. */
   async exist(groupId: string): Promise<boolean> {
     return this.#link.guard(async () => {
-      const channel = await this.#pool.next();
       try {
-        for (const live of [false, true]) {
-          await channel.exchangeDeclare({ exchange: exchangeOf(groupId, live), passive: true });
-        }
+        await this.#withChannel(async (channel) => {
+          for (const live of [false, true]) {
+            await channel.exchangeDeclare({ exchange: exchangeOf(groupId, live), passive: true });
+          }
+        });
         return true;
       } catch (error) {
         if (isNotFound(error)) return false;
@@ -69,12 +68,13 @@ export class GroupExchanges {
 
   /** With all that is bound to them. */
   async remove(groupId: string): Promise<void> {
-    await this.#link.guard(async () => {
-      const channel = await this.#pool.next();
-      for (const live of [false, true]) {
-        await channel.exchangeDelete({ exchange: exchangeOf(groupId, live) });
-      }
-    });
+    await this.#link.guard(() =>
+      this.#withChannel(async (channel) => {
+        for (const live of [false, true]) {
+          await channel.exchangeDelete({ exchange: exchangeOf(groupId, live) });
+        }
+      }),
+    );
   }
 
   /**
@@ -91,7 +91,7 @@ export class GroupExchanges {
   }
 
   close(): void {
-    this.#pool.close();
+    for (const channel of this.#idle) void channel.close();
   }
 
   async #change(method: Binder, bindings: GroupBinding[]): Promise<Set<string>> {
@@ -101,26 +101,32 @@ export class GroupExchanges {
     };
     for (let start = 0; start < bindings.length; start += CHUNK) {
       const chunk = bindings.slice(start, start + CHUNK);
-      await this.#link.guard(() =>
-        Promise.all(chunk.map((binding) => this.#limit(() => changeOne(binding)))),
-      );
+      await this.#link.guard(() => Promise.all(chunk.map(changeOne)));
     }
     return missing;
   }
 
   /** False when the exchange is missing. */
   async #changeOne(method: Binder, { groupId, queue, live }: GroupBinding): Promise<boolean> {
-    for (let attempt = 1; ; attempt++) {
-      const channel = await this.#pool.next();
-      try {
-        await channel[method]({ queue, exchange: exchangeOf(groupId, live) });
-        return true;
-      } catch (error) {
-        if (isExchangeMissing(error)) return false;
-        if (isNotFound(error)) return true;
-        if (!isChannelClosed(error) || attempt >= ATTEMPTS) throw error;
-      }
+    const exchange = exchangeOf(groupId, live);
+    try {
+      await this.#withChannel((channel) => channel[method]({ queue, exchange }));
+      return true;
+    } catch (error) {
+      if (isExchangeMissing(error)) return false;
+      if (isNotFound(error)) return true;
+      throw error;
     }
+  }
+
+  /** What fails has lost its channel. */
+  #withChannel(work: (channel: Channel) => Promise<void>): Promise<void> {
+    return this.#limit(async () => {
+      let channel = this.#idle.pop();
+      if (channel?.active !== true) channel = await this.#link.openChannel();
+      await work(channel);
+      this.#idle.push(channel);
+    });
   }
 }
 

@@ -52,9 +52,9 @@ export class Recipients {
   async #online(userIds: string[]): Promise<Set<string>> {
     const { devices, watch } = this.#options;
     const known = await devices.listOfAll(userIds);
-    // When the broker's events cannot be watched, whoever has a session may be there.
+    // As long as it is not known who is connected, whoever has a session may be.
     const isOnline = (queue: string): boolean =>
-      !watch.isWatching || watch.connectionsOf(queue).length > 0;
+      !watch.isListed || watch.connectionsOf(queue).length > 0;
     return new Set(
       known
         .filter((device) => device.session_id !== null && isOnline(device.queue))
