@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import type { Logger } from 'pino';
+import type { Recipient } from '@warren/protocol';
 import { DEFAULT_NAMES, topology, type TopologyNames } from '@warren/rabbitmq';
 import { ManagementApi } from './broker/management.js';
 import { examine, report } from './commands/doctor.js';
@@ -184,15 +185,16 @@ function managementOf({ vhost }: TopologyNames, otherwise = ''): ManagementApi {
 
 program
   .command('send')
-  .description('send a message to a user, straight to the broker')
-  .argument('<user>')
+  .description('send a message to a user or a group, straight to the broker')
+  .argument('<to>', "the user's id, or the group's")
   .argument('<data>', 'JSON, or plain text')
-  .option('--device <id>', 'this device only')
+  .option('--device <id>', 'this device of the user only')
+  .option('--group', 'to all members of the group')
   .option('--type <type>', "the message's type", 'message')
   .option('--live', 'only to who is connected now')
   .option('--ttl-ms <n>', 'how long it may wait', integer)
   .option('--data-dir <dir>', 'where "npm start" keeps its state', '.warren')
-  .action(async (user: string, data: string, options: SendFlags) => {
+  .action(async (to: string, data: string, options: SendFlags) => {
     const amqpUrl = process.env['WARREN_AMQP_URL'] ?? (await readDevInfo(options.dataDir)).amqpUrl;
     const publisher = createPublisher({ amqpUrl });
     const settings = {
@@ -200,18 +202,22 @@ program
       ...(options.ttlMs !== undefined && { ttlMs: options.ttlMs }),
     };
     try {
-      const { type, device } = options;
-      const result = await (device === undefined
-        ? publisher.toUser(user, type, parse(data), settings)
-        : publisher.toDevice({ user, device }, type, parse(data), settings));
+      const { type } = options;
+      const result = await publisher.send(recipientOf(to, options), type, parse(data), settings);
       process.stdout.write(`${JSON.stringify(result)}\n`);
     } finally {
       await publisher.close();
     }
   });
 
+function recipientOf(to: string, { device, group }: SendFlags): Recipient {
+  if (group === true) return { group: to };
+  return device === undefined ? { user: to } : { device: { user: to, device } };
+}
+
 interface SendFlags {
   device?: string;
+  group?: boolean;
   type: string;
   live?: boolean;
   ttlMs?: number;

@@ -72,7 +72,7 @@ describe('warren', () => {
     }
   });
 
-  it('send: publishes to a user and tells the outcome', async () => {
+  it('send: publishes to a user or a group and tells the outcome', async () => {
     const user = uniqueUser();
     await stack.session(user, { deviceId: 'phone' });
     const environment = { WARREN_AMQP_URL: inject('broker').endpoints.backendAmqpUrl };
@@ -81,6 +81,11 @@ describe('warren', () => {
     const nobody = await run(['send', uniqueUser(), 'plain text', '--live'], environment);
     expect(JSON.parse(nobody.output)).toMatchObject({ outcome: 'offline' });
     expect((await stack.user(user)).devices[0]!.depth).toBe(1);
+    const group = `group-${user}`;
+    await stack.api('PUT', `/v1/groups/${group}/members/${user}`);
+    const toAll = await run(['send', group, 'hello', '--group'], environment);
+    expect(JSON.parse(toAll.output)).toMatchObject({ outcome: 'queued' });
+    expect((await stack.user(user)).devices[0]!.depth).toBe(2);
   });
 
   it('send: says what to do where nothing runs', async () => {

@@ -18,7 +18,7 @@ import { until } from '../support/until.js';
 let stack: Stack;
 let log: EventLog;
 beforeAll(async () => {
-  stack = await startStack({ extras: { timing: { unconfirmedAfterMs: 300 } } });
+  stack = await startStack({ extras: { timing: { unconfirmedAfterMs: 3000 } } });
   log = await EventLog.open('message.#');
 });
 afterAll(async () => {
