@@ -6,6 +6,7 @@ export {
   type EmbeddedWarren,
 } from './embed.js';
 export { createLogger, type LogLevel } from './logger.js';
+export type { ClientMessage, Policy } from './outbound/policy.js';
 export {
   createPublisher,
   PublishError,
@@ -19,3 +20,4 @@ export {
 } from './publisher/index.js';
 export { PortTakenError, startServer, type RunningServer, type ServerExtras } from './server.js';
 export { UnknownKeyError } from './warren.js';
+export type { WarrenEvent } from '@warren/protocol';

@@ -33,6 +33,12 @@ beforeAll(async () => {
     dataDir: dir,
     // The application's own login: here, a header that its middleware has checked.
     authenticate: (incoming) => incoming.get('x-session')?.replace(/^session-of-/, '') ?? null,
+    policy: ({ from, to, type }) => {
+      if (type === 'broken') throw new Error('a bug of the application');
+      // As it may be in JavaScript.
+      if (type === 'truthy') return 'yes' as unknown as boolean;
+      return 'user' in to && to.user === `friend-of-${from}`;
+    },
   });
   await warren.ready();
   // The application parses bodies by itself, before Warren sees them.
@@ -51,6 +57,23 @@ afterAll(async () => {
 });
 
 describe('Warren in somebody’s own Express application', () => {
+  it('asks its policy what clients may send', async () => {
+    const user = uniqueUser();
+    const send = async (to: string, type = 'greeting') => {
+      const response = await fetch(`${url}/warren/v1/me/messages`, {
+        method: 'POST',
+        headers: { 'x-session': `session-of-${user}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ to: { user: to }, type, data: { text: 'hi' } }),
+      });
+      const body = (await response.json()) as { code?: string };
+      return body.code ?? response.status;
+    };
+    expect(await send(`friend-of-${user}`)).toBe(202);
+    expect(await send('a stranger')).toBe('not_allowed');
+    expect(await send(`friend-of-${user}`, 'truthy')).toBe('not_allowed');
+    expect(await send(`friend-of-${user}`, 'broken')).toBe('policy_unavailable');
+  });
+
   it('takes the application’s login, and hands the publisher to it', async () => {
     const user = uniqueUser();
     const client = getClient<Events>({
