@@ -55,6 +55,26 @@ async function askAll(user: string) {
   return { replies, slowest: performance.now() - startedAt };
 }
 
+/** The same of those for many users. */
+async function askMany(user: string) {
+  const startedAt = performance.now();
+  const tracked = { track: true, id: 'never-sent' };
+  const [list, group, everybody, followed, made, joined, asked, present] = await Promise.all([
+    stack.send({ users: [user] }, 1),
+    stack.send({ group: 'gone' }, 1),
+    stack.send({ broadcast: true }, 1),
+    stack.send({ user }, 1, tracked),
+    stack.api('PUT', '/v1/groups/new'),
+    stack.api('PUT', `/v1/groups/gone/members/${user}`),
+    stack.api('POST', '/v1/requests', { to: { user }, type: 'question', data: 1 }),
+    stack.api('POST', '/v1/presence', { users: [user] }),
+  ]);
+  return {
+    replies: { list, group, everybody, followed, made, joined, asked, present },
+    slowest: performance.now() - startedAt,
+  };
+}
+
 describe('when the broker is gone', () => {
   it('each route says so with 503, nothing is half-done, and all goes on when it is back', async () => {
     const user = uniqueUser();
@@ -64,6 +84,7 @@ describe('when the broker is gone', () => {
     await client.ready();
     await client.stop();
     await stack.send({ user }, 'kept');
+    await stack.api('PUT', '/v1/groups/gone');
 
     await broker.kill();
     await until(async () => (await ready()).status === 503, 'the notice');
@@ -72,6 +93,10 @@ describe('when the broker is gone', () => {
       checks: { broker: 'down', database: 'up' },
     });
     const { replies } = await askAll(user);
+    const many = await askMany(user);
+    process.stdout.write(`  many: 503 after ${(many.slowest / 1000).toFixed(1)} s\n`);
+    Object.assign(replies, many.replies);
+    expect((await stack.api('GET', '/v1/messages/never-sent')).body.code).toBe('message_unknown');
     for (const [route, { status, body, headers }] of Object.entries(replies)) {
       expect([route, status, body.code]).toEqual([route, 503, 'broker_unavailable']);
       expect(headers.get('retry-after')).toBe('1');

@@ -174,6 +174,30 @@ describe('a group', () => {
     expect(await Promise.all(users.map(depthOf))).toEqual(users.map(() => 1));
   });
 
+  it('that is removed and made anew while users join and come has those members that it tells of', async () => {
+    for (let round = 0; round < 15; round++) {
+      const group = uniqueGroup();
+      const [joiner] = (await provisioned(1)) as [string];
+      const comer = uniqueUser();
+      await stack.session(comer, { deviceId: 'phone' });
+      await stack.api('PUT', `/v1/groups/${group}/members/${comer}`);
+      const remake = async () => {
+        await stack.api('DELETE', `/v1/groups/${group}`);
+        await stack.api('PUT', `/v1/groups/${group}`);
+      };
+      await Promise.all([
+        remake(),
+        stack.api('PUT', `/v1/groups/${group}/members/${joiner}`),
+        stack.session(comer, { deviceId: 'tablet' }),
+      ]);
+      const { members } = (await stack.api('GET', `/v1/groups/${group}/members`)).body;
+      const isMember = (user: string): boolean => members.some((member) => member.user === user);
+      await stack.send({ group }, 1);
+      const got = [await depthOf(joiner), await depthOf(comer)];
+      expect(got).toEqual([isMember(joiner) ? 1 : 0, isMember(comer) ? 2 : 0]);
+    }
+  });
+
   it('heals when somebody has deleted its exchanges on the broker', async () => {
     const group = uniqueGroup();
     const [user] = (await provisioned(1)) as [string];

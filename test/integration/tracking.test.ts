@@ -144,6 +144,18 @@ describe('a tracked message', () => {
     await expectOutcome(id, user, 'delivered');
   });
 
+  it('has nothing to hope for from a device that came later, or that it was not for', async () => {
+    const user = await provisioned();
+    const early = await track({ user });
+    await stack.session(user, { deviceId: 'tablet' });
+    const forPhone = await track({ device: { user, device: 'phone' } });
+    const forBoth = await track({ user });
+    await request(`${stack.apiUrl}/v1/sessions/phone`, 'DELETE', userToken(user));
+    await expectOutcome(early, user, 'dropped');
+    await expectOutcome(forPhone, user, 'dropped');
+    expect(await outcomesOf(forBoth)).toEqual({ [user]: 'queued' });
+  });
+
   it('ends as expired, overflowed, revoked, dropped, unprovisioned, offline or unconfirmed', async () => {
     const user = await provisioned();
     await expectOutcome(await track({ user }, { ttlMs: 1 }), user, 'expired');

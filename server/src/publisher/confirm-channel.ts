@@ -32,6 +32,8 @@ export interface ConfirmChannelOptions {
   maxWaiting: number;
   /** How long a message may take from `publish` to its confirm, in milliseconds. */
   timeoutMs: number;
+  /** How long the confirm alone may take, where that is longer. Default: no longer. */
+  confirmTimeoutMs?: number;
   heartbeatSeconds: number;
   /** Told of lost connections and the like; the channel heals by itself. */
   onError: (error: Error) => void;
@@ -233,6 +235,8 @@ export class ConfirmChannel {
   #transmit(entry: Entry): void {
     const channel = this.#channel;
     if (channel === undefined) throw new Error('There is no channel to publish on.');
+    const { confirmTimeoutMs = 0 } = this.#options;
+    entry.deadline = Math.max(entry.deadline, performance.now() + confirmTimeoutMs);
     this.#inFlight.add(entry);
     this.#joinWrites();
     channel.basicPublish(entry.message, entry.body).then(

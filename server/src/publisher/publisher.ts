@@ -28,8 +28,8 @@ export interface PublisherOptions {
    */
   timeoutMs?: number;
   /**
-   * How long a send to a list, a group or everybody may take, in milliseconds: the broker confirms it
-   * when all queues have it. Default 30,000.
+   * How long the confirm of a send to a list, a group or everybody may take, in milliseconds: it comes
+   * when all queues have the message. Default 30,000.
    */
   fanOutTimeoutMs?: number;
   /** How many messages may be on their way to a confirm at once; more wait. Default 1,000. */
@@ -99,7 +99,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
     this.#fanOutOptions = {
       ...channelOptions,
       connectionName: `${connectionName} (fan-out)`,
-      timeoutMs: positive(options, 'fanOutTimeoutMs', 30_000),
+      confirmTimeoutMs: positive(options, 'fanOutTimeoutMs', 30_000),
     };
   }
 

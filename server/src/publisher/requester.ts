@@ -17,6 +17,8 @@ interface Waiting {
 }
 
 const random = (): string => randomBytes(16).toString('hex');
+/** How long the broker is waited for, as by any send, in milliseconds. */
+const READY_MS = 4500;
 const CLOSE_MS = 2000;
 
 /**
@@ -71,7 +73,7 @@ export class Requester {
   ): Promise<unknown> {
     const deadline = performance.now() + timeoutMs;
     const correlationId = `${this.#key}.${random()}` satisfies ReplyAddress;
-    if (!(await endedWithin(this.#ready, timeoutMs))) {
+    if (!(await endedWithin(this.#ready, Math.min(timeoutMs, READY_MS)))) {
       const why = 'The broker could not be reached in time.';
       throw new PublishError('broker_unavailable', why, correlationId);
     }
