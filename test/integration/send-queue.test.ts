@@ -37,7 +37,7 @@ describe('warren.send', () => {
     client.start();
     await client.ready();
     for (let index = 0; index < 200; index++)
-      await put({ to: { user }, type: 'note', data: index });
+      await put({ to: { user }, type: 'note', data: index, track: index % 3 === 0 });
     await until(() => got.length === 200);
     expect(got.map(({ data }) => data)).toEqual(Array.from({ length: 200 }, (_, index) => index));
     await put({ to: { group }, type: 'note', data: 'group' });
