@@ -31,7 +31,6 @@ export interface Job {
   userId: string | undefined;
   /** 1 for the first. */
   attempt: number;
-  redelivered: boolean;
 }
 
 /** A job that no further attempt would help. */
@@ -149,7 +148,6 @@ export class WorkQueues {
       messageId: message.messageId,
       userId: message.userId,
       attempt,
-      redelivered: message.redelivered,
     };
     try {
       await handle(job);

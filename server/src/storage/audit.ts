@@ -22,14 +22,4 @@ export class AuditStore {
   async add({ at, actor, action, target }: AuditEntry): Promise<void> {
     await this.#database.insertInto('audit').values({ at, actor, action, target }).execute();
   }
-
-  /** The newest first. */
-  async list(limit: number): Promise<AuditEntry[]> {
-    return this.#database
-      .selectFrom('audit')
-      .select(['at', 'actor', 'action', 'target'])
-      .orderBy('id', 'desc')
-      .limit(limit)
-      .execute();
-  }
 }
