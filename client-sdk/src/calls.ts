@@ -1,7 +1,9 @@
-import { UnavailableError, type Api, type Reply } from './api.js';
+import type { HistoryReply } from '@warren/protocol';
+import { UnavailableError, type Api, type ApiRequest, type Reply } from './api.js';
 import type { Handler } from './dispatcher.js';
 import { WarrenError } from './errors.js';
-import type { Message } from './message.js';
+import { toParcel, toSearch, type HistoryQuery } from './history.js';
+import { decode, type Decode, type Message } from './message.js';
 import type { Platform } from './platform/platform.js';
 import { newId } from './storage.js';
 import { delay } from './timing.js';
@@ -12,12 +14,22 @@ export interface ClientSendOptions {
    * characters at most. Default: a new one.
    */
   id?: string;
-  /** `queued` (default) waits in the mailbox; `live` reaches only who is connected now. */
-  delivery?: 'queued' | 'live';
+  /**
+   * `queued` (default) waits in the mailbox; `live` reaches only who is connected now; `stored` waits in the
+   * mailbox, and the history keeps it.
+   */
+  delivery?: 'queued' | 'live' | 'stored';
   /** How long it may wait, in milliseconds. Default: as the queue's policy says, 7 days. */
   ttlMs?: number;
   /** Of the messages with one key that wait for a device, the client handles only the newest. Default: none. */
   collapseKey?: string;
+}
+
+/** A part of the history. */
+export interface HistoryPage<Item = Message> {
+  messages: Item[];
+  /** For the next page: as `before` when the newest come first, else as `after`. Undefined on the last one. */
+  next: string | undefined;
 }
 
 export interface CallsOptions {
@@ -41,9 +53,19 @@ export class Calls {
   /** @throws {WarrenError} */
   async send(body: ClientSendOptions & { to: object; type: string; data: unknown }) {
     const id = body.id ?? newId(this.#options.platform.random);
-    const reply = await this.#try('me/messages', { ...body, id });
-    if (!reply.ok) throw refused(reply);
+    const request = { method: 'POST', path: 'me/messages', body: { ...body, id } } as const;
+    const reply = await this.#try(request);
+    if (!reply.ok) throw refused('send_refused', reply);
     return reply.body as { id: string };
+  }
+
+  /** @throws {WarrenError} */
+  async history(query: HistoryQuery, decodeHook: Decode | undefined): Promise<HistoryPage> {
+    const reply = await this.#try({ method: 'GET', path: `me/history?${toSearch(query)}` });
+    if (!reply.ok) throw refused('history_refused', reply);
+    const { items, next } = reply.body as HistoryReply;
+    const messages = items.map(async (item) => decode(toParcel(item, false), decodeHook));
+    return { messages: await Promise.all(messages), next };
   }
 
   /** A handler that tells the server what `answerer` makes of a message. Never rejects. */
@@ -60,7 +82,8 @@ export class Calls {
       }
       try {
         // Whoever has asked may not wait any more; that is no error of anybody's.
-        await this.#try(`me/replies/${encodeURIComponent(message.correlationId ?? '')}`, body);
+        const path = `me/replies/${encodeURIComponent(message.correlationId ?? '')}`;
+        await this.#try({ method: 'POST', path, body });
       } catch (error) {
         onError(error as WarrenError, message);
       }
@@ -68,13 +91,13 @@ export class Calls {
   }
 
   /** @returns an answer that another attempt would not change. @throws {WarrenError} */
-  async #try(path: string, body: object): Promise<Reply> {
+  async #try(request: ApiRequest): Promise<Reply> {
     const { api, platform, retryDelayMs } = this.#options;
     for (let attempt = 1; ; attempt++) {
       const isLast = attempt === ATTEMPTS;
       let retryAfterMs = 0;
       try {
-        const reply = await api.call({ method: 'POST', path, body });
+        const reply = await api.call(request);
         if (reply.status !== 429 && reply.status < 500) return reply;
         if (isLast) throw new UnavailableError('api_unavailable', textOf(reply));
         retryAfterMs = Number(reply.retryAfter ?? 0) * 1000;
@@ -92,4 +115,5 @@ const textOf = ({ status, body }: Reply): string => {
   return `The server answered ${String(status)} ${code}: ${title}`;
 };
 
-const refused = (reply: Reply): WarrenError => new WarrenError('send_refused', textOf(reply));
+const refused = (code: 'send_refused' | 'history_refused', reply: Reply): WarrenError =>
+  new WarrenError(code, textOf(reply));

@@ -1,11 +1,12 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import { Calls, type ClientSendOptions } from './calls.js';
+import { Calls, type ClientSendOptions, type HistoryPage } from './calls.js';
 import { DedupeWindow } from './dedupe.js';
 import { Dispatcher, type Handler, type HandlerContext } from './dispatcher.js';
 import { Api, type GetToken } from './api.js';
 import { Backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
 import { WarrenError } from './errors.js';
+import type { HistoryQuery } from './history.js';
 import type { Decode, Message } from './message.js';
 import {
   FIXED_OPTIONS,
@@ -13,6 +14,7 @@ import {
   type ClientOptions,
   type ResolvedOptions,
 } from './options.js';
+import { Recovery, type Gap } from './recovery.js';
 import { Receipts } from './receipts.js';
 import { claim, findOrAdd, release } from './registry.js';
 import { StateMachine, type Snapshot, type StateChange } from './state.js';
@@ -28,6 +30,8 @@ export interface ClientEvents {
   state: StateChange;
   /** Nobody handles this message's type; it was rejected. Told in the tab that has the connection. */
   unhandled: Message;
+  /** Messages were missed that the handlers will not get. Told in the tab that has the connection. */
+  gap: Gap;
   /** The user has read these messages, on whichever device: what still shows them may go. */
   read: { ids: string[] };
   /** Something went wrong that the client survives. `message` is the one that it happened to. */
@@ -41,8 +45,9 @@ export type MessageOf<Events extends EventMap, Type> = Type extends keyof Events
 
 type TypeOf<Events extends EventMap> = (keyof Events & string) | '*';
 
-/** The type of the message that tells what was read. */
+/** Types of what Warren itself sends: what was read, and that the mailbox has lost something. */
 const READ_TYPE = 'warren.read';
+const MISSED_TYPE = 'warren.missed';
 /** How long {@link Client.retain} outlives its last holder, in milliseconds. */
 const LINGER_MS = 1000;
 
@@ -89,6 +94,12 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
         onError(new WarrenError('storage_unavailable', why, { cause }));
       },
     });
+    const backoff = (): Backoff =>
+      new Backoff({
+        baseMs: options.backoffBaseMs,
+        maxMs: options.backoffMaxMs,
+        random: platform.random,
+      });
     const getToken = (): GetToken => this.#getToken;
     const api = new Api({ ...options, getToken });
     this.#calls = new Calls({
@@ -102,11 +113,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       platform,
       storage: platform.storage,
       key: `${key}:receipts`,
-      backoff: new Backoff({
-        baseMs: options.backoffBaseMs,
-        maxMs: options.backoffMaxMs,
-        random: platform.random,
-      }),
+      backoff: backoff(),
     });
     this.#dispatcher = new Dispatcher({
       platform,
@@ -131,6 +138,18 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       options,
       api,
       receipts: this.#receipts,
+      recovery: new Recovery({
+        api,
+        platform,
+        window,
+        dispatcher: this.#dispatcher,
+        deviceId: options.deviceId,
+        limit: options.recoveryLimit,
+        backoff: backoff(),
+        onGap: (gap) => {
+          this.#emitter.emit('gap', gap);
+        },
+      }),
       state: this.#state,
       dispatcher: this.#dispatcher,
       window,
@@ -337,8 +356,29 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     return this.#calls.send({ to, type, data, ...options });
   }
 
+  /**
+   * Stored messages: all that went to this user, or what it and another one have sent to each other, or what
+   * went to a group that it is in. Hands nothing to the handlers. Tried again for as long as the server cannot
+   * be reached, three times at most.
+   * @throws {WarrenError} `history_refused`, `api_unreachable`, `api_unavailable`, `unauthorized`,
+   *   `logged_out`. What `decode` throws.
+   */
+  history<Type extends keyof Events & string = keyof Events & string>(
+    query: HistoryQuery = {},
+  ): Promise<HistoryPage<MessageOf<Events, Type>>> {
+    const page = this.#calls.history(query, this.#decode);
+    return page as Promise<HistoryPage<MessageOf<Events, Type>>>;
+  }
+
   /** What Warren itself sends: one tab takes it, all of them hear of it. */
   #handleNews(): void {
+    this.#dispatcher.handle(
+      MISSED_TYPE,
+      () => {
+        this.#supervisor.recover();
+      },
+      undefined,
+    );
     this.#dispatcher.handle(READ_TYPE, () => undefined, undefined);
     this.#dispatcher.observe(READ_TYPE, ({ data }) => {
       const { ids } = Object(data) as { ids?: string[] };

@@ -4,6 +4,7 @@ import { Backoff } from './backoff.js';
 import type { Dispatcher } from './dispatcher.js';
 import { TerminalError, WarrenError } from './errors.js';
 import type { ResolvedOptions } from './options.js';
+import type { Recovery } from './recovery.js';
 import { pauseReason, toReason } from './reasons.js';
 import { lifetimeMs, SessionApi } from './session.js';
 import type { State, StateMachine } from './state.js';
@@ -13,6 +14,8 @@ import { HEARTBEAT_MS, TransportError, type TransportConnection } from './transp
 export type ConnectorOptions = Omit<ResolvedOptions, 'getToken'> & {
   api: Api;
   installationId: () => string;
+  hasHandled: () => boolean;
+  recovery: Recovery;
 };
 
 export interface ConnectorEvents {
@@ -164,6 +167,11 @@ export class Connector {
     }
   }
 
+  /** The mailbox has lost something: begins again, with a new grant, to recover it first. */
+  recover(): void {
+    if (this.#connection !== undefined) this.#attempt?.abort();
+  }
+
   /** Ends in `failed`. Starting again is then a decision to take the device over. */
   fail(reason: WarrenError): void {
     this.session.sessionId = undefined;
@@ -215,24 +223,22 @@ export class Connector {
     const connection = await this.#connect(grant, signal);
     const { platform } = this.#options;
     const connectedAt = platform.now();
+    const catchingUp = follow(signal);
     this.#accepting = true;
     this.#connection = connection;
     try {
       // Whoever gave the attempt up meanwhile did not know of the connection.
       if (isOver(signal)) return undefined;
-      const prefetch = Math.min(grant.prefetch, this.#options.prefetch);
-      for (const [kind, queue] of [
-        ['queued', grant.queue],
-        ['live', grant.liveQueue],
-      ] as const) {
-        await connection.consume(queue, prefetch, (delivery) => {
-          if (this.#accepting) this.#dispatcher.push(kind, delivery);
-        });
-      }
+      if (grant.missed !== true) await this.#consume('queued', connection, grant);
+      await this.#consume('live', connection, grant);
       if (isOver(signal)) return undefined;
       this.#state.transition('connected');
-      return await this.#hold(connection, grant, signal);
+      const hold = this.#hold(connection, grant, signal);
+      if (grant.missed !== true) return await hold;
+      return await Promise.race([hold, this.#catchUp(connection, grant, catchingUp.signal)]);
     } finally {
+      catchingUp.abort();
+      catchingUp.release();
       this.#accepting = false;
       this.#dispatcher.discard();
       // On a connection that is gone, what a handler still does could not be acked.
@@ -242,6 +248,32 @@ export class Connector {
       this.#connection = undefined;
       if (platform.now() - connectedAt >= STABLE_MS) this.#forgetFailures();
     }
+  }
+
+  async #consume(
+    kind: 'queued' | 'live',
+    connection: TransportConnection,
+    grant: SessionGrant,
+  ): Promise<void> {
+    const prefetch = Math.min(grant.prefetch, this.#options.prefetch);
+    await connection.consume(
+      kind === 'live' ? grant.liveQueue : grant.queue,
+      prefetch,
+      (delivery) => {
+        if (this.#accepting) this.#dispatcher.push(kind, delivery);
+      },
+    );
+  }
+
+  /** What was missed comes first; what is new waits in the mailbox meanwhile. Only ever rejects. */
+  async #catchUp(
+    connection: TransportConnection,
+    grant: SessionGrant,
+    signal: AbortSignal,
+  ): Promise<never> {
+    await this.#options.recovery.run(signal);
+    if (!isOver(signal)) await this.#consume('queued', connection, grant);
+    return new Promise<never>(() => undefined);
   }
 
   async #connect(grant: SessionGrant, signal: AbortSignal): Promise<TransportConnection> {

@@ -4,7 +4,18 @@ import { forget } from './storage.js';
 /** How a message ended. */
 export type Ending = 'acked' | 'rejected';
 
-type Entry = [id: string, ending: Ending, at: number];
+/** `stored`: 1 for a message that the history has. */
+type Entry = [id: string, ending: Ending, at: number, stored?: 1];
+
+/** Up to where a device has come. */
+export interface Position {
+  /** The last stored message that was handled. */
+  last?: string;
+  /** The oldest stored one that is remembered, when older ones were forgotten. */
+  oldest?: string;
+  /** When the last message was handled, in milliseconds since 1970. */
+  lastAt?: number;
+}
 
 const MAX_ENTRIES = 10_000;
 const MAX_AGE_MS = 24 * 60 * 60 * 1000;
@@ -29,7 +40,8 @@ export interface DedupeOptions {
  */
 export class DedupeWindow {
   readonly #options: DedupeOptions;
-  readonly #endings = new Map<string, { ending: Ending; at: number }>();
+  readonly #endings = new Map<string, { ending: Ending; at: number; isStored: boolean }>();
+  #hasForgotten = false;
   #piece: Entry[] = [];
   #number = 0;
   #storage: ClientStorage | undefined;
@@ -44,18 +56,37 @@ export class DedupeWindow {
     return this.#options.now() - entry.at <= MAX_AGE_MS ? entry.ending : undefined;
   }
 
-  add(id: string, ending: Ending, at = this.#options.now()): void {
+  /** However long ago that was. */
+  has(id: string): boolean {
+    return this.#endings.has(id);
+  }
+
+  get position(): Position {
+    const position: Position = {};
+    for (const [id, { at, isStored }] of this.#endings) {
+      position.lastAt = Math.max(position.lastAt ?? 0, at);
+      if (!isStored) continue;
+      if (this.#hasForgotten) position.oldest ??= id;
+      position.last = id;
+    }
+    return position;
+  }
+
+  add(id: string, ending: Ending, isStored: boolean, at = this.#options.now()): void {
     if (this.get(id) === ending) return;
     this.#endings.delete(id);
-    this.#endings.set(id, { ending, at });
+    this.#endings.set(id, { ending, at, isStored });
     if (this.#endings.size > MAX_ENTRIES) {
       // A Map iterates in the order of insertion.
       for (const oldest of this.#endings.keys()) {
         this.#endings.delete(oldest);
+        this.#hasForgotten = true;
         break;
       }
     }
-    if (this.#storage !== undefined) this.#write([id, ending, at]);
+    if (this.#storage !== undefined) {
+      this.#write(isStored ? [id, ending, at, 1] : [id, ending, at]);
+    }
   }
 
   /** Reads what is kept and goes on keeping: for the one tab that has the connection. */
@@ -72,10 +103,12 @@ export class DedupeWindow {
       }
     }
     pieces.sort(([a], [b]) => a - b);
+    // Some were written over, or the next ones will be.
+    if (pieces.length === PIECES) this.#hasForgotten = true;
     for (const [number, entries] of pieces) {
       this.#number = number + 1;
-      for (const [id, ending, at] of entries) {
-        if (!this.#endings.has(id)) this.#endings.set(id, { ending, at });
+      for (const [id, ending, at, stored] of entries) {
+        if (!this.#endings.has(id)) this.#endings.set(id, { ending, at, isStored: stored === 1 });
       }
     }
     this.#piece = [];
@@ -90,6 +123,7 @@ export class DedupeWindow {
   clear(): void {
     this.close();
     this.#endings.clear();
+    this.#hasForgotten = false;
     this.#number = 0;
     for (let slot = 0; slot < PIECES; slot++) forget(this.#options.storage, this.#keyOf(slot));
   }

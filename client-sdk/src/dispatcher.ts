@@ -98,6 +98,7 @@ export class Dispatcher {
   /** Messages that are being handled, so that one which comes again meanwhile joins. */
   readonly #running = new Map<string, Promise<Ending | undefined>>();
   readonly #lanes: Record<Message['delivery'], Lane>;
+  readonly #recovered = new Set<string>();
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -152,6 +153,40 @@ export class Dispatcher {
     this.#lanes[kind].push(delivery);
   }
 
+  /**
+   * Handles messages that the history has and the mailbox has lost, before those that come by it.
+   * @returns how many of them were new here, when all are handled; sooner, when the signal aborts.
+   */
+  async recover(parcels: Parcel[], signal: AbortSignal): Promise<number> {
+    const missed = parcels.filter(({ properties: { messageId = '' } }) => !this.#knows(messageId));
+    await new Promise<void>((resolve) => {
+      let open = missed.length;
+      if (open === 0) resolve();
+      signal.addEventListener('abort', () => {
+        resolve();
+      });
+      for (const { body, properties } of missed) {
+        const ended = (): boolean => {
+          this.#recovered.add(properties.messageId ?? '');
+          if (--open === 0) resolve();
+          return true;
+        };
+        const delivery = { body, properties, redelivered: false, ack: ended, reject: ended };
+        this.#lanes.queued.push({ ...delivery, recovered: true });
+      }
+    });
+    return missed.length;
+  }
+
+  /** Of the last recovery: its messages may still come by the mailbox, more than the window holds. */
+  forgetRecovered(): void {
+    this.#recovered.clear();
+  }
+
+  #knows(id: string): boolean {
+    return this.#options.window.has(id) || this.#recovered.has(id);
+  }
+
   /** Forgets what has not begun: its connection is gone or going, and the broker gives it out again. */
   discard(): void {
     this.#lanes.queued.discard();
@@ -178,7 +213,8 @@ export class Dispatcher {
 
   /** Another tab has handled a message: it is not to be handled here, but may be looked at. */
   noteEnded(id: string | undefined, ending: Ending, parcel: Parcel | undefined): void {
-    if (id !== undefined) this.#options.window.add(id, ending);
+    if (id !== undefined)
+      this.#options.window.add(id, ending, parcel !== undefined && isStored(parcel));
     if (parcel !== undefined && ending === 'acked') void this.#show(parcel);
   }
 
@@ -188,8 +224,8 @@ export class Dispatcher {
     isCurrent: () => boolean,
     outdated: boolean,
   ): Promise<void> {
-    const { body, properties, redelivered } = delivery;
-    const parcel: Parcel = { kind, body, properties, redelivered };
+    const { body, properties, redelivered, recovered = false } = delivery;
+    const parcel: Parcel = { kind, body, properties, redelivered, recovered };
     const ending = await this.#once(parcel, () =>
       outdated ? Promise.resolve('acked' as const) : this.#run(parcel, isCurrent),
     );
@@ -215,12 +251,13 @@ export class Dispatcher {
     const { window } = this.#options;
     const id = parcel.properties.messageId;
     if (id === undefined) return run();
-    const known = window.get(id) ?? this.#running.get(id);
+    const known =
+      window.get(id) ?? this.#running.get(id) ?? (this.#recovered.has(id) ? 'acked' : undefined);
     if (known !== undefined) return known;
     const running = run().then((ending) => {
       this.#running.delete(id);
       // Before the ack: if that is lost, the message comes again.
-      if (ending !== undefined) window.add(id, ending);
+      if (ending !== undefined) window.add(id, ending, isStored(parcel));
       return ending;
     });
     this.#running.set(id, running);
@@ -349,6 +386,10 @@ export class Dispatcher {
     }
   }
 }
+
+/** Whether the history has it. */
+const isStored = ({ properties: { headers } }: Parcel): boolean =>
+  headers['x-warren-at'] !== undefined;
 
 const isThenable = (value: unknown): boolean =>
   typeof (value as PromiseLike<unknown> | null)?.then === 'function';

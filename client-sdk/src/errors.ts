@@ -73,7 +73,8 @@ export type PauseCode = 'background' | 'frozen' | 'offline' | 'follower';
  *   value. - `not_started`, `stopped`: `ready()` without `start()`, or after `stop()`; `start()` after
  *   `logout()`. - `logout_incomplete`: `logout()` has cleared everything here, but the server could not
  *   be told; the device's queue goes on collecting until the server removes it. - `send_refused`: the
- *   application does not allow the message, or it cannot be as it is; the text has the server's code.
+ *   application does not allow the message, or it cannot be as it is; `history_refused`: the user may not see
+ *   that, or the message that the page begins at is not there any more. The text has the server's code.
  */
 export type UsageCode =
   | 'invalid_options'
@@ -81,7 +82,8 @@ export type UsageCode =
   | 'not_started'
   | 'stopped'
   | 'logout_incomplete'
-  | 'send_refused';
+  | 'send_refused'
+  | 'history_refused';
 
 export type WarrenErrorCode = TerminalCode | PassingCode | PauseCode | UsageCode;
 

@@ -22,7 +22,8 @@ export {
 } from './errors.js';
 export type { HandlerContext } from './dispatcher.js';
 export type { Background } from './lifecycle.js';
-export type { Decode, Message } from './message.js';
+export type { HistoryQuery } from './history.js';
+export type { Decode, Message, MessageTarget } from './message.js';
 export type { ClientOptions } from './options.js';
 export { browser } from './platform/browser.js';
 export { electron, type PowerMonitor } from './platform/electron.js';
@@ -34,8 +35,9 @@ export type {
   Platform,
   TabChannel,
 } from './platform/platform.js';
-export type { ClientSendOptions } from './calls.js';
+export type { ClientSendOptions, HistoryPage } from './calls.js';
 export type { GetToken, TokenReason } from './api.js';
+export type { Gap } from './recovery.js';
 export type { Role, Snapshot, State, StateChange } from './state.js';
 export { stomp, type StompOptions } from './stomp.js';
 export {

@@ -15,7 +15,15 @@ export type Decode = (
 /** A delivery without its connection, as another tab can get it. */
 export interface Parcel extends Pick<Delivery, 'body' | 'properties' | 'redelivered'> {
   kind: Message['delivery'];
+  recovered: boolean;
 }
+
+/** To whom a stored message went. */
+export type MessageTarget =
+  | { user: string }
+  | { device: { user: string; device: string } }
+  | { group: string }
+  | { broadcast: true };
 
 /** What a handler gets. */
 export interface Message<Data = unknown> {
@@ -29,9 +37,13 @@ export interface Message<Data = unknown> {
   delivery: 'queued' | 'live';
   /** Whether the broker has handed it out before. The SDK has not: that it would have noticed. */
   redelivered: boolean;
+  /** Whether the mailbox had lost it, and the SDK has fetched it from the history. */
+  recovered: boolean;
   correlationId: string | undefined;
   /** The user who sent it, by `client.send`; undefined for a message of the application's server. */
   from: string | undefined;
+  /** To whom a stored message went; undefined for any other, and for one to a list. */
+  to: MessageTarget | undefined;
   /** The `x-…` headers. */
   headers: Readonly<Record<string, string>>;
 }
@@ -49,7 +61,7 @@ export const typeOf = ({ properties }: Pick<Delivery, 'properties'>): string =>
  * @throws when the body is not what its content type says.
  */
 export function decode(parcel: Parcel, hook: Decode | undefined): Message | Promise<Message> {
-  const { body, properties, kind, redelivered } = parcel;
+  const { body, properties, kind, redelivered, recovered } = parcel;
   const { messageId, timestamp, correlationId, contentType, headers } = properties;
   const toMessage = (data: unknown): Message => ({
     id: messageId,
@@ -58,8 +70,10 @@ export function decode(parcel: Parcel, hook: Decode | undefined): Message | Prom
     timestamp: timestamp === undefined ? undefined : new Date(timestamp),
     delivery: kind,
     redelivered,
+    recovered,
     correlationId,
-    from: senderOf(headers),
+    from: decoded(headers['x-warren-from']),
+    to: targetOf(headers['x-warren-to']),
     headers,
   });
   const fallback = (): unknown => decodeBody(body, contentType);
@@ -67,12 +81,29 @@ export function decode(parcel: Parcel, hook: Decode | undefined): Message | Prom
   return Promise.resolve(hook(body, properties, fallback)).then(toMessage);
 }
 
-function senderOf({ 'x-warren-from': from }: Record<string, string>): string | undefined {
+function decoded(text: string | undefined): string | undefined {
   try {
-    return from === undefined ? undefined : decodeURIComponent(from);
+    return text === undefined ? undefined : decodeURIComponent(text);
   } catch {
     return undefined;
   }
+}
+
+/** As it stands in the header `x-warren-to`. */
+export function addressText(to: MessageTarget): string {
+  if ('broadcast' in to) return 'broadcast';
+  if ('group' in to) return `group:${encodeURIComponent(to.group)}`;
+  if ('user' in to) return `user:${encodeURIComponent(to.user)}`;
+  return ['device', to.device.user, to.device.device].map(encodeURIComponent).join(':');
+}
+
+function targetOf(text: string | undefined): MessageTarget | undefined {
+  const [kind, id, device] = text?.split(':').map(decoded) ?? [];
+  if (kind === 'broadcast') return { broadcast: true };
+  if (id === undefined) return undefined;
+  if (kind === 'group') return { group: id };
+  if (kind === 'user') return { user: id };
+  return kind === 'device' && device !== undefined ? { device: { user: id, device } } : undefined;
 }
 
 let decoder: TextDecoder | undefined;
@@ -88,11 +119,11 @@ function decodeBody(body: Uint8Array, contentType: string | undefined): unknown 
   if (contentType === undefined || contentType === '') return guess(body);
   if (JSON_TYPE.test(contentType)) return JSON.parse(toText(body));
   if (contentType.startsWith('text/')) return toText(body);
-  return toBytes(body);
+  return plainBytes(body);
 }
 
 /** Handlers get the same by every transport, not Node's Buffer by one of them. */
-const toBytes = (body: Uint8Array): Uint8Array =>
+const plainBytes = (body: Uint8Array): Uint8Array =>
   new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
 
 /** A back end that sets no content type sends JSON, or text as it is, or bytes. */
@@ -101,7 +132,7 @@ function guess(body: Uint8Array): unknown {
   try {
     text = toText(body);
   } catch {
-    return toBytes(body);
+    return plainBytes(body);
   }
   try {
     return JSON.parse(text);

@@ -44,6 +44,11 @@ export interface ClientOptions {
    * where there is one.
    */
   dedupe?: 'storage' | 'memory';
+  /**
+   * How many messages are fetched from the history at most when the mailbox has lost some; then the event
+   * `gap` says that there are more. Default 10,000.
+   */
+  recoveryLimit?: number;
   /** Reads bodies in a format of your own; see {@link Decode}. Default: JSON, text, bytes. */
   decode?: Decode;
   /** How often a failing handler is called in all before its message is rejected. Default 3. */
@@ -78,6 +83,7 @@ export const FIXED_OPTIONS = [
   'background',
   'concurrency',
   'prefetch',
+  'recoveryLimit',
   'dedupe',
   'handlerAttempts',
   'handlerRetryDelayMs',
@@ -125,6 +131,7 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
 const NUMBERS = {
   concurrency: [1, 1],
   prefetch: [65_535, 1],
+  recoveryLimit: [10_000, 0],
   handlerAttempts: [3, 1],
   handlerRetryDelayMs: [500, 0],
   handlerTimeoutMs: [300_000, 0],

@@ -8,6 +8,8 @@ export interface SessionApiOptions {
   deviceId: string;
   /** What all tabs of this browser have in common, or this client alone has. */
   installationId: () => string;
+  /** Whether this device has handled messages before. */
+  hasHandled: () => boolean;
 }
 
 /** Opens and renews this device's session. */
@@ -59,7 +61,7 @@ export class SessionApi {
   }
 
   #request(reason: TokenReason, signal: AbortSignal): Promise<Reply> {
-    const { api, deviceId, installationId } = this.#options;
+    const { api, deviceId, installationId, hasHandled } = this.#options;
     const { sessionId, abandoned } = this;
     if (reason === 'logout') {
       const path = `sessions/${encodeURIComponent(deviceId)}`;
@@ -68,6 +70,7 @@ export class SessionApi {
     const body = {
       deviceId,
       installationId: installationId(),
+      hasHandled: hasHandled(),
       ...(sessionId !== undefined && { sessionId, abandoned }),
     };
     return api.ask({ method: 'POST', path: 'sessions', body }, reason, signal);

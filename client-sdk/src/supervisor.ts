@@ -7,6 +7,7 @@ import type { ResolvedOptions } from './options.js';
 import { pauseReason } from './reasons.js';
 import type { Api } from './api.js';
 import type { Receipts } from './receipts.js';
+import type { Recovery } from './recovery.js';
 import type { StateMachine } from './state.js';
 import { forget, keepId, newId } from './storage.js';
 import { Tabs } from './tabs.js';
@@ -16,6 +17,7 @@ export interface SupervisorOptions {
   options: ResolvedOptions;
   api: Api;
   receipts: Receipts;
+  recovery: Recovery;
   state: StateMachine;
   dispatcher: Dispatcher;
   window: DedupeWindow;
@@ -36,10 +38,16 @@ export class Supervisor {
 
   constructor(parts: SupervisorOptions) {
     this.#parts = parts;
-    const { options, api, state, dispatcher, onError } = parts;
+    const { options, api, recovery, window, state, dispatcher, onError } = parts;
     this.#ownId = newId(options.platform.random);
     this.#connector = new Connector(
-      { ...options, api, installationId: () => this.#installationId() },
+      {
+        ...options,
+        api,
+        recovery,
+        installationId: () => this.#installationId(),
+        hasHandled: () => window.position.lastAt !== undefined,
+      },
       state,
       dispatcher,
       {
@@ -99,6 +107,11 @@ export class Supervisor {
       const why = 'Everything here is cleared, but the server could not be told.';
       throw new WarrenError('logout_incomplete', why, { cause: error });
     }
+  }
+
+  /** The mailbox has lost something that the history may have. */
+  recover(): void {
+    this.#connector.recover();
   }
 
   /** What is handled or observed here has changed. */

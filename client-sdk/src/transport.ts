@@ -15,6 +15,8 @@ export interface Delivery {
   body: Uint8Array;
   properties: DeliveryProperties;
   redelivered: boolean;
+  /** Whether it comes from the history. Default: from the broker. */
+  recovered?: boolean;
   /** Tells the broker that it is done. False when the connection is gone: it will come again. */
   ack: () => boolean;
   /** Sends it to the dead letters. False when the connection is gone. */

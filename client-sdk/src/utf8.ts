@@ -17,6 +17,12 @@ class Decoder {
   }
 }
 
+/** A text as UTF-8. */
+export function toBytes(text: string): Uint8Array {
+  installTextCodec();
+  return new TextEncoder().encode(text);
+}
+
 /**
  * Puts a TextEncoder and a TextDecoder in place where there are none (older Hermes, JavaScriptCore):
  * @stomp/stompjs cannot do without, and looks for them among the globals alone.

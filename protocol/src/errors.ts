@@ -19,7 +19,8 @@ export const PROBLEMS = {
   not_allowed: { status: 403, title: 'The application does not allow this message.' },
   forbidden_host: { status: 403, title: 'This address answers requests from this machine only.' },
   not_found: { status: 404, title: 'There is nothing at this address.' },
-  message_unknown: { status: 404, title: 'No such message is tracked, or it is long over.' },
+  message_unknown: { status: 404, title: 'No such message is known, or it is long over.' },
+  message_not_tracked: { status: 404, title: 'The message was sent without being tracked.' },
   member_unknown: { status: 404, title: 'The user is not in this group.' },
   group_unknown: { status: 404, title: 'There is no such group.' },
   user_unknown: { status: 404, title: 'No such user is provisioned.' },
@@ -40,6 +41,10 @@ export const PROBLEMS = {
   },
   broker_unavailable: { status: 503, title: 'The broker cannot be reached; nothing was sent.' },
   database_unavailable: { status: 503, title: 'The database cannot be reached; nothing was done.' },
+  history_behind: {
+    status: 503,
+    title: 'The history has not caught up yet; wait for as long as Retry-After says.',
+  },
   overloaded: { status: 503, title: 'Too many ask at once; wait for as long as Retry-After says.' },
   policy_unavailable: {
     status: 503,

@@ -19,6 +19,11 @@ export const sessionGrantSchema = z.object({
   expiresAt: z.iso.datetime(),
   /** False when the queue is new, so that messages may have been missed. */
   resumed: z.boolean(),
+  /**
+   * True when the device has missed something, now or in a session before, and has not recovered it yet
+   * (`GET /v1/me/recovery`).
+   */
+  missed: z.boolean().optional(),
   /** Addresses of the broker, to be tried in order. */
   endpoints: z.object({ stomp: z.array(z.string()), amqp: z.array(z.string()) }),
   /** How many unacknowledged messages the broker sends ahead. */

@@ -1,9 +1,17 @@
 import { z } from 'zod';
 import { idListSchema, idSchema } from './rest.js';
 
+/**
+ * What members see of a group's history: `all` of it, or what was sent since they have `joined`. Its
+ * messages reach mailboxes only since joining, either way.
+ */
+export const groupHistorySchema = z.enum(['all', 'joined']);
+export type GroupHistory = z.infer<typeof groupHistorySchema>;
+
 /** What `GET /v1/groups/:id` answers. */
 export const groupStateSchema = z.object({
   groupId: z.string(),
+  history: groupHistorySchema,
   /** How many. */
   members: z.int(),
   /** ISO 8601. */
@@ -11,8 +19,15 @@ export const groupStateSchema = z.object({
 });
 export type GroupState = z.infer<typeof groupStateSchema>;
 
-/** `PUT` takes no fields yet: a misspelt one would do nothing. */
-export const groupBodySchema = z.strictObject({});
+/** The body of `PUT /v1/groups/:id`. */
+export const groupBodySchema = z.strictObject({
+  /** Default: as it is; `all` for a new group. */
+  history: groupHistorySchema.optional(),
+});
+export type GroupBody = z.infer<typeof groupBodySchema>;
+
+/** The body of `PUT /v1/groups/:id/members/:user`, which takes no fields: a misspelt one would do nothing. */
+export const memberBodySchema = z.strictObject({});
 
 /** What `GET /v1/groups/:id/members/:user` answers. */
 export const memberSchema = z.object({ user: z.string(), joinedAt: z.iso.datetime() });

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { problemSchema } from './errors.js';
+import { isValidId } from './names.js';
 import { idListSchema, idSchema } from './rest.js';
 
 /** As long as a mailbox keeps a message when nothing else is said: 7 days. */
@@ -32,6 +33,15 @@ export const COLLAPSE_KEY_HEADER = 'x-warren-collapse-key';
 export const TRACK_HEADER = 'x-warren-track';
 /** The user who sent it, percent-encoded (encodeURIComponent). */
 export const FROM_HEADER = 'x-warren-from';
+/** Of a stored message: to whom it went, as {@link writeAddress} writes it. */
+export const TO_HEADER = 'x-warren-to';
+/** Of a stored message: when it was sent, in milliseconds since 1970. */
+export const AT_HEADER = 'x-warren-at';
+/**
+ * How long a stored message may wait in mailboxes, in milliseconds, on the copy for the history alone: with
+ * AMQP's own `expiration` it could expire before it is written down.
+ */
+export const TTL_HEADER = 'x-warren-ttl';
 
 /** What Warren itself sends to clients has a type that begins so; nobody else's may. */
 export const OWN_TYPES = 'warren.';
@@ -76,10 +86,50 @@ export const recipientSchema = z.strictObject(RECIPIENTS).transform((to, context
 });
 
 /**
+ * A recipient in a header: `user:<id>`, `device:<user>:<device>`, `group:<id>` or `broadcast`, ids
+ * percent-encoded (encodeURIComponent). A list is not written so, since its recipients would read it.
+ */
+export function writeAddress(to: Exclude<Recipient, { users: string[] }>): string {
+  if ('user' in to) return `user:${encodeURIComponent(to.user)}`;
+  if ('group' in to) return `group:${encodeURIComponent(to.group)}`;
+  if ('broadcast' in to) return 'broadcast';
+  return `device:${encodeURIComponent(to.device.user)}:${encodeURIComponent(to.device.device)}`;
+}
+
+/** What {@link writeAddress} has written; undefined for anything else. */
+export function readAddress(text: string): Exclude<Recipient, { users: string[] }> | undefined {
+  const [kind, ...parts] = text.split(':');
+  let ids: string[];
+  try {
+    ids = parts.map(decodeURIComponent);
+  } catch {
+    return undefined;
+  }
+  if (!ids.every(isValidId)) return undefined;
+  const [first, second, ...rest] = ids;
+  if (rest.length > 0) return undefined;
+  if (kind === 'broadcast' && first === undefined) return { broadcast: true };
+  if (first === undefined) return undefined;
+  if (kind === 'device') {
+    return second === undefined ? undefined : { device: { user: first, device: second } };
+  }
+  if (second !== undefined) return undefined;
+  if (kind === 'user') return { user: first };
+  return kind === 'group' ? { group: first } : undefined;
+}
+
+/**
+ * The copy of a message to a list that goes to the history alone has this content type. Its body's first
+ * line is a JSON array of the users; the rest is the payload, as JSON.
+ */
+export const LISTED_CONTENT_TYPE = 'application/vnd.warren.listed';
+
+/**
  * - `live`: only who is connected now gets it.
  * - `queued`: waits in the device's queue until it is handled or its time is over.
+ * - `stored`: as `queued`, and the history keeps it.
  */
-export const deliverySchema = z.enum(['live', 'queued']);
+export const deliverySchema = z.enum(['live', 'queued', 'stored']);
 export type Delivery = z.infer<typeof deliverySchema>;
 
 /** The body of `POST /v1/messages`. */
@@ -91,6 +141,8 @@ export const sendBodySchema = z.strictObject({
   data: z.unknown().refine((data) => data !== undefined, { error: 'is required' }),
   /** The idempotency key; made by the server when missing. */
   id: messageIdSchema.optional(),
+  /** The user in whose name it is sent; recipients see it, and it makes a conversation of the two. */
+  from: idSchema.optional(),
   delivery: deliverySchema.default('queued'),
   /** How long it may wait, in milliseconds. Default: the queue's policy, 7 days. */
   ttlMs: ttlSchema.optional(),
@@ -106,8 +158,10 @@ export type SendBody = z.infer<typeof sendBodySchema>;
  * - `queued`: at least one queue of the recipient has it.
  * - `unprovisioned`: the recipient has no queue, so nobody has it.
  * - `offline`: it was `live`, and nobody is connected.
+ * - `stored`: the history has it; whether a queue has it as well is not known. So it is for a group and
+ *   a broadcast, from a publisher that only speaks AMQP, and while the database cannot be asked.
  */
-export const outcomeSchema = z.enum(['queued', 'unprovisioned', 'offline']);
+export const outcomeSchema = z.enum(['queued', 'unprovisioned', 'offline', 'stored']);
 export type Outcome = z.infer<typeof outcomeSchema>;
 
 export const sendReplySchema = z.object({

@@ -103,11 +103,14 @@ export const BROADCAST_KEYS: Readonly<RecipientKeys> = {
  */
 export const LIST_KEY = 'list';
 
+/** Leads to the history's queue; stands in the BCC of a stored message. */
+export const HISTORY_KEY = 'history';
+
 /** First words of keys that are none of a user's. */
 export const RESERVED_PREFIXES: readonly string[] = [
   'group',
   BROADCAST_KEYS.mail,
   LIST_KEY,
-  'history',
+  HISTORY_KEY,
   'push',
 ];

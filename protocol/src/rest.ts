@@ -35,6 +35,8 @@ export const sessionBodySchema = z.object({
    * which would keep the queue for it. The server closes it.
    */
   abandoned: z.boolean().optional(),
+  /** Whether the device has handled messages before: a mailbox that is new has left something out then. */
+  hasHandled: z.boolean().optional(),
 });
 export type SessionBody = z.infer<typeof sessionBodySchema>;
 

@@ -28,7 +28,14 @@ export const EVENTS = 'warren.events';
 /** The exchange and the queue by which back ends send in any language. */
 export const SEND = 'warren.send';
 
-/** The direct exchange by which jobs that failed wait, and come back. */
+/**
+ * The queue of messages that are to be stored. One worker at a time takes from it, and another one goes on
+ * when it dies, so that the history has their order.
+ */
+export const HISTORY = 'warren.history';
+export const HISTORY_ARGUMENTS = { 'x-single-active-consumer': true } as const;
+
+/** The direct exchange by which jobs that failed wait, and come back; only servers may write to it. */
 export const RETRY = 'warren.retry';
 
 /** The direct exchange by which answers to requests find who waits for them, by a key that only it knows. */
@@ -90,7 +97,7 @@ export interface Definitions {
     vhost: string;
     durable: true;
     auto_delete: false;
-    arguments: Record<string, string>;
+    arguments: Record<string, string | boolean>;
   }[];
   bindings: {
     source: string;
@@ -134,6 +141,8 @@ export function topology(names: TopologyNames = DEFAULT_NAMES): Definitions {
       internal: false,
       arguments: {},
     }) as const;
+  const queueOf = (name: string, args: Record<string, string | boolean> = {}) =>
+    ({ name, vhost, durable: true, auto_delete: false, arguments: args }) as const;
   const policy = (name: string, prefix: string, definition: Policy['definition']): Policy => ({
     name,
     vhost,
@@ -160,16 +169,13 @@ export function topology(names: TopologyNames = DEFAULT_NAMES): Definitions {
       exchangeOf(REPLIES, 'direct'),
       exchangeOf(SEND, 'fanout'),
     ],
-    queues: [DEAD_LETTERS, SEND].map((name) => ({
-      name,
-      vhost,
-      durable: true,
-      auto_delete: false,
-      arguments: {},
-    })),
+    queues: [queueOf(DEAD_LETTERS), queueOf(SEND), queueOf(HISTORY, HISTORY_ARGUMENTS)],
     bindings: [
       binding(DEAD_LETTERS, 'queue', DEAD_LETTERS),
       binding(SEND, 'queue', SEND),
+      binding(exchange, 'queue', HISTORY, 'history'),
+      // What servers ask of the history, in the order of the messages.
+      binding(RETRY, 'queue', HISTORY, HISTORY),
       binding(exchange, 'exchange', BROADCAST, 'broadcast'),
       binding(exchange, 'exchange', liveOf(BROADCAST), 'broadcast.live'),
     ],

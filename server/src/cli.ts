@@ -1,14 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Argument, Command, InvalidArgumentError } from 'commander';
 import type { Logger } from 'pino';
-import type { Recipient } from '@warren/protocol';
+import type { Delivery, Recipient } from '@warren/protocol';
 import { DEFAULT_NAMES, topology, type TopologyNames } from '@warren/rabbitmq';
 import { ManagementApi } from './broker/management.js';
 import { examine, report } from './commands/doctor.js';
 import { checkKey, newKey } from './commands/keys.js';
 import { addService, removeService } from './commands/service.js';
-import { readConfig, readVariable } from './config.js';
+import { readConfig, readVariable, readWorkerConfig } from './config.js';
 import { fail, runUp } from './dev/index.js';
 import type { DevInfo } from './dev/index.js';
 import { createLogger } from './logger.js';
@@ -17,6 +17,7 @@ import { findPlaintext, PLAINTEXT_VARIABLES } from './plaintext.js';
 import { startServer } from './server.js';
 import { KeyRing } from './sessions/key-ring.js';
 import type { Warren } from './warren.js';
+import { runHistoryWorker } from './worker.js';
 
 const program = new Command('warren')
   .description('Messages from your server to your users, over RabbitMQ.')
@@ -52,15 +53,20 @@ program
     process.on('SIGHUP', () => {
       void reload(server.warren, logger);
     });
-    const stop = (): void => {
-      server.close().then(
-        () => process.exit(),
-        () => process.exit(1),
-      );
-    };
-    process.once('SIGINT', stop);
-    process.once('SIGTERM', stop);
+    stopWith(server);
   });
+
+/** At Ctrl-C and SIGTERM, when what is under way has ended. */
+function stopWith(running: { close: () => Promise<void> }): void {
+  const stop = (): void => {
+    running.close().then(
+      () => process.exit(),
+      () => process.exit(1),
+    );
+  };
+  process.once('SIGINT', stop);
+  process.once('SIGTERM', stop);
+}
 
 /** Keys alone: what else changed asks for a restart. */
 async function reload(warren: Warren, logger: Logger): Promise<void> {
@@ -72,6 +78,18 @@ async function reload(warren: Warren, logger: Logger): Promise<void> {
     logger.error({ err: error }, 'the keys stay as they were');
   }
 }
+
+program
+  .command('worker')
+  .description('run a worker beside servers that share its database (WARREN_HISTORY_WORKER=off)')
+  .addArgument(new Argument('<name>', 'which one').choices(['history']))
+  .action(async () => {
+    const config = readWorkerConfig(process.env);
+    const logger = createLogger(config.logLevel);
+    const worker = await runHistoryWorker(config, logger);
+    logger.info('writes stored messages down');
+    stopWith(worker);
+  });
 
 program
   .command('provision')
@@ -192,13 +210,14 @@ program
   .option('--group', 'to all members of the group')
   .option('--type <type>', "the message's type", 'message')
   .option('--live', 'only to who is connected now')
+  .option('--stored', 'the history keeps it')
   .option('--ttl-ms <n>', 'how long it may wait', integer)
   .option('--data-dir <dir>', 'where "npm start" keeps its state', '.warren')
   .action(async (to: string, data: string, options: SendFlags) => {
     const amqpUrl = process.env['WARREN_AMQP_URL'] ?? (await readDevInfo(options.dataDir)).amqpUrl;
     const publisher = createPublisher({ amqpUrl });
     const settings = {
-      delivery: options.live === true ? ('live' as const) : ('queued' as const),
+      delivery: deliveryOf(options),
       ...(options.ttlMs !== undefined && { ttlMs: options.ttlMs }),
     };
     try {
@@ -215,7 +234,13 @@ function recipientOf(to: string, { device, group }: SendFlags): Recipient {
   return device === undefined ? { user: to } : { device: { user: to, device } };
 }
 
+function deliveryOf({ live, stored }: SendFlags): Delivery {
+  if (live === true && stored === true) throw new Error('Give only one of --live and --stored.');
+  return live === true ? 'live' : stored === true ? 'stored' : 'queued';
+}
+
 interface SendFlags {
+  stored?: boolean;
   device?: string;
   group?: boolean;
   type: string;

@@ -7,7 +7,8 @@ import type { LogLevel } from './logger.js';
 import { findPlaintext, PLAINTEXT_PARTS, type ConfigProblem } from './plaintext.js';
 import { splitPem } from './sessions/key-ring.js';
 import type { UserTokenOptions } from './sessions/user-tokens.js';
-import type { WebhookTarget } from './warren.js';
+import { DEFAULT_RETENTION, type RetentionLimits } from './history/retention.js';
+import type { HistoryParts, WebhookTarget } from './warren.js';
 
 /** All that the server takes from its environment, checked and typed. */
 export interface Config {
@@ -35,7 +36,17 @@ export interface Config {
   expiryGraceMs: number;
   maxDevices: number;
   rateLimits: RateLimits;
+  history: HistoryParts;
   logLevel: LogLevel;
+}
+
+/** What a worker beside the servers needs of it. */
+export interface WorkerConfig extends Pick<
+  Config,
+  'amqpUrl' | 'dataDir' | 'databaseUrl' | 'logLevel'
+> {
+  names: Pick<Config['names'], 'exchange'>;
+  history: RetentionLimits;
 }
 
 export type { ConfigProblem };
@@ -186,9 +197,21 @@ const VARIABLES = {
   WARREN_RATE_PER_KEY: count('requests a second').default(DEFAULT_RATE_LIMITS.perKey),
   WARREN_RATE_PER_USER: count('requests a minute').default(DEFAULT_RATE_LIMITS.perUser),
   WARREN_RATE_BROADCAST: count('messages a minute').default(DEFAULT_RATE_LIMITS.broadcasts),
+  WARREN_HISTORY_DAYS: count('days', { max: 36_500 }).default(DEFAULT_RETENTION.days),
+  WARREN_HISTORY_COUNT: count('messages', { max: 100_000_000 }).default(DEFAULT_RETENTION.count),
+  WARREN_HISTORY_WORKER: z.enum(['on', 'off']).default('on'),
   WARREN_LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
 };
 const schema = z.object(VARIABLES);
+const workerSchema = schema.pick({
+  WARREN_AMQP_URL: true,
+  WARREN_DATA_DIR: true,
+  WARREN_DATABASE_URL: true,
+  WARREN_EXCHANGE: true,
+  WARREN_HISTORY_DAYS: true,
+  WARREN_HISTORY_COUNT: true,
+  WARREN_LOG_LEVEL: true,
+});
 
 /**
  * Reads the environment; each variable may stand in a file instead, named by the variable with
@@ -200,17 +223,44 @@ export function readConfig(environment: Environment, { isEmbedded = false } = {}
   const problems: ConfigProblem[] = [];
   const values = gather(environment, problems);
   const result = schema.safeParse(values);
-  if (!result.success) {
-    for (const { path, message } of result.error.issues) {
-      const variable = String(path[0]);
-      const missing = values[variable] === undefined;
-      if (problems.some((known) => known.variable === variable)) continue;
-      problems.push({ variable, message: missing ? 'is required' : message });
-    }
-  }
+  if (!result.success) problems.push(...problemsOf(result.error, values, problems));
   problems.push(...contradictions(values), ...findPlaintext(values, isEmbedded));
   if (!result.success || problems.length > 0) throw new ConfigError(problems);
   return toConfig(result.data);
+}
+
+/** As {@link readConfig}, of the variables that a worker needs. @throws {ConfigError} */
+export function readWorkerConfig(environment: Environment): WorkerConfig {
+  const problems: ConfigProblem[] = [];
+  const values = gather(environment, problems);
+  const result = workerSchema.safeParse(values);
+  if (!result.success) problems.push(...problemsOf(result.error, values, problems));
+  const { WARREN_AMQP_URL, WARREN_DATABASE_URL, WARREN_ALLOW_PLAINTEXT } = values;
+  const looked = { WARREN_AMQP_URL, WARREN_DATABASE_URL, WARREN_ALLOW_PLAINTEXT };
+  problems.push(...findPlaintext(looked, true));
+  if (!result.success || problems.length > 0) throw new ConfigError(problems);
+  const { data } = result;
+  return {
+    amqpUrl: data.WARREN_AMQP_URL,
+    dataDir: data.WARREN_DATA_DIR,
+    databaseUrl: data.WARREN_DATABASE_URL,
+    names: data.WARREN_EXCHANGE === undefined ? {} : { exchange: data.WARREN_EXCHANGE },
+    history: { days: data.WARREN_HISTORY_DAYS, count: data.WARREN_HISTORY_COUNT },
+    logLevel: data.WARREN_LOG_LEVEL,
+  };
+}
+
+function problemsOf(
+  { issues }: z.ZodError,
+  values: Environment,
+  known: ConfigProblem[],
+): ConfigProblem[] {
+  return issues
+    .map(({ path, message }) => {
+      const variable = String(path[0]);
+      return { variable, message: values[variable] === undefined ? 'is required' : message };
+    })
+    .filter(({ variable }) => !known.some((problem) => problem.variable === variable));
 }
 
 /**
@@ -310,6 +360,10 @@ function toConfig(values: z.output<typeof schema>): Config {
       perKey: values.WARREN_RATE_PER_KEY,
       perUser: values.WARREN_RATE_PER_USER,
       broadcasts: values.WARREN_RATE_BROADCAST,
+    },
+    history: {
+      limits: { days: values.WARREN_HISTORY_DAYS, count: values.WARREN_HISTORY_COUNT },
+      hasWorker: values.WARREN_HISTORY_WORKER === 'on',
     },
     logLevel: values.WARREN_LOG_LEVEL,
   };

@@ -6,6 +6,12 @@ import { openBroker } from './broker/index.js';
 import { probeKey, type LoginVerdict } from './broker/login-probe.js';
 import { Events } from './events/events.js';
 import { Groups } from './groups/groups.js';
+import { CaughtUp } from './history/caught-up.js';
+import { History } from './history/history.js';
+import { Losses } from './history/losses.js';
+import { Recovery } from './history/recovery.js';
+import { DEFAULT_RETENTION, type RetentionLimits } from './history/retention.js';
+import { startHistoryWorker } from './history/worker.js';
 import { AccessControl, type Authenticate } from './http/access.js';
 import { withOpenApi } from './http/openapi.js';
 import { DEFAULT_RATE_LIMITS, RateLimiter, type RateLimits } from './http/rate-limits.js';
@@ -75,9 +81,19 @@ export interface WarrenParts {
   offlineGraceMs?: number;
   /** How long after a tracked message's time it is settled without word of it, in ms. Default 60,000. */
   unconfirmedAfterMs?: number;
+  /** What the history keeps, and whether this process writes it. Default: 365 days, and it does. */
+  history?: HistoryParts;
   extraRoutes?: Route[];
   logger: Logger;
 }
+
+export interface HistoryParts {
+  limits: RetentionLimits;
+  /** False where `warren worker history` does. */
+  hasWorker: boolean;
+}
+
+const DEFAULT_HISTORY: HistoryParts = { limits: DEFAULT_RETENTION, hasWorker: true };
 
 export interface WebhookTarget {
   url: string;
@@ -147,7 +163,9 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const events = new Events({ channel: broker.internal, outbox: storage.outbox, logger });
   const keys = new KeyRing(parts.signingKey);
   const cutoffs = new Cutoffs(storage.cutoffs);
+  const history = new History({ storage, channel: broker.internal });
   const tracker = new Tracker({
+    isStored: (id) => history.has(id),
     store: storage.messages,
     outcomes: storage.outcomes,
     devices,
@@ -163,7 +181,14 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     events,
     logger,
   });
-  const groups = new Groups({ store: storage.groups, devices, locks, exchanges, link });
+  const groups = new Groups({
+    store: storage.groups,
+    devices,
+    locks,
+    exchanges,
+    link,
+    forgetHistory: (group) => history.forgetGroup(group),
+  });
   const sessions = new Sessions({
     store: devices,
     locks,
@@ -190,6 +215,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     connections,
     management,
     provisioner,
+    history,
     prefixes,
   });
   const upkeep = new Upkeep({
@@ -226,6 +252,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   });
   const settlement = new Settlement({
     tracker,
+    losses: new Losses({ devices, publisher }),
     outcomes: storage.outcomes,
     workQueues: broker.workQueues,
     events,
@@ -234,6 +261,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const rates = new RateLimiter(parts.rateLimits ?? DEFAULT_RATE_LIMITS);
   const sender = new Sender({
     publisher,
+    provisioner,
     recipients: new Recipients({ devices, groups, watch }),
     groups,
     tracker,
@@ -247,6 +275,17 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     startWebhooks({ post: new SignedPost(url, secret), workQueues: broker.workQueues, patterns });
   }
   startSendQueue({ sender, events, workQueues: broker.workQueues });
+  const { limits, hasWorker } = parts.history ?? DEFAULT_HISTORY;
+  const historyWorker = hasWorker
+    ? startHistoryWorker({
+        amqpUrl,
+        exchange: names.exchange,
+        storage,
+        limits,
+        channel: broker.internal,
+        logger,
+      })
+    : undefined;
   const health = async (): Promise<Record<string, 'up' | 'down'>> => ({
     broker: broker.isUp() ? 'up' : 'down',
     database: (await storage.isUp()) ? 'up' : 'down',
@@ -264,6 +303,8 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     clientMessages: new ClientMessages({ sender, groups, policy: parts.policy }),
     answer: (answer) => handOverAnswer(broker.internal, answer),
     presence,
+    history,
+    recovery: new Recovery({ storage, caughtUp: new CaughtUp(broker.internal, storage.history) }),
     metrics,
     health,
   });
@@ -285,6 +326,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const closeAll = async (): Promise<void> => {
     await Promise.all([gatekeeper, upkeep, presence, settlement].map((part) => part.close()));
     await endings.settled();
+    await historyWorker?.close();
     await broker.workQueues.close();
     await events.close();
     await broker.close();

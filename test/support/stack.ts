@@ -15,6 +15,7 @@ import {
 import { amqp } from '@warren/client/amqp';
 import type {
   GroupState,
+  HistoryItem,
   MembersPage,
   MembersReply,
   MemberState,
@@ -89,6 +90,9 @@ export type ReplyBody = {
   MemberState & { results: (SendReply & { status: number; problem?: Problem })[] } & UserState &
   Problem & {
     errors: { path: string }[];
+    items: HistoryItem[];
+    complete: boolean;
+    mark: string;
     counts: Partial<Record<MessageOutcome, number>>;
     users: PresenceReply['users'];
     detail: string;
@@ -129,6 +133,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     expiryGraceMs: 10_000,
     maxDevices: 50,
     rateLimits: { perKey: 0, perUser: 0, broadcasts: 0 },
+    history: { limits: { days: 0, count: 0 }, hasWorker: true },
     logLevel: options.log === undefined ? 'silent' : 'debug',
     ...options.config,
   };

@@ -3,7 +3,7 @@
  *
  * @module @warren/client/testing
  */
-import type { SessionGrant } from '@warren/protocol';
+import type { HistoryItem, RecoveryReply, SessionGrant } from '@warren/protocol';
 import type { ClientOptions } from '../options.js';
 import type { ClientStorage } from '../platform/platform.js';
 import { FakeApp } from './app.js';
@@ -26,12 +26,22 @@ export interface TestDelivery {
   headers?: Record<string, string>;
 }
 
+/** A message that the history has. */
+export interface TestStored {
+  type: string;
+  data: unknown;
+  /** Default: a new one. */
+  id?: string;
+}
+
 /** A request for a session that the bed has answered. */
 export interface TestSessionRequest {
   method: string;
   token: string;
   deviceId: string | undefined;
   sessionId: string | undefined;
+  /** Whether the device says that it has handled messages before. */
+  hasHandled: boolean;
 }
 
 /** Something that the client has told or asked the server, beside its session. */
@@ -78,6 +88,8 @@ export class TestBed {
   readonly callReplies: number[] = [];
   /** What the server answers next instead of a grant, one each. */
   readonly replies: { status: number; headers?: Record<string, string> }[] = [];
+  /** How many messages the history gives out at once. Default 200. */
+  historyPage = 200;
   /** What the client has kept. */
   readonly stored = new Map<string, string>();
   readonly userId: string;
@@ -90,6 +102,8 @@ export class TestBed {
     >
   >;
   #messages = 0;
+  #missed: HistoryItem[] | undefined;
+  #isComplete = true;
 
   constructor({ userId = 'alice', deviceId, random = () => 0.5 }: TestBedOptions = {}) {
     this.userId = userId;
@@ -146,6 +160,21 @@ export class TestBed {
     return this.broker.enqueue(message);
   }
 
+  /**
+   * The mailbox has lost messages: the next session is told so, and the client fetches these from the history.
+   * @param complete false: others are lost for good, which the client calls a gap.
+   */
+  lose(stored: TestStored[], { complete = true }: { complete?: boolean } = {}): void {
+    this.#isComplete = complete;
+    this.#missed = stored.map(({ id, type, data }) => ({
+      id: id ?? `test-message-${String(++this.#messages)}`,
+      type,
+      data,
+      to: { user: this.userId },
+      at: new Date(this.clock.now).toISOString(),
+    }));
+  }
+
   async #answer(url: string, init: RequestInit | undefined): Promise<Response> {
     if (!this.broker.reachable) throw new TypeError('The network is down.');
     const { authorization = '' } = init?.headers as Record<string, string>;
@@ -157,6 +186,7 @@ export class TestBed {
       token: authorization.replace('Bearer ', ''),
       deviceId: body['deviceId'],
       sessionId: body['sessionId'],
+      hasHandled: Boolean(body['hasHandled']),
     });
     const reply = this.replies.shift();
     if (reply !== undefined) {
@@ -164,6 +194,7 @@ export class TestBed {
     }
     if (init?.method === 'DELETE') return new Response(null, { status: 204 });
     const grant: SessionGrant = {
+      ...(this.#missed !== undefined && { missed: true }),
       protocol: 1,
       userId: this.userId,
       deviceId: this.deviceId,
@@ -173,7 +204,7 @@ export class TestBed {
       vhost: 'warren',
       token: `test-grant-${String(this.requests.length)}`,
       expiresAt: new Date(this.clock.now + 3_600_000).toISOString(),
-      resumed: true,
+      resumed: this.#missed === undefined,
       endpoints: { stomp: ['ws://one', 'ws://two'], amqp: [] },
       prefetch: 50,
     };
@@ -182,7 +213,24 @@ export class TestBed {
 
   #note(path: string, body: Record<string, unknown>, init: RequestInit | undefined): Response {
     const status = this.callReplies.shift() ?? 202;
-    if (status < 300) this.calls.push({ path, body, keepalive: init?.keepalive === true });
-    return Response.json({ id: body['id'] }, { status });
+    if (status >= 300) return Response.json({}, { status });
+    this.calls.push({ path, body, keepalive: init?.keepalive === true });
+    if (!path.startsWith('/v1/me/recovery')) return Response.json({ id: body['id'] }, { status });
+    if (init?.method === 'GET') return Response.json(this.#recover(path));
+    this.#missed = undefined;
+    return new Response(null, { status: 204 });
+  }
+
+  #recover(path: string): RecoveryReply {
+    const cursor = new URL(path, this.options.apiUrl).searchParams.get('cursor');
+    const start = Number(cursor ?? 0);
+    const items = this.#missed ?? [];
+    const end = start + this.historyPage;
+    return {
+      items: items.slice(start, end),
+      complete: this.#isComplete,
+      mark: 'test-mark',
+      ...(end < items.length && { next: String(end) }),
+    };
   }
 }

@@ -18,10 +18,19 @@ export interface QueueSpec {
   fanout: string;
 }
 
+export interface EnsureOptions {
+  isNew?: boolean;
+  isBound?: boolean;
+  asksLive?: boolean;
+  onMissing?: () => Promise<void>;
+}
+
 /** The only argument that a user's queue has; limits stand in policies, which can be changed. */
 const QUEUE_ARGUMENTS = { 'x-single-active-consumer': true };
 /** Declares and binds of several sessions overlap; more channels than this gain nothing. */
 const CHANNELS = 4;
+/** Shorter than a send may take. */
+const READY_MS = 4000;
 
 /** Declares, binds and deletes the queues of users. Each call ends within 4 s. */
 export class Provisioner {
@@ -32,6 +41,7 @@ export class Provisioner {
   readonly #probes: Channel[] = [];
   readonly #probeLimit = pLimit(CHANNELS);
   #topologyReady: Promise<void> | undefined;
+  #isReady = false;
 
   constructor({ link, names, onError }: ProvisionerOptions) {
     this.#link = link;
@@ -40,6 +50,7 @@ export class Provisioner {
     link.onConnected(() => {
       // The broker may be another one than before, or may have lost its data.
       this.#topologyReady = undefined;
+      this.#isReady = false;
       this.#ensureTopology().catch(onError);
     });
   }
@@ -55,11 +66,12 @@ export class Provisioner {
    *   a channel.
    * @param isBound whether the mailbox, if it exists, is bound to the exchange of broadcasts already.
    * @param asksLive whether it matters if the live queue is new.
+   * @param onMissing called before a mailbox is made, so that whatever is to be remembered of it is.
    */
   async ensureQueues(
     mail: QueueSpec,
     live: QueueSpec,
-    { isNew = false, isBound = false, asksLive = false } = {},
+    { isNew = false, isBound = false, asksLive = false, onMissing }: EnsureOptions = {},
   ): Promise<{ created: boolean; liveCreated: boolean }> {
     const isMissing = async ({ queue }: QueueSpec): Promise<boolean> =>
       isNew || (await this.#consumers(queue)) === undefined;
@@ -69,11 +81,23 @@ export class Provisioner {
         isMissing(mail),
         asksLive ? isMissing(live) : isNew,
       ]);
+      if (created) await onMissing?.();
       // Also what exists is bound again: a server that was killed between declaring and binding, or
       // somebody who has deleted the exchange, leaves a mailbox that nothing reaches.
       await Promise.all([this.#declare(mail, isBound && !created), this.#declare(live)]);
       return { created, liveCreated };
     });
+  }
+
+  /**
+   * Resolves when all is there that lives on the broker before any user does; waits for a broker that is
+   * away. @throws {HttpProblem} `broker_unavailable`
+   */
+  async ready(): Promise<void> {
+    if (this.#isReady && this.#link.isConnected) return;
+    await this.#link.ready(READY_MS);
+    await this.#guard(() => this.#ensureTopology());
+    this.#isReady = true;
   }
 
   /** Opens a channel for a moment, so that whoever watches the broker's events knows whose this is. */
@@ -158,7 +182,9 @@ export class Provisioner {
     for (const { name, type } of exchanges) {
       await channel.exchangeDeclare({ exchange: name, type, durable: true });
     }
-    for (const { name } of queues) await channel.queueDeclare({ queue: name, durable: true });
+    for (const { name, arguments: args } of queues) {
+      await channel.queueDeclare({ queue: name, durable: true, arguments: args });
+    }
     for (const { source, destination, destination_type: kind, routing_key: key } of bindings) {
       if (kind === 'queue') {
         await channel.queueBind({ queue: destination, exchange: source, routingKey: key });

@@ -1,4 +1,10 @@
-import type { GroupState, MembersPage, MembersReply, MemberState } from '@warren/protocol';
+import type {
+  GroupHistory,
+  GroupState,
+  MembersPage,
+  MembersReply,
+  MemberState,
+} from '@warren/protocol';
 import type { ControlLink } from '../broker/control-link.js';
 import type { GroupBinding, GroupExchanges } from '../broker/group-exchanges.js';
 import { HttpProblem } from '../problem.js';
@@ -12,6 +18,8 @@ export interface GroupsOptions {
   locks: Locks;
   exchanges: GroupExchanges;
   link: ControlLink;
+  /** Nobody is to see what was sent to it. Idempotent. */
+  forgetHistory: (group: Group) => Promise<void>;
 }
 
 /** Far more than a group may have. */
@@ -32,11 +40,19 @@ export class Groups {
 
   /**
    * Makes a group, unless there is one.
+   * @param history what members see of it. Default: as it is.
    * @throws {HttpProblem} `broker_unavailable`
    */
-  async put(groupId: string): Promise<{ state: GroupState; created: boolean }> {
+  async put(
+    groupId: string,
+    { history }: { history?: GroupHistory | undefined } = {},
+  ): Promise<{ state: GroupState; created: boolean }> {
     const known = await this.#find(groupId);
-    const group = known ?? (await this.#make(groupId));
+    const group = known ?? (await this.#make(groupId, history));
+    if (history !== undefined && group.history !== history) {
+      await this.#options.store.setHistory(group, history);
+      group.history = history;
+    }
     return { state: await this.#state(group), created: known === undefined };
   }
 
@@ -234,7 +250,7 @@ export class Groups {
   }
 
   /** Messages to it lead somewhere before anybody can know of it. */
-  async #make(groupId: string): Promise<Group> {
+  async #make(groupId: string, history: GroupHistory = 'all'): Promise<Group> {
     const { locks, store, exchanges } = this.#options;
     this.#requireBroker();
     return locks.group(groupId, async () => {
@@ -244,18 +260,21 @@ export class Groups {
       // What an older database has left behind would have members that this one does not know.
       await exchanges.remove(groupId);
       await exchanges.declare(groupId);
-      return store.add(groupId, Date.now());
+      return store.add(groupId, history, Date.now());
     });
   }
 
   async #finishRemoval(group: Group): Promise<void> {
-    await this.#options.exchanges.remove(group.groupId);
-    await this.#options.store.remove(group);
+    const { exchanges, store, forgetHistory } = this.#options;
+    await exchanges.remove(group.groupId);
+    await forgetHistory(group);
+    await store.remove(group);
   }
 
   async #state(group: Group): Promise<GroupState> {
     return {
       groupId: group.groupId,
+      history: group.history,
       members: await this.#options.store.countMembers(group),
       createdAt: new Date(group.createdAt).toISOString(),
     };

@@ -2,6 +2,7 @@ import {
   BROADCAST_KEYS,
   deviceKeys,
   groupKeys,
+  HISTORY_KEY,
   LIST_KEY,
   userKeys,
   type NamePrefixes,
@@ -27,12 +28,20 @@ export interface Address {
  */
 const LIST_CHUNK = 50;
 
-/** Where a message has to be published to reach somebody. @throws {RangeError} for an id that cannot be. */
-export function addressOf(to: Recipient, live: boolean, prefixes?: NamePrefixes): Address {
+/**
+ * Where a message has to be published to reach somebody.
+ * @param history whether the same publish reaches the history; not for a list, of which that has to know.
+ * @throws {RangeError} for an id that cannot be.
+ */
+export function addressOf(
+  to: Recipient,
+  { live, history }: { live: boolean; history: boolean },
+  prefixes?: NamePrefixes,
+): Address {
   const keyOf = (keys: RecipientKeys): string => (live ? keys.live : keys.mail);
   const one = (keys: RecipientKeys, isFanOut: boolean): Address => ({
     isFanOut,
-    routes: [{ routingKey: keyOf(keys) }],
+    routes: [{ routingKey: keyOf(keys), ...(history && { bcc: [HISTORY_KEY] }) }],
   });
   if ('user' in to) return one(userKeys(to.user, prefixes), false);
   if ('device' in to) return one(deviceKeys(to.device.user, to.device.device, prefixes), false);

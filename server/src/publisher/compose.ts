@@ -1,4 +1,5 @@
 import {
+  AT_HEADER,
   COLLAPSE_KEY_HEADER,
   COLLAPSE_KEY_RULE,
   FROM_HEADER,
@@ -6,9 +7,12 @@ import {
   isValidMessageId,
   isValidType,
   MESSAGE_ID_RULE,
+  TO_HEADER,
   TRACK_HEADER,
   TYPE_RULE,
+  writeAddress,
   type Delivery,
+  type Recipient,
 } from '@warren/protocol';
 import { uuidv7 } from 'uuidv7';
 import type { OutgoingMessage } from './confirm-channel.js';
@@ -20,7 +24,10 @@ export const DEFAULT_MAX_MESSAGE_BYTES = 1024 * 1024;
 export interface SendOptions {
   /** The idempotency key, also the message's id. Default: a new UUIDv7. */
   id?: string;
-  /** `queued` (default) waits in the mailbox; `live` reaches only who is connected now. */
+  /**
+   * `queued` (default) waits in the mailbox; `live` reaches only who is connected now; `stored` waits in the
+   * mailbox, and the history keeps it.
+   */
   delivery?: Delivery;
   /** How long it may wait, in milliseconds. Default: as the queue's policy says, 7 days. */
   ttlMs?: number;
@@ -31,19 +38,19 @@ export interface SendOptions {
   collapseKey?: string;
   /** Handed to the handler as it is. Default: none. */
   correlationId?: string;
+  /** The user in whose name it is sent; recipients see it as `message.from`. Default: nobody. */
+  from?: string;
 }
 
 /** What only Warren itself says of a message: the `x-warren-…` headers. */
 export interface OwnHeaders {
   /** Whether the client is to tell when it has handled it. */
   track?: boolean;
-  /** The user who sent it. */
-  from?: string;
 }
 
 /** A message that is ready to go, but for its address. */
 export interface ComposedMessage {
-  live: boolean;
+  delivery: Delivery;
   body: Buffer;
   properties: Omit<OutgoingMessage, 'exchange' | 'routingKey' | 'mandatory' | 'headers'> & {
     headers: Record<string, string>;
@@ -56,6 +63,7 @@ export interface ComposedMessage {
  * @throws {RangeError} for an id, a type, a TTL or a collapse key that cannot be.
  */
 export function compose(
+  to: Recipient,
   type: string,
   data: unknown,
   options: SendOptions & OwnHeaders,
@@ -73,7 +81,7 @@ export function compose(
   }
   const live = delivery === 'live';
   return {
-    live,
+    delivery,
     body: encode(data, id, maxMessageBytes),
     properties: {
       messageId: id,
@@ -83,13 +91,21 @@ export function compose(
       durable: !live,
       ...(ttlMs !== undefined && { expiration: String(ttlMs) }),
       ...(correlationId !== undefined && { correlationId }),
-      headers: headersOf(options),
+      headers: headersOf(to, delivery, options),
     },
   };
 }
 
-function headersOf({ collapseKey, track, from }: SendOptions & OwnHeaders): Record<string, string> {
+function headersOf(
+  to: Recipient,
+  delivery: Delivery,
+  { collapseKey, track, from }: SendOptions & OwnHeaders,
+): Record<string, string> {
   return {
+    ...(delivery === 'stored' && {
+      [AT_HEADER]: String(Date.now()),
+      ...(!('users' in to) && { [TO_HEADER]: writeAddress(to) }),
+    }),
     ...(collapseKey !== undefined && { [COLLAPSE_KEY_HEADER]: collapseKey }),
     ...(track === true && { [TRACK_HEADER]: '1' }),
     // Any character may stand in an id, but not in a header.

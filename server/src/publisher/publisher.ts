@@ -1,14 +1,27 @@
-import type { NamePrefixes, Outcome, Recipient } from '@warren/protocol';
+import {
+  HISTORY_KEY,
+  LISTED_CONTENT_TYPE,
+  TTL_HEADER,
+  type NamePrefixes,
+  type Outcome,
+  type Recipient,
+} from '@warren/protocol';
 import { addressOf } from './addresses.js';
 import {
   compose,
   DEFAULT_MAX_MESSAGE_BYTES,
+  type ComposedMessage,
   type OwnHeaders,
   type SendOptions,
 } from './compose.js';
 import { PublishError } from './errors.js';
 import { Requester, type RequesterOptions } from './requester.js';
-import { ConfirmChannel, type ConfirmChannelOptions, type LinkState } from './confirm-channel.js';
+import {
+  ConfirmChannel,
+  type ConfirmChannelOptions,
+  type LinkState,
+  type Routing,
+} from './confirm-channel.js';
 
 /** Types of messages and the payload of each, to have sends checked by the compiler. */
 export type EventMap = object;
@@ -48,7 +61,10 @@ export interface PublisherOptions {
 
 export interface SendResult {
   id: string;
-  /** Of more than one recipient, what became of it where it went best. */
+  /**
+   * Of more than one recipient, what became of it where it went best. `stored` for what the history keeps:
+   * whether a mailbox has it as well, the broker does not tell.
+   */
   outcome: Outcome;
 }
 
@@ -230,25 +246,37 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
     data: unknown,
     options: SendOptions & OwnHeaders = {},
   ): Promise<SendResult> {
-    const { live, body, properties } = compose(type, data, options, this.#maxMessageBytes);
-    const { isFanOut, routes } = addressOf(to, live, this.#prefixes);
+    const message = compose(to, type, data, options, this.#maxMessageBytes);
+    const { body, properties, delivery } = message;
+    const copy = delivery === 'stored' ? historyCopy(to, message) : undefined;
+    const reach = {
+      live: delivery === 'live',
+      history: delivery === 'stored' && copy === undefined,
+    };
+    const { isFanOut, routes } = addressOf(to, reach, this.#prefixes);
     const channel = isFanOut ? this.#fanOutChannel() : this.#channel;
-    const publishes = routes.map(({ routingKey, bcc }) =>
-      channel.publish(
-        {
-          exchange: this.#exchange,
-          routingKey,
-          mandatory: true,
-          ...properties,
-          ...(bcc !== undefined && { headers: { ...properties.headers, BCC: bcc } }),
-        },
-        body,
+    const common = { exchange: this.#exchange, mandatory: true as const };
+    const publishes = [
+      ...(copy === undefined
+        ? []
+        : [channel.publish({ ...common, ...copy.properties, routingKey: HISTORY_KEY }, copy.body)]),
+      ...routes.map(({ routingKey, bcc }) =>
+        channel.publish(
+          {
+            ...common,
+            ...properties,
+            routingKey,
+            ...(bcc !== undefined && { headers: { ...properties.headers, BCC: bcc } }),
+          },
+          body,
+        ),
       ),
-    );
+    ];
     const routings = await allEnded(publishes);
     const id = properties.messageId;
+    if (delivery === 'stored') return { id, outcome: requireStored(id, routings[0]) };
     if (routings.includes('routed')) return { id, outcome: 'queued' };
-    return { id, outcome: live ? 'offline' : 'unprovisioned' };
+    return { id, outcome: delivery === 'live' ? 'offline' : 'unprovisioned' };
   }
 
   /**
@@ -267,6 +295,34 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
     this.#fanOut ??= new ConfirmChannel(this.#fanOutOptions);
     return this.#fanOut;
   }
+}
+
+/**
+ * The history's own copy, where the recipients' would not do: it knows who is on a list, who do not know
+ * each other; and it does not expire. Undefined where one publish reaches both.
+ */
+function historyCopy(
+  to: Recipient,
+  { body, properties }: ComposedMessage,
+): Pick<ComposedMessage, 'body' | 'properties'> | undefined {
+  const { expiration, ...lasting } = properties;
+  if (expiration === undefined && !('users' in to)) return undefined;
+  const headers = {
+    ...properties.headers,
+    ...(expiration !== undefined && { [TTL_HEADER]: expiration }),
+  };
+  if (!('users' in to)) return { body, properties: { ...lasting, headers } };
+  return {
+    body: Buffer.concat([Buffer.from(`${JSON.stringify(to.users)}\n`), body]),
+    properties: { ...lasting, headers, contentType: LISTED_CONTENT_TYPE },
+  };
+}
+
+/** @throws {PublishError} `broker_refused` when the history's queue is not there. */
+function requireStored(id: string, routing: Routing | undefined): Outcome {
+  if (routing === 'routed') return 'stored';
+  const why = 'The broker has no queue for the history: start a server, or run "warren provision".';
+  throw new PublishError('broker_refused', why, id);
 }
 
 /** A part that is rejected must not leave the others without anybody who waits for them. */

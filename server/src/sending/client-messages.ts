@@ -41,7 +41,7 @@ export class ClientMessages {
     if (!(await isAllowed(policy, { from, to, type, data, delivery }))) {
       throw new HttpProblem('not_allowed');
     }
-    await sender.send({ ...body, id, track: false }, `user:${from}`, from);
+    await sender.send({ ...body, id, from, track: false }, `user:${from}`);
     return { id };
   }
 }

@@ -2,6 +2,7 @@ import type { Delivery, Outcome, Recipient } from '@warren/protocol';
 import type { BrokerWatch } from '../broker/watch.js';
 import type { Groups } from '../groups/groups.js';
 import { HttpProblem } from '../problem.js';
+import { isDatabaseUnavailable } from '../storage/database.js';
 import type { DeviceStore } from '../storage/devices.js';
 
 export interface RecipientsOptions {
@@ -21,9 +22,14 @@ export class Recipients {
     this.#options = options;
   }
 
-  /** Undefined where the broker says it. @throws {HttpProblem} `group_unknown` */
+  /** Undefined where the broker says it, or nobody can. @throws {HttpProblem} `group_unknown` */
   async lookUp(to: Recipient, delivery: Delivery): Promise<Outcomes | undefined> {
     if ('users' in to) return this.#outcomes(to.users, delivery);
+    if ('user' in to || 'device' in to) {
+      // No database on the way of a message to one user; of a stored one the broker says that the history
+      // has it.
+      return delivery === 'stored' ? this.#ifKnown(to) : undefined;
+    }
     if ('group' in to && !(await this.#options.groups.exists(to.group))) {
       throw new HttpProblem('group_unknown');
     }
@@ -38,6 +44,16 @@ export class Recipients {
     if ('users' in to) return this.#outcomes(to.users, delivery);
     if ('group' in to) return this.#outcomes(await groups.memberIds(to.group), delivery);
     return this.#outcomes(await devices.listUsers(), delivery);
+  }
+
+  /** A stored message waits for the history; it need not wait for the database. */
+  async #ifKnown(to: Recipient): Promise<Outcomes | undefined> {
+    try {
+      return await this.lookUpAll(to, 'stored');
+    } catch (error) {
+      if (isDatabaseUnavailable(error)) return undefined;
+      throw error;
+    }
   }
 
   async #outcomes(userIds: string[], delivery: Delivery): Promise<Outcomes> {

@@ -8,6 +8,7 @@ import {
 } from '@warren/protocol';
 import type { Logger } from 'pino';
 import { uuidv7 } from 'uuidv7';
+import type { Provisioner } from '../broker/provisioner.js';
 import type { Groups } from '../groups/groups.js';
 import type { RateLimiter } from '../http/rate-limits.js';
 import type { Metrics } from '../metrics.js';
@@ -20,6 +21,7 @@ import type { Outcomes, Recipients } from './recipients.js';
 
 export interface SenderOptions {
   publisher: Publisher;
+  provisioner: Provisioner;
   recipients: Recipients;
   groups: Groups;
   tracker: Tracker;
@@ -32,7 +34,7 @@ export interface SenderOptions {
 /** A message that has been looked up, and has only to be published. */
 interface Prepared {
   body: SendBody & { id: string };
-  /** Of a list: what becomes of it for each, if it is confirmed. */
+  /** Of a list or a stored message: what becomes of it for each, if it is confirmed. */
   outcomes: Outcomes | undefined;
   /** Undefined for a message that nobody follows. */
   tracking: 'begun' | 'repeated' | 'done' | undefined;
@@ -51,11 +53,10 @@ export class Sender {
 
   /**
    * @param caller who asks, for the audit of broadcasts.
-   * @param from the user who sends it, if one does.
    * @throws {PublishError} @throws {HttpProblem} `group_unknown`, `id_reused`, `rate_limited`
    */
-  async send(body: SendBody, caller: string, from?: string): Promise<SendReply> {
-    return this.#publish(await this.#prepare(body, caller), from);
+  async send(body: SendBody, caller: string): Promise<SendReply> {
+    return this.#publish(await this.#prepare(body, caller));
   }
 
   /** As {@link send}; those that are called one after the other are published in that order. */
@@ -98,16 +99,18 @@ export class Sender {
   }
 
   async #prepare(body: SendBody, caller: string): Promise<Prepared> {
-    const { recipients, tracker } = this.#options;
+    const { recipients, tracker, provisioner } = this.#options;
     const identified = { ...body, id: body.id ?? uuidv7() };
+    // Without the history's queue, the broker would confirm it for the mailboxes alone.
+    if (body.delivery === 'stored') await provisioner.ready();
     if ('broadcast' in body.to) await this.#allowBroadcast(identified.id, caller);
     if (body.track) {
       const outcomes = await recipients.lookUpAll(body.to, body.delivery);
       const tracking = await tracker.begin(identified, outcomes);
-      return { body: identified, outcomes: 'users' in body.to ? outcomes : undefined, tracking };
+      const isPublic = 'users' in body.to || (body.delivery === 'stored' && isToOne(body.to));
+      return { body: identified, outcomes: isPublic ? outcomes : undefined, tracking };
     }
-    // No database on the way of a message to one user.
-    const outcomes = isToOne(body.to) ? undefined : await recipients.lookUp(body.to, body.delivery);
+    const outcomes = await recipients.lookUp(body.to, body.delivery);
     return { body: identified, outcomes, tracking: undefined };
   }
 
@@ -118,17 +121,17 @@ export class Sender {
     logger.info({ actor, id }, 'a broadcast');
   }
 
-  async #publish(prepared: Prepared, from?: string): Promise<SendReply> {
+  async #publish(prepared: Prepared): Promise<SendReply> {
     const { body, outcomes, tracking } = prepared;
     if (tracking === 'done') return this.#options.tracker.replyFor(body);
-    const outcome = await this.#handOver(prepared, from);
+    const outcome = await this.#handOver(prepared);
     if (body.track) await this.#noteSent(body.id, outcome);
     return this.#count(body, replyOf(body, outcome, outcomes));
   }
 
-  async #handOver({ body, outcomes, tracking }: Prepared, from?: string): Promise<Outcome> {
-    const { publisher, groups, metrics } = this.#options;
-    const { to, type, data, id, delivery, ttlMs, collapseKey, track } = body;
+  async #handOver({ body, outcomes, tracking }: Prepared): Promise<Outcome> {
+    const { publisher, metrics } = this.#options;
+    const { to, type, data, id, delivery, ttlMs, collapseKey, track, from } = body;
     const options = {
       id,
       delivery,
@@ -137,21 +140,35 @@ export class Sender {
       track,
       ...(from !== undefined && { from }),
     };
-    const reachable = outcomes?.filter(({ outcome }) => outcome === 'queued');
-    if (reachable?.length === 0) return 'unprovisioned';
-    const target = reachable === undefined ? to : { users: reachable.map(({ user }) => user) };
+    const target = reachableOf(body, outcomes);
+    if (target === undefined) return 'unprovisioned';
     const send = (): Promise<SendResult> => publisher.send(target, type, data, options);
     const stop = metrics.publishSeconds.startTimer();
     try {
       const { outcome } = await send();
       stop();
-      const mayBeWrong = outcome !== 'queued' && 'group' in to;
-      return mayBeWrong && (await groups.heal(to.group)) ? (await send()).outcome : outcome;
+      return outcome === 'queued' ? outcome : await this.#sendAgain(to, outcome, send);
     } catch (error) {
       const code = error instanceof PublishError ? error.code : 'internal';
       metrics.messages.inc({ delivery, outcome: code });
       // One that was tried before may still arrive.
       if (tracking === 'begun' && code !== 'outcome_unknown') await this.#noteUnsent(id);
+      throw error;
+    }
+  }
+
+  /** Somebody may have deleted the exchanges of a group, which the broker does not tell. */
+  async #sendAgain(
+    to: Recipient,
+    outcome: Outcome,
+    send: () => Promise<SendResult>,
+  ): Promise<Outcome> {
+    if (!('group' in to)) return outcome;
+    try {
+      return (await this.#options.groups.heal(to.group)) ? (await send()).outcome : outcome;
+    } catch (error) {
+      // The broker has it, and the mailboxes most probably, too.
+      if (outcome === 'stored') return outcome;
       throw error;
     }
   }
@@ -189,15 +206,25 @@ export class Sender {
   }
 }
 
+/** The history remembers all of a list; a mailbox can only be reached where there is one. */
+function reachableOf(
+  { to, delivery }: Prepared['body'],
+  outcomes: Outcomes | undefined,
+): Recipient | undefined {
+  if (!('users' in to) || outcomes === undefined || delivery === 'stored') return to;
+  const reachable = outcomes.filter(({ outcome }) => outcome === 'queued');
+  return reachable.length === 0 ? undefined : { users: reachable.map(({ user }) => user) };
+}
+
 function replyOf(
   { id, to }: Prepared['body'],
   outcome: Outcome,
   outcomes: Outcomes | undefined,
 ): SendReply {
+  if (outcomes !== undefined) return { id, recipients: outcomes };
   if ('user' in to) return { id, recipients: [{ user: to.user, outcome }] };
   if ('device' in to) return { id, recipients: [{ user: to.device.user, outcome }] };
-  if (outcomes === undefined) return { id, outcome };
-  return { id, recipients: outcomes };
+  return { id, outcome };
 }
 
 /** What a promise resolves to, or the error that it is rejected with. */

@@ -122,10 +122,18 @@ export class Sessions {
     const [mail, live] = this.#specs(device);
     const askedAt = Date.now();
     const asksLive = (await groups.countOf(userId)) > 0;
+    let hasMissed = device.missed_at !== null;
     const { created, liveCreated } = await provisioner.ensureQueues(mail, live, {
       isNew,
       isBound: device.is_bound === 1,
       asksLive,
+      // Written before there is a mailbox again, which would look as if nothing had happened.
+      onMissing: async () => {
+        if (isNew && body.hasHandled !== true) return;
+        hasMissed = true;
+        const since = device.last_seen_at ?? device.created_at;
+        await store.setMissed(device.queue, { now: askedAt, since, isForGood: true });
+      },
     });
     if (created && !isNew) await tracker.mailboxesGone([device], 'dropped', askedAt);
     if (asksLive) {
@@ -145,6 +153,7 @@ export class Sessions {
       token,
       expiresAt: expiresAt.toISOString(),
       resumed: !created,
+      ...(hasMissed && { missed: true }),
     });
     const kind = before === null ? 'new' : renews ? 'renewed' : 'takeover';
     if (kind !== 'renewed') {
@@ -252,7 +261,10 @@ export class Sessions {
 
   #grant(
     device: Device,
-    session: Pick<SessionGrant, 'deviceId' | 'sessionId' | 'token' | 'expiresAt' | 'resumed'>,
+    session: Pick<
+      SessionGrant,
+      'deviceId' | 'sessionId' | 'token' | 'expiresAt' | 'resumed' | 'missed'
+    >,
   ): SessionGrant {
     const { vhost, endpoints, prefetch } = this.#options;
     return {

@@ -6,6 +6,7 @@ import type { Provisioner } from '../broker/provisioner.js';
 import { HttpProblem } from '../problem.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import type { Groups } from '../groups/groups.js';
+import type { History } from '../history/history.js';
 import type { Cutoffs } from './cutoffs.js';
 import type { Endings } from './endings.js';
 
@@ -17,6 +18,7 @@ export interface UsersOptions {
   connections: Connections;
   management: ManagementApi;
   provisioner: Provisioner;
+  history: History;
   prefixes: NamePrefixes;
 }
 
@@ -52,11 +54,20 @@ export class Users {
     return { userId, online: devices.some(({ online }) => online), devices };
   }
 
-  /** Deletes the user's queues with what waits in them, ends its sessions and forgets it. */
+  /**
+   * Deletes the user's queues with what waits in them, ends its sessions, erases what only it sees of the
+   * history, and forgets it.
+   */
   async remove(userId: string): Promise<void> {
-    const { store, cutoffs, endings, groups } = this.#options;
-    await this.#known(userId);
+    const { store, cutoffs, endings, groups, history } = this.#options;
     this.#requireBroker();
+    const hadHistory = await history.forgetUser(userId);
+    if (!(await store.hasUser(userId))) {
+      // One whose mailboxes have expired is not known any more, and may still have a history.
+      if (!hadHistory) throw new HttpProblem('user_unknown');
+      await groups.forgetUser(userId);
+      return;
+    }
     await endings.run(userId, 'user_removed', async () => {
       const devices = await store.listOf(userId);
       await groups.forgetUser(userId);

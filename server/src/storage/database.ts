@@ -36,6 +36,12 @@ export interface DeviceTable {
   ended_at: number | null;
   /** Whether the mailbox is bound to the groups of its user; 0 or 1. */
   is_bound: number;
+  /** When it was last noticed that the mailbox had lost messages; null when the device has recovered. */
+  missed_at: number | null;
+  /** When the first of those was sent, as far as it is known. */
+  missed_since: number | null;
+  /** Whether some of them may be in no history; 0 or 1. */
+  missed_for_good: number;
 }
 
 export interface UserTable {
@@ -60,6 +66,8 @@ export interface GroupTable {
   created_at: number;
   /** When it was decided that it goes; its exchanges may still have to be deleted. */
   ended_at: number | null;
+  /** What members see of it: `all`, or what was sent since they have `joined`. */
+  history: string;
 }
 
 export interface MemberTable {
@@ -135,6 +143,55 @@ export interface FailedCopyTable {
   queue: string;
 }
 
+/** A stored message. Times are milliseconds since 1970. */
+export interface HistoryTable {
+  /** Its place in the order. */
+  seq: number;
+  message_id: string;
+  type: string;
+  at: number;
+  /** Never before that of a smaller `seq`. */
+  stored_at: number;
+  /** When mailboxes gave it up; null: as their policy says. */
+  expires_at: number | null;
+  from_user: string | null;
+  /** To whom, as JSON, without the entries of a list. */
+  target: string;
+  /** JSON, or base64. */
+  body: string;
+  is_base64: number;
+  /** JSON of content type, correlation id and headers; null when there are none. */
+  properties: string | null;
+}
+
+/** That a message belongs to somebody's view of the history. */
+export interface HistoryEntryTable {
+  timeline: string;
+  seq: number;
+  /** The one device that it went to; null: all of them. */
+  device_id: string | null;
+}
+
+/** What was removed because it was old, or one of too many. */
+export interface HistoryTrimTable {
+  /** Empty: all of them. */
+  timeline: string;
+  /** When the newest message that was removed had been sent. */
+  at: number;
+}
+
+/** That the history has come so far. */
+export interface HistoryMarkTable {
+  mark: string;
+  at: number;
+}
+
+/** One row, which whoever writes the history locks. */
+export interface HistoryStateTable {
+  id: number;
+  last_seq: number;
+}
+
 /** In the database a number, since most rows have nothing pending and an index holds the others. */
 export const PENDING = { nothing: 0, bind: 1, unbind: 2 } as const;
 export type Pending = (typeof PENDING)[keyof typeof PENDING];
@@ -151,6 +208,11 @@ export interface Schema {
   messages: MessageTable;
   recipients: RecipientTable;
   failed_copies: FailedCopyTable;
+  history: HistoryTable;
+  history_entries: HistoryEntryTable;
+  history_trims: HistoryTrimTable;
+  history_marks: HistoryMarkTable;
+  history_state: HistoryStateTable;
 }
 
 export type Database = Kysely<Schema>;
@@ -220,11 +282,20 @@ export async function openDatabase(
  * takes to run. For `where(column, 'in', …)`.
  */
 export function inList(database: Database, values: string[]): RawBuilder<string> {
-  const isSqlite = database.getExecutor().adapter instanceof SqliteAdapter;
-  return isSqlite
+  return isSqlite(database)
     ? sql`(select value from json_each(${JSON.stringify(values)}))`
     : sql`(select unnest(${values}::text[]))`;
 }
+
+/** As {@link inList}. */
+export function inNumbers(database: Database, values: number[]): RawBuilder<number> {
+  return isSqlite(database)
+    ? sql`(select value from json_each(${JSON.stringify(values)}))`
+    : sql`(select unnest(${values}::bigint[]))`;
+}
+
+export const isSqlite = (database: Database): boolean =>
+  database.getExecutor().adapter instanceof SqliteAdapter;
 
 function openFile(dataDir: string): SqliteDatabase {
   mkdirSync(dataDir, { recursive: true });
@@ -239,8 +310,22 @@ function openFile(dataDir: string): SqliteDatabase {
   return sqlite;
 }
 
-/** SQLSTATE classes of a server that is away, full, starting or going down; and Node's own codes. */
-const UNAVAILABLE = /^(08...|53...|57P0.|25006|ECONN|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT)/;
+/**
+ * SQLSTATE classes of a server that is away, full, starting or going down, and errors within it; SQLite's
+ * codes of a file that is locked, on a full or broken disk, or damaged; and Node's own codes.
+ */
+const UNAVAILABLE =
+  /^(08...|53...|57P0.|58...|XX...|25006|SQLITE_(BUSY|LOCKED|FULL|IOERR|READONLY|CANTOPEN|CORRUPT|NOTADB|PERM)|ECONN|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT)/;
+
+/** SQLSTATE classes and SQLite's codes of data that no attempt would write. */
+const UNFIT = /^(22...|23...|54...|SQLITE_(TOOBIG|MISMATCH|CONSTRAINT))/;
+
+/** Whether what was to be written is the reason, rather than the database. */
+export const isUnfitForDatabase = (error: unknown): boolean =>
+  error instanceof Error &&
+  'code' in error &&
+  typeof error.code === 'string' &&
+  UNFIT.test(error.code);
 
 /** Whether the database could not be asked; anything else that it throws is a bug. */
 export function isDatabaseUnavailable(error: unknown): boolean {

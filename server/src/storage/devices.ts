@@ -1,4 +1,4 @@
-import type { Selectable } from 'kysely';
+import { sql, type Selectable } from 'kysely';
 import { inList, type Database, type DeviceTable } from './database.js';
 import { fromStored, toStored } from './ids.js';
 
@@ -24,12 +24,17 @@ export class DeviceStore {
   }
 
   async hasUser(userId: string): Promise<boolean> {
+    return (await this.userSince(userId)) !== undefined;
+  }
+
+  /** Since when a user is known, in milliseconds since 1970; undefined for one who is not. */
+  async userSince(userId: string): Promise<number | undefined> {
     const row = await this.#database
       .selectFrom('users')
-      .select('user_id')
+      .select('created_at')
       .where('user_id', '=', toStored(userId))
       .executeTakeFirst();
-    return row !== undefined;
+    return row?.created_at;
   }
 
   /** Those of these who are known. */
@@ -114,6 +119,9 @@ export class DeviceStore {
           expires_at: null,
           ended_at: null,
           is_bound: 0,
+          missed_at: null,
+          missed_since: null,
+          missed_for_good: 0,
         })
         .returningAll()
         .executeTakeFirstOrThrow();
@@ -161,6 +169,46 @@ export class DeviceStore {
   /** Its mailbox is bound to the groups of its user. */
   async setBound({ id }: Device): Promise<void> {
     await this.#database.updateTable('devices').set({ is_bound: 1 }).where('id', '=', id).execute();
+  }
+
+  /**
+   * A mailbox has lost messages.
+   * @param since when the first of them was sent. @param isForGood whether the history may not have them.
+   * @returns whether nothing was missing before.
+   */
+  async setMissed(
+    queue: string,
+    { now, since, isForGood }: { now: number; since: number; isForGood: boolean },
+  ): Promise<boolean> {
+    const missedForGood = isForGood ? 1 : 0;
+    const { numUpdatedRows } = await this.#database
+      .updateTable('devices')
+      .set({ missed_at: now, missed_since: since, missed_for_good: missedForGood })
+      .where('queue', '=', queue)
+      .where('missed_at', 'is', null)
+      .executeTakeFirst();
+    if (numUpdatedRows > 0n) return true;
+    await this.#database
+      .updateTable('devices')
+      .set({
+        // Always another one: what is recovered is what was missed until then.
+        missed_at: sql<number>`case when missed_at >= ${now} then missed_at + 1 else cast(${now} as bigint) end`,
+        missed_since: sql<number>`case when missed_since < ${since} then missed_since else cast(${since} as bigint) end`,
+        ...(isForGood && { missed_for_good: 1 }),
+      })
+      .where('queue', '=', queue)
+      .execute();
+    return false;
+  }
+
+  /** The device has recovered what it had missed until `missedAt`. */
+  async clearMissed({ id }: Device, missedAt: number): Promise<void> {
+    await this.#database
+      .updateTable('devices')
+      .set({ missed_at: null, missed_since: null, missed_for_good: 0 })
+      .where('id', '=', id)
+      .where('missed_at', '=', missedAt)
+      .execute();
   }
 
   /** For devices whose connections ended; the newest time counts. */

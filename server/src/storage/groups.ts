@@ -1,8 +1,11 @@
-import { sql } from 'kysely';
-import { inList, PENDING, type Database } from './database.js';
+import { groupHistorySchema, type GroupHistory } from '@warren/protocol';
+import { sql, type Selectable } from 'kysely';
+import { inList, PENDING, type Database, type GroupTable } from './database.js';
 import { fromStored, toStored } from './ids.js';
 
 export interface Group {
+  /** What members see of its history. */
+  history: GroupHistory;
   /** Its number in the database. A group that is made again gets another one. */
   ref: number;
   groupId: string;
@@ -32,18 +35,32 @@ export class GroupStore {
       .selectAll()
       .where('group_id', '=', toStored(groupId))
       .executeTakeFirst();
-    return (
-      row && { ref: row.id, groupId, createdAt: row.created_at, isEnded: row.ended_at !== null }
-    );
+    return row && toGroup(row);
   }
 
-  async add(groupId: string, now: number): Promise<Group> {
-    const { id } = await this.#database
+  /** Those of these that there are, and are not to go. */
+  async findAll(groupIds: string[]): Promise<Group[]> {
+    if (groupIds.length === 0) return [];
+    const rows = await this.#database
+      .selectFrom('groups')
+      .selectAll()
+      .where('group_id', 'in', inList(this.#database, groupIds.map(toStored)))
+      .where('ended_at', 'is', null)
+      .execute();
+    return rows.map(toGroup);
+  }
+
+  async add(groupId: string, history: GroupHistory, now: number): Promise<Group> {
+    const row = await this.#database
       .insertInto('groups')
-      .values({ group_id: toStored(groupId), created_at: now, ended_at: null })
-      .returning('id')
+      .values({ group_id: toStored(groupId), created_at: now, ended_at: null, history })
+      .returningAll()
       .executeTakeFirstOrThrow();
-    return { ref: id, groupId, createdAt: now, isEnded: false };
+    return toGroup(row);
+  }
+
+  async setHistory({ ref }: Group, history: GroupHistory): Promise<void> {
+    await this.#database.updateTable('groups').set({ history }).where('id', '=', ref).execute();
   }
 
   async setEnded({ ref }: Group, now: number): Promise<void> {
@@ -126,6 +143,15 @@ export class GroupStore {
       .where('members.user_id', '=', toStored(userId))
       .execute();
     return rows.map(({ group_id: groupId }) => fromStored(groupId));
+  }
+
+  /** In which groups a user is, and since when. */
+  async listMemberships(userId: string): Promise<{ ref: number; joinedAt: number }[]> {
+    const rows = await this.#memberships()
+      .select(['groups.id', 'members.joined_at'])
+      .where('members.user_id', '=', toStored(userId))
+      .execute();
+    return rows.map((row) => ({ ref: row.id, joinedAt: row.joined_at }));
   }
 
   /** @returns how many were none before; their bindings are pending. */
@@ -230,3 +256,11 @@ export class GroupStore {
       .where('groups.ended_at', 'is', null);
   }
 }
+
+const toGroup = (row: Selectable<GroupTable>): Group => ({
+  ref: row.id,
+  groupId: fromStored(row.group_id),
+  createdAt: row.created_at,
+  isEnded: row.ended_at !== null,
+  history: groupHistorySchema.parse(row.history),
+});

@@ -4,6 +4,8 @@ import { CutoffStore } from './cutoffs.js';
 import { openDatabase, type StorageOptions } from './database.js';
 import { DeviceStore } from './devices.js';
 import { GroupStore } from './groups.js';
+import { HistoryErasure } from './history-erasure.js';
+import { HistoryStore } from './history.js';
 import { Locks } from './locks.js';
 import { MessageStore } from './messages.js';
 import { OutboxStore } from './outbox.js';
@@ -15,6 +17,8 @@ export interface Storage {
   devices: DeviceStore;
   cutoffs: CutoffStore;
   groups: GroupStore;
+  history: HistoryStore;
+  historyErasure: HistoryErasure;
   messages: MessageStore;
   outcomes: OutcomeStore;
   presence: PresenceStore;
@@ -38,6 +42,8 @@ export async function openStorage(
     devices: new DeviceStore(database),
     cutoffs: new CutoffStore(database),
     groups: new GroupStore(database),
+    history: new HistoryStore(database),
+    historyErasure: new HistoryErasure(database),
     messages: new MessageStore(database, outbox),
     outcomes: new OutcomeStore(database, outbox),
     presence: new PresenceStore(database, outbox),

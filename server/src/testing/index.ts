@@ -189,14 +189,16 @@ export class TestPublisher<
     data: unknown,
     options: SendOptions,
   ): Promise<SendResult> {
-    const message = compose(type, data, options, DEFAULT_MAX_MESSAGE_BYTES);
+    const message = compose(to, type, data, options, DEFAULT_MAX_MESSAGE_BYTES);
     const id = message.properties.messageId;
     const failure = this.#closed ? 'publisher_closed' : this.#failures.shift();
     if (failure !== undefined && failure !== 'outcome_unknown') throw failed(failure, id);
     const devices = this.#devices?.filter((device) => this.#isMeant(to, device));
     const endings = Promise.all((devices ?? []).map((device) => handOver(device, message)));
-    const missing = message.live ? 'offline' : 'unprovisioned';
-    const outcome = devices?.length === 0 ? missing : 'queued';
+    const { delivery } = message;
+    const missing = delivery === 'live' ? 'offline' : 'unprovisioned';
+    const found = devices?.length === 0 ? missing : 'queued';
+    const outcome = delivery === 'stored' ? 'stored' : found;
     const received: unknown = JSON.parse(message.body.toString('utf8'));
     this.sent.push({ id, to, type, data: received, options, outcome, endings });
     if (failure !== undefined) throw failed(failure, id);
@@ -215,11 +217,11 @@ const failed = (code: PublishErrorCode, id: string): PublishError =>
 
 function handOver(
   device: TestDevice,
-  { live, body, properties }: ComposedMessage,
+  { delivery, body, properties }: ComposedMessage,
 ): ReturnType<TestDevice['enqueue']> {
   const { messageId, type, contentType, correlationId, headers } = properties;
   return device.enqueue({
-    live,
+    live: delivery === 'live',
     body: new Uint8Array(body),
     properties: {
       messageId,

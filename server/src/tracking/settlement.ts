@@ -3,11 +3,13 @@ import { DEAD_LETTERS } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import type { Job, WorkQueues } from '../broker/work-queues.js';
 import type { Events } from '../events/events.js';
+import type { Losses } from '../history/losses.js';
 import type { Failure, OutcomeStore } from '../storage/outcomes.js';
 import type { Tracker } from './tracker.js';
 
 export interface SettlementOptions {
   tracker: Tracker;
+  losses: Losses;
   outcomes: OutcomeStore;
   workQueues: WorkQueues;
   events: Events;
@@ -20,6 +22,13 @@ const SWEEP_MS = 1000;
 const SWEEP_SIZE = 500;
 const AT_ONCE = 16;
 const RETRIES_MS = [1000, 10_000, 60_000];
+
+/** An entry of the header `x-death`. */
+interface Death {
+  queue?: string;
+  reason?: string;
+  'original-expiration'?: string;
+}
 
 /** RabbitMQ's reasons for a dead letter. */
 const REASONS: Record<string, Failure> = {
@@ -59,13 +68,16 @@ export class Settlement {
   }
 
   async #take({ headers, messageId }: Job): Promise<void> {
-    if (headers[TRACK_HEADER] === undefined || messageId === undefined) return;
-    const deaths = (headers['x-death'] ?? []) as { queue?: string; reason?: string }[];
+    const deaths = (headers['x-death'] ?? []) as Death[];
     // A job that was tried again has died in the queue where it waited, too.
     const death = deaths.find(({ queue = '' }) => !queue.startsWith(QUEUE));
     const reason = REASONS[death?.reason ?? ''];
     if (death?.queue === undefined || reason === undefined) return;
-    await this.#options.tracker.copyFailed(messageId, death.queue, reason);
+    const { queue } = death;
+    const hadTtl = death['original-expiration'] !== undefined;
+    await this.#options.losses.note({ queue, reason, hadTtl, headers });
+    if (headers[TRACK_HEADER] === undefined || messageId === undefined) return;
+    await this.#options.tracker.copyFailed(messageId, queue, reason);
   }
 
   async #sweep(): Promise<void> {

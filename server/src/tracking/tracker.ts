@@ -19,6 +19,8 @@ export interface TrackerOptions {
   outcomes: OutcomeStore;
   devices: DeviceStore;
   events: Events;
+  /** Whether the history has a message that nobody follows. */
+  isStored: (id: string) => Promise<boolean>;
   /** How long after a message's time it is settled without word of it, in milliseconds. */
   unconfirmedAfterMs: number;
 }
@@ -75,7 +77,9 @@ export class Tracker {
   async confirm(id: string, outcome: Outcome): Promise<void> {
     const { store, outcomes } = this.#options;
     await store.confirm(id);
-    if (outcome !== 'queued') await this.#tell(outcomes.settle(id, outcome, Date.now()));
+    // That the history has it says nothing about the mailboxes.
+    if (outcome !== 'queued' && outcome !== 'stored')
+      await this.#tell(outcomes.settle(id, outcome, Date.now()));
   }
 
   /** It was not sent. */
@@ -104,14 +108,17 @@ export class Tracker {
     };
   }
 
-  /** @throws {HttpProblem} `message_unknown` */
+  /** @throws {HttpProblem} `message_unknown`, `message_not_tracked` */
   async state(
     id: string,
     page: { after?: string | undefined; limit: number },
   ): Promise<MessageState> {
     const { store } = this.#options;
     const message = await store.find(id);
-    if (message === undefined) throw new HttpProblem('message_unknown');
+    if (message === undefined) {
+      const isStored = await this.#options.isStored(id);
+      throw new HttpProblem(isStored ? 'message_not_tracked' : 'message_unknown');
+    }
     const recipients = await store.listRecipients(id, page);
     const last = recipients.length === page.limit ? recipients.at(-1)?.userId : undefined;
     return {
@@ -174,8 +181,8 @@ export class Tracker {
 
 /** Of everything that a sender says, so that the same id cannot be used for something else. */
 function fingerprintOf(body: SendBody & { id: string }): string {
-  const { to, type, data, delivery, ttlMs, collapseKey, id } = body;
-  const said = encode([to, type, data, delivery, ttlMs, collapseKey], id, Infinity);
+  const { to, type, data, delivery, ttlMs, collapseKey, from, id } = body;
+  const said = encode([to, type, data, delivery, ttlMs, collapseKey, from], id, Infinity);
   return createHash('sha256').update(said).digest('base64url');
 }
 

@@ -1,6 +1,7 @@
 import {
   groupBodySchema,
   groupStateSchema,
+  memberBodySchema,
   memberSchema,
   membersBodySchema,
   membersPageSchema,
@@ -22,7 +23,7 @@ function wholeRoutes({ groups }: Services): Route[] {
       method: 'put',
       path: '/v1/groups/{id}',
       access: 'service',
-      summary: 'Make a group, unless there is one.',
+      summary: 'Make a group, unless there is one; say what its members see of its history.',
       body: groupBodySchema,
       replies: {
         200: { description: 'There was one.', schema: groupStateSchema },
@@ -30,7 +31,7 @@ function wholeRoutes({ groups }: Services): Route[] {
       },
       problems: ['invalid_id', ...UNAVAILABLE],
       handle: async (context) => {
-        const { state, created } = await groups.put(idIn(context));
+        const { state, created } = await groups.put(idIn(context), context.body);
         return { status: created ? 201 : 200, body: state };
       },
     }),
@@ -105,7 +106,7 @@ function memberRoutes({ groups }: Services): Route[] {
       path: '/v1/groups/{id}/members/{user}',
       access: 'service',
       summary: 'Take a user into a group, which is made when it does not exist. Idempotent.',
-      body: groupBodySchema,
+      body: memberBodySchema,
       replies: { 204: { description: 'The user is a member.' } },
       problems: ['invalid_id', 'group_unknown', ...UNAVAILABLE],
       handle: async (context) => {

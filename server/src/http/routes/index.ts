@@ -1,5 +1,6 @@
 import type { Route } from '../route.js';
 import { groupRoutes } from './groups.js';
+import { historyRoutes } from './history.js';
 import { meRoutes } from './me.js';
 import { messageRoutes } from './messages.js';
 import { operationRoutes } from './operations.js';
@@ -13,6 +14,7 @@ export function createRoutes(services: Services): Route[] {
   return [
     ...messageRoutes(services),
     ...groupRoutes(services),
+    ...historyRoutes(services),
     ...presenceRoutes(services),
     ...userRoutes(services),
     ...cutOffRoutes(services),

@@ -1,4 +1,6 @@
 import { idSchema } from '@warren/protocol';
+import type { History } from '../../history/history.js';
+import type { Recovery } from '../../history/recovery.js';
 import type { Groups } from '../../groups/groups.js';
 import type { Metrics } from '../../metrics.js';
 import { HttpProblem } from '../../problem.js';
@@ -28,6 +30,8 @@ export interface Services {
   /** Hands a client's answer over; false when nobody waits for it. */
   answer: (answer: Answer) => Promise<boolean>;
   presence: Presence;
+  history: History;
+  recovery: Recovery;
   metrics: Metrics;
   /** What `/health/ready` tells of each part. */
   health: () => Promise<Record<string, 'up' | 'down'>>;

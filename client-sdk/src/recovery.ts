@@ -1,0 +1,124 @@
+import type { RecoveryReply } from '@warren/protocol';
+import { UnavailableError, type Api } from './api.js';
+import type { Backoff } from './backoff.js';
+import type { DedupeWindow } from './dedupe.js';
+import type { Dispatcher } from './dispatcher.js';
+import { toParcel, toSearch } from './history.js';
+import type { Platform } from './platform/platform.js';
+import { delay, isOver } from './timing.js';
+
+/** Messages were missed that the handlers will not get. */
+export interface Gap {
+  /**
+   * - `lost`: the mailbox was lost or overflowed, and what was not stored went with it; or the history does
+   *   not reach back so far, or it is not known from where on.
+   * - `limit`: more than `recoveryLimit`; the rest is in the history.
+   * - `unavailable`: the history could not be read for a minute.
+   */
+  reason: 'lost' | 'limit' | 'unavailable';
+  /** When the last message was handled before; undefined when that is not known. */
+  since: Date | undefined;
+  /** How many the history has made up for. */
+  recovered: number;
+}
+
+export interface RecoveryOptions {
+  api: Api;
+  platform: Platform;
+  window: DedupeWindow;
+  dispatcher: Dispatcher;
+  deviceId: string;
+  /** How many messages are fetched at most. */
+  limit: number;
+  backoff: Backoff;
+  onGap: (gap: Gap) => void;
+}
+
+/** As long as the history cannot be read, new messages wait; but no longer than this. */
+const GIVE_UP_MS = 60_000;
+
+/** Fetches what a mailbox has lost, and hands it to the handlers before anything newer. */
+export class Recovery {
+  readonly #options: RecoveryOptions;
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Resolves when all that was missed is handled, or told to be a gap, or the signal aborts.
+   * @throws {TerminalError}
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const { window, dispatcher, deviceId, limit, onGap } = this.#options;
+    const known = window.position;
+    const since = known.lastAt === undefined ? undefined : new Date(known.lastAt);
+    let recovered = 0;
+    let cursor: string | undefined;
+    let isComplete = true;
+    let mark: string | undefined;
+    dispatcher.forgetRecovered();
+    do {
+      const page = await this.#fetch({ deviceId, ...known, cursor }, signal);
+      if (isOver(signal)) return;
+      if (page === undefined) {
+        onGap({ reason: 'unavailable', since, recovered });
+        return;
+      }
+      isComplete &&= page.complete;
+      // What is lost from now on is another loss.
+      mark ??= page.mark;
+      const items = page.items.slice(0, limit - recovered);
+      recovered += await dispatcher.recover(
+        items.map((item) => toParcel(item, true)),
+        signal,
+      );
+      if (isOver(signal)) return;
+      cursor = page.next;
+      if (items.length < page.items.length || (cursor !== undefined && recovered >= limit)) {
+        onGap({ reason: 'limit', since, recovered });
+        isComplete = true;
+        cursor = undefined;
+      }
+      if (cursor === undefined) {
+        if (!isComplete) onGap({ reason: 'lost', since, recovered });
+        await this.#finish(mark, signal);
+      }
+    } while (cursor !== undefined);
+  }
+
+  /** Undefined when it cannot be had. */
+  async #fetch(query: object, signal: AbortSignal): Promise<RecoveryReply | undefined> {
+    const { api, platform, backoff } = this.#options;
+    const giveUpAt = platform.now() + GIVE_UP_MS;
+    while (!isOver(signal)) {
+      let retryAfterMs = 0;
+      try {
+        const path = `me/recovery?${toSearch(query)}`;
+        const reply = await api.call({ method: 'GET', path }, signal);
+        if (reply.ok) {
+          backoff.reset();
+          return reply.body as RecoveryReply;
+        }
+        if (reply.status !== 429 && reply.status < 500) return undefined;
+        retryAfterMs = Number(reply.retryAfter ?? 0) * 1000;
+      } catch (error) {
+        if (!(error instanceof UnavailableError)) throw error;
+      }
+      const delayMs = Math.max(retryAfterMs, backoff.next());
+      if (platform.now() + delayMs > giveUpAt) return undefined;
+      await delay(platform, delayMs, signal).done;
+    }
+    return undefined;
+  }
+
+  /** If it is not heard, the next session recovers again, and finds nothing new. */
+  async #finish(mark: string, signal: AbortSignal): Promise<void> {
+    const { api, deviceId } = this.#options;
+    try {
+      await api.call({ method: 'POST', path: 'me/recovery', body: { deviceId, mark } }, signal);
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) throw error;
+    }
+  }
+}

@@ -1,0 +1,189 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import type { ConsumeMessage } from 'amqplib';
+import { DEAD_LETTERS, HISTORY } from '@warren/rabbitmq';
+import type { Logger } from 'pino';
+import type { ConfirmChannel } from '../publisher/confirm-channel.js';
+import { isUnfitForDatabase } from '../storage/database.js';
+import type { GroupStore } from '../storage/groups.js';
+import type { HistoryErasure } from '../storage/history-erasure.js';
+import type { HistoryRecord, HistoryStore } from '../storage/history.js';
+import { isCommand, readCommand, type Command } from './commands.js';
+import { HistoryQueue } from './history-queue.js';
+import { readMessage, timelinesOf, UnfitError, type ReadMessage } from './record.js';
+import type { Retention } from './retention.js';
+
+export interface RecorderOptions {
+  amqpUrl: string;
+  exchange: string;
+  store: HistoryStore;
+  erasure: HistoryErasure;
+  groups: GroupStore;
+  retention: Retention;
+  /** By which what cannot be stored goes to the dead letters. */
+  channel: ConfirmChannel;
+  logger: Logger;
+}
+
+/** While the database cannot write, in milliseconds. */
+const RETRY_MS = { low: 100, high: 5000 };
+const REASON_HEADER = 'x-warren-reason';
+
+/**
+ * Writes stored messages down, in the order of their queue, and acks them when they are on the disk. Of any
+ * number of these, one is at work at a time.
+ */
+export class Recorder {
+  readonly #options: RecorderOptions;
+  readonly #queue: HistoryQueue;
+  #isFailing = false;
+
+  constructor(options: RecorderOptions) {
+    this.#options = options;
+    const { amqpUrl, exchange, logger } = options;
+    this.#queue = new HistoryQueue({
+      amqpUrl,
+      exchange,
+      onBatch: (messages, signal) => this.#take(messages, signal),
+      onError: (error) => {
+        logger.warn(
+          { err: error },
+          'the connection that takes messages for the history had an error',
+        );
+      },
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#queue.close();
+  }
+
+  async #take(messages: ConsumeMessage[], signal: AbortSignal): Promise<void> {
+    let pending: Pending[] = [];
+    let marks: string[] = [];
+    const flush = async (): Promise<void> => {
+      if (pending.length + marks.length > 0) await this.#record(pending, marks, signal);
+      pending = [];
+      marks = [];
+    };
+    for (const message of messages) {
+      const command = isCommand(message) ? readCommand(message) : undefined;
+      if (command?.kind === 'mark') {
+        marks.push(command.mark);
+      } else if (command !== undefined) {
+        // What is to be erased is written by then.
+        await flush();
+        await this.#keepTrying(() => this.#obey(command), signal);
+      } else {
+        const read = await this.#read(message);
+        if (read !== undefined) pending.push({ message, read });
+      }
+    }
+    await flush();
+  }
+
+  async #read(message: ConsumeMessage): Promise<ReadMessage | undefined> {
+    try {
+      return readMessage(message, Date.now());
+    } catch (error) {
+      if (!(error instanceof UnfitError)) throw error;
+      await this.#bury(message, error.message);
+      return undefined;
+    }
+  }
+
+  async #obey(command: Exclude<Command, { kind: 'mark' }>): Promise<void> {
+    const { erasure } = this.#options;
+    if (command.kind === 'erase-user') await erasure.eraseUser(command.userId);
+    else await erasure.erase(command.timeline);
+  }
+
+  async #record(pending: Pending[], marks: string[], signal: AbortSignal): Promise<void> {
+    const { store, retention } = this.#options;
+    try {
+      const records = await this.#keepTrying(async () => {
+        const written = await this.#toRecords(pending);
+        await store.write(written, marks, Date.now());
+        return written;
+      }, signal);
+      retention.note(records.flatMap(({ timelines }) => timelines));
+    } catch (error) {
+      const [only] = pending;
+      if (!isUnfitForDatabase(error) || only === undefined) throw error;
+      if (pending.length === 1) {
+        await this.#bury(only.message, 'The database cannot hold it.');
+        return this.#record([], marks, signal);
+      }
+      // One of them; the others must not wait for ever.
+      const middle = Math.ceil(pending.length / 2);
+      await this.#record(pending.slice(0, middle), [], signal);
+      await this.#record(pending.slice(middle), marks, signal);
+    }
+  }
+
+  /** Without those of groups that are gone: nobody could see them. */
+  async #toRecords(pending: Pending[]): Promise<HistoryRecord[]> {
+    const names = pending.flatMap(({ read: { to } }) => ('group' in to ? [to.group] : []));
+    const groups = new Map(
+      (await this.#options.groups.findAll([...new Set(names)])).map((group) => [
+        group.groupId,
+        group,
+      ]),
+    );
+    return pending
+      .map(({ read }) => ({ ...read, timelines: timelinesOf(read, groups) }))
+      .filter(({ timelines }) => timelines.length > 0);
+  }
+
+  /** As long as the database is away; what it will never take is thrown. */
+  async #keepTrying<Result>(work: () => Promise<Result>, signal: AbortSignal): Promise<Result> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const result = await work();
+        this.#isFailing = this.#tellRecovery();
+        return result;
+      } catch (error) {
+        if (isUnfitForDatabase(error)) throw error;
+        this.#tellFailure(error);
+        signal.throwIfAborted();
+      }
+      await wait(Math.min(RETRY_MS.high, RETRY_MS.low * 2 ** attempt), undefined, { signal });
+    }
+  }
+
+  #tellFailure(error: unknown): void {
+    if (this.#isFailing) return;
+    this.#isFailing = true;
+    const text = 'stored messages cannot be written down; they wait on the broker until they can';
+    this.#options.logger.error({ err: error }, text);
+  }
+
+  #tellRecovery(): false {
+    if (this.#isFailing) this.#options.logger.info('stored messages are written down again');
+    return false;
+  }
+
+  /** It can never be stored, and must not hold up the others: an operator finds it in the dead letters. */
+  async #bury({ content, properties }: ConsumeMessage, reason: string): Promise<void> {
+    const { channel, logger } = this.#options;
+    logger.warn({ reason }, 'a message that cannot be stored ended as a dead letter');
+    const headers = { ...(properties.headers as object), [REASON_HEADER]: reason };
+    await channel.publish(
+      {
+        exchange: DEAD_LETTERS,
+        routingKey: HISTORY,
+        messageId: (properties.messageId as string | undefined) ?? '',
+        type: (properties.type as string | undefined) ?? '',
+        contentType: (properties.contentType as string | undefined) ?? 'application/octet-stream',
+        durable: true,
+        mandatory: true,
+        headers,
+      },
+      content,
+    );
+  }
+}
+
+interface Pending {
+  message: ConsumeMessage;
+  read: ReadMessage;
+}

@@ -1,0 +1,117 @@
+import type { RecoveredBody, RecoveryQuery } from '@warren/protocol';
+import { HttpProblem } from '../problem.js';
+import type { Device } from '../storage/devices.js';
+import type { TimelineRange } from '../storage/history.js';
+import type { Storage } from '../storage/index.js';
+import type { CaughtUp } from './caught-up.js';
+import { fitting, toItem } from './items.js';
+import { rangesOf } from './views.js';
+
+export interface RecoveryOptions {
+  storage: Storage;
+  caughtUp: CaughtUp;
+}
+
+/**
+ * So long before the last message that a device has handled it begins again: two messages may come by the
+ * mailbox in another order than by the history's queue. In milliseconds.
+ */
+const OVERLAP_MS = 60_000;
+
+/** Gives a device what it has missed. */
+export class Recovery {
+  readonly #options: RecoveryOptions;
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * What went to a device since the last message that it has handled, the oldest first, page by page.
+   * @returns JSON.
+   * @throws {HttpProblem} `session_ended` for a device that is not known; `history_behind`
+   */
+  async read(userId: string, query: RecoveryQuery): Promise<string> {
+    const { storage, caughtUp } = this.#options;
+    const store = storage.history;
+    const device = await this.#device(userId, query.deviceId);
+    if (query.cursor === undefined && !(await caughtUp.wait())) {
+      throw new HttpProblem('history_behind', undefined, { retryAfterSeconds: 2 });
+    }
+    // A user whose mailboxes have all expired is known only since it is back.
+    const ranges = await rangesOf(userId, 0, storage);
+    const last = query.last === undefined ? undefined : await store.find(query.last);
+    const { afterSeq, untilSeq } =
+      cursorOf(query.cursor) ?? (await this.#begin(device, query, last));
+    const { limit } = query;
+    const rows = await store.page({
+      ranges,
+      afterSeq,
+      beforeSeq: untilSeq + 1,
+      deviceId: query.deviceId,
+      order: 'asc',
+      limit: limit + 1,
+    });
+    const shown = fitting(rows.slice(0, limit));
+    const end = shown.length < rows.length ? shown.at(-1) : undefined;
+    const now = Date.now();
+    const items = shown
+      // Its time would be over in the mailbox, too.
+      .filter(({ expires_at: expiresAt }) => expiresAt === null || expiresAt > now)
+      .map((row) => toItem(row, userId));
+    const rest = {
+      complete: await this.#isComplete(device, last?.at ?? query.lastAt, ranges),
+      mark: String(device.missed_at ?? 0),
+      ...(end !== undefined && { next: `${String(end.seq)}-${String(untilSeq)}` }),
+    };
+    return `{"items":[${items.join(',')}],${JSON.stringify(rest).slice(1)}`;
+  }
+
+  /** The device has handled all of it; what it has missed since then, it is told of again. */
+  async finish(userId: string, { deviceId, mark }: RecoveredBody): Promise<void> {
+    const device = await this.#device(userId, deviceId);
+    await this.#options.storage.devices.clearMissed(device, Number(mark));
+  }
+
+  async #device(userId: string, deviceId: string): Promise<Device> {
+    const device = await this.#options.storage.devices.find(userId, deviceId);
+    if (device?.ended_at !== null) throw new HttpProblem('session_ended');
+    return device;
+  }
+
+  async #begin(
+    device: Device,
+    query: RecoveryQuery,
+    last: { storedAt: number } | undefined,
+  ): Promise<{ afterSeq: number; untilSeq: number }> {
+    const store = this.#options.storage.history;
+    const untilSeq = await store.lastSeq();
+    if (last === undefined) {
+      const time = query.lastAt ?? device.missed_since ?? device.created_at;
+      return { afterSeq: (await store.seqFrom(time - OVERLAP_MS)) - 1, untilSeq };
+    }
+    const oldest = query.oldest === undefined ? undefined : await store.find(query.oldest);
+    const begin = await store.seqFrom(last.storedAt - OVERLAP_MS);
+    return { afterSeq: Math.max(begin, oldest?.seq ?? 0) - 1, untilSeq };
+  }
+
+  /**
+   * Whether nothing was missed that the history does not have.
+   * @param from when the last message was sent that the device has handled; undefined when it cannot say.
+   */
+  async #isComplete(
+    device: Device,
+    from: number | undefined,
+    ranges: TimelineRange[],
+  ): Promise<boolean> {
+    if (device.missed_for_good === 1 || from === undefined) return false;
+    const timelines = ranges.map(({ timeline }) => timeline);
+    return (await this.#options.storage.historyErasure.trimmedUntil(timelines)) < from;
+  }
+}
+
+function cursorOf(cursor: string | undefined): { afterSeq: number; untilSeq: number } | undefined {
+  if (cursor === undefined) return undefined;
+  const [afterSeq = 0, untilSeq = 0] = cursor.split('-').map(Number);
+  return { afterSeq, untilSeq };
+}

@@ -1,0 +1,288 @@
+import { encodeId } from '@warren/protocol';
+import { sql, type Kysely, type RawBuilder, type Selectable } from 'kysely';
+import { inList, isSqlite, type Database, type HistoryTable, type Schema } from './database.js';
+
+/** A message as it is written down. Times are milliseconds since 1970. */
+export interface HistoryRecord {
+  messageId: string;
+  type: string;
+  at: number;
+  expiresAt: number | null;
+  from: string | null;
+  /** To whom, as JSON. */
+  target: string;
+  /** JSON, or base64. */
+  body: string;
+  isBase64: boolean;
+  /** JSON; null when there are none. */
+  properties: string | null;
+  /** Whose views it belongs to. */
+  timelines: string[];
+  /** The one device that it went to. */
+  deviceId: string | null;
+}
+
+export type HistoryRow = Selectable<HistoryTable>;
+
+/** A part of a timeline. */
+export interface TimelineRange {
+  timeline: string;
+  /** Only what was sent then or later, in milliseconds since 1970. */
+  sentFrom?: number | undefined;
+  /** Where that may begin, so that what is before it is not looked at. */
+  seqFrom?: number | undefined;
+}
+
+export interface HistoryPage {
+  ranges: TimelineRange[];
+  /** Neither of these two is part of the page. */
+  afterSeq?: number | undefined;
+  beforeSeq?: number | undefined;
+  /** Without what went to other devices of the user. Default: with it. */
+  deviceId?: string | undefined;
+  order: 'asc' | 'desc';
+  limit: number;
+}
+
+/**
+ * Views of the history. A message stands in each that it belongs to, and its body is kept once.
+ * A conversation has a view for each side, so that one of them can be erased.
+ */
+export const timelineOf = {
+  user: (userId: string): string => `u.${encodeId(userId)}`,
+  /** What `userId` sees of what the two have sent to each other. */
+  conversation: (userId: string, withId: string): string =>
+    `c.${encodeId(userId)}.${encodeId(withId)}`,
+  /** By its number: one that is made again is another group. */
+  group: (ref: number): string => `g.${String(ref)}`,
+  broadcast: 'b',
+};
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+/** SQLite takes 500 parts in one query. */
+const MAX_RANGES = 400;
+/** Nobody waits for a mark for so long. */
+const MARKS_FORGOTTEN_MS = 10 * 60 * 1000;
+
+/** Stored messages, in the order in which the history's queue had them. */
+export class HistoryStore {
+  readonly #database: Database;
+  readonly #isSqlite: boolean;
+
+  constructor(database: Database) {
+    this.#database = database;
+    this.#isSqlite = isSqlite(database);
+  }
+
+  /**
+   * Writes messages down, all of them or none; those that it has from the last 24 hours are left out. When it
+   * resolves they are on the disk.
+   * @param marks that the history has come so far.
+   */
+  async write(records: HistoryRecord[], marks: string[], now: number): Promise<void> {
+    await this.#durably(async (transaction) => {
+      const { last_seq: last } = await transaction
+        .updateTable('history_state')
+        .set({ last_seq: sql<number>`last_seq + ${records.length}` })
+        .returning('last_seq')
+        .executeTakeFirstOrThrow();
+      if (records.length > 0) {
+        await this.#insert(records, last - records.length + 1, now, transaction);
+      }
+      if (marks.length === 0) return;
+      const forgotten = now - MARKS_FORGOTTEN_MS;
+      await transaction.deleteFrom('history_marks').where('at', '<', forgotten).execute();
+      await transaction
+        .insertInto('history_marks')
+        .values(marks.map((mark) => ({ mark, at: now })))
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
+    });
+  }
+
+  /** Whether the history has come as far as this mark. */
+  async isMarked(mark: string): Promise<boolean> {
+    const row = await this.#database
+      .selectFrom('history_marks')
+      .select('mark')
+      .where('mark', '=', mark)
+      .executeTakeFirst();
+    return row !== undefined;
+  }
+
+  /** Of several timelines as if they were one. */
+  async page(page: HistoryPage): Promise<HistoryRow[]> {
+    const rows: HistoryRow[] = [];
+    for (let start = 0; start < page.ranges.length; start += MAX_RANGES) {
+      const ranges = page.ranges.slice(start, start + MAX_RANGES);
+      rows.push(...(await this.#pageOf({ ...page, ranges })));
+    }
+    const sign = page.order === 'asc' ? 1 : -1;
+    return rows.sort((a, b) => sign * (a.seq - b.seq)).slice(0, page.limit);
+  }
+
+  /** Where a message stands; its newest place, if its id was used again. */
+  async find(
+    messageId: string,
+  ): Promise<{ seq: number; at: number; storedAt: number } | undefined> {
+    const row = await this.#database
+      .selectFrom('history')
+      .select(['seq', 'at', 'stored_at'])
+      .where('message_id', '=', messageId)
+      .orderBy('seq', 'desc')
+      .executeTakeFirst();
+    return row && { seq: row.seq, at: row.at, storedAt: row.stored_at };
+  }
+
+  /** Where a message stands that belongs to one of these timelines. */
+  async findIn(messageId: string, timelines: string[]): Promise<number | undefined> {
+    const row = await this.#database
+      .selectFrom('history')
+      .innerJoin('history_entries', 'history_entries.seq', 'history.seq')
+      .select('history.seq')
+      .where('message_id', '=', messageId)
+      .where('timeline', 'in', inList(this.#database, timelines))
+      .orderBy('history.seq', 'desc')
+      .executeTakeFirst();
+    return row?.seq;
+  }
+
+  /** Where that begins which was stored at a time or later. */
+  async seqFrom(time: number): Promise<number> {
+    const row = await this.#database
+      .selectFrom('history')
+      .select('seq')
+      .where('stored_at', '>=', time)
+      .orderBy('stored_at')
+      .orderBy('seq')
+      .limit(1)
+      .executeTakeFirst();
+    return row?.seq ?? (await this.lastSeq()) + 1;
+  }
+
+  async lastSeq(): Promise<number> {
+    const { last_seq: last } = await this.#database
+      .selectFrom('history_state')
+      .select('last_seq')
+      .executeTakeFirstOrThrow();
+    return last;
+  }
+
+  async #pageOf(page: HistoryPage): Promise<HistoryRow[]> {
+    const { ranges, order, limit } = page;
+    const direction = sql.raw(order);
+    const parts = ranges.map((range) => this.#partOf(page, range));
+    const { rows } = await sql<HistoryRow>`
+      select history.* from (${sql.join(parts, sql` union all `)}) as found
+      inner join history on history.seq = found.seq
+      order by history.seq ${direction} limit ${limit}
+    `.execute(this.#database);
+    return rows;
+  }
+
+  /** The places of one timeline's newest or oldest; each part is read from an index, and no further. */
+  #partOf(
+    { afterSeq = 0, beforeSeq = Number.MAX_SAFE_INTEGER, deviceId, order, limit }: HistoryPage,
+    { timeline, sentFrom, seqFrom = 0 }: TimelineRange,
+  ): RawBuilder<unknown> {
+    const direction = sql.raw(order);
+    const from = Math.max(afterSeq, seqFrom - 1);
+    const join =
+      sentFrom === undefined ? sql`` : sql`inner join history as sent on sent.seq = entry.seq`;
+    const isLater = sentFrom === undefined ? sql`` : sql`and sent.at >= ${sentFrom}`;
+    const isMeant =
+      deviceId === undefined
+        ? sql``
+        : sql`and (entry.device_id is null or entry.device_id = ${encodeId(deviceId)})`;
+    return sql`select part.seq from (
+      select entry.seq from history_entries as entry ${join}
+      where entry.timeline = ${timeline} and entry.seq > ${from} and entry.seq < ${beforeSeq}
+      ${isLater} ${isMeant}
+      order by entry.seq ${direction} limit ${limit}
+    ) as part`;
+  }
+
+  async #insert(
+    records: HistoryRecord[],
+    firstSeq: number,
+    now: number,
+    transaction: Kysely<Schema>,
+  ): Promise<void> {
+    const numbered = records.map((record, index) => ({ ...record, seq: firstSeq + index }));
+    const rows = numbered.map(
+      ({ seq, messageId, type, at, expiresAt, from, target, body, isBase64, properties }) =>
+        [
+          seq,
+          messageId,
+          type,
+          at,
+          now,
+          expiresAt,
+          from,
+          target,
+          body,
+          isBase64 ? 1 : 0,
+          properties,
+        ] as const,
+    );
+    const inserted = await sql<{ seq: number }>`
+      insert into history (seq, message_id, type, at, stored_at, expires_at, from_user, target, body,
+        is_base64, properties)
+      select ${this.#columns(
+        ['bigint', 'text', 'text', 'bigint', 'bigint', 'bigint', 'text'],
+        0,
+      )}, ${this.#columns(['text', 'text', 'integer', 'text'], 7)}
+      from ${this.#each(rows)} as listed
+      where not exists (
+        select 1 from history as known
+        where known.message_id = ${this.#column('text', 1)}
+          and known.at > ${this.#column('bigint', 3)} - ${DAY_MS}
+      )
+      returning seq
+    `.execute(transaction);
+    const isNew = new Set(inserted.rows.map(({ seq }) => seq));
+    const entries = numbered
+      .filter(({ seq }) => isNew.has(seq))
+      .flatMap(({ seq, timelines, deviceId }) =>
+        timelines.map((timeline) => [timeline, seq, deviceId && encodeId(deviceId)] as const),
+      );
+    if (entries.length === 0) return;
+    await sql`
+      insert into history_entries (timeline, seq, device_id)
+      select ${this.#columns(['text', 'bigint', 'text'], 0)} from ${this.#each(entries)} as listed
+    `.execute(transaction);
+  }
+
+  /** Rows as one parameter: thousands of parameters take longer to write down than to insert. */
+  #each(rows: readonly (readonly unknown[])[]): RawBuilder<unknown> {
+    const json = JSON.stringify(rows);
+    return this.#isSqlite ? sql`json_each(${json})` : sql`json_array_elements(${json}::json)`;
+  }
+
+  #columns(types: string[], first: number): RawBuilder<unknown> {
+    return sql.join(types.map((type, index) => this.#column(type, first + index)));
+  }
+
+  /** A value of a row of {@link #each}. */
+  #column(type: string, index: number): RawBuilder<unknown> {
+    return this.#isSqlite
+      ? sql`json_extract(listed.value, ${sql.lit(`$[${String(index)}]`)})`
+      : sql`cast(listed.value ->> ${sql.lit(index)} as ${sql.raw(type)})`;
+  }
+
+  /** In SQLite a commit is elsewhere left to the operating system for a moment, which a power cut would cost. */
+  async #durably(work: (transaction: Kysely<Schema>) => Promise<void>): Promise<void> {
+    if (!this.#isSqlite) {
+      await this.#database.transaction().execute(work);
+      return;
+    }
+    await this.#database.connection().execute(async (connection) => {
+      await sql`pragma synchronous = full`.execute(connection);
+      try {
+        await connection.transaction().execute(work);
+      } finally {
+        await sql`pragma synchronous = normal`.execute(connection);
+      }
+    });
+  }
+}
