@@ -1,6 +1,6 @@
 import { fromPublishError, HttpProblem } from './problem.js';
 import { PublishError } from './publisher/index.js';
-import { isDatabaseUnavailable } from './storage/database.js';
+import { isDatabaseUnavailable } from './storage/database-errors.js';
 
 /** Whatever was thrown, as an error that somebody outside may see; what nobody foresaw says nothing. */
 export function toProblem(error: unknown): HttpProblem {

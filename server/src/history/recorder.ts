@@ -3,7 +3,7 @@ import type { ConsumeMessage } from 'amqplib';
 import { DEAD_LETTERS, HISTORY } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
-import { isUnfitForDatabase } from '../storage/database.js';
+import { isUnfitForDatabase } from '../storage/database-errors.js';
 import type { GroupStore } from '../storage/groups.js';
 import type { HistoryErasure } from '../storage/history-erasure.js';
 import type { HistoryRecord, HistoryStore } from '../storage/history.js';

@@ -38,9 +38,14 @@ export class Recovery {
     if (query.cursor === undefined && !(await caughtUp.wait())) {
       throw new HttpProblem('history_behind', undefined, { retryAfterSeconds: 2 });
     }
-    // A user whose mailboxes have all expired is known only since it is back.
-    const ranges = await rangesOf(userId, 0, storage);
     const last = query.last === undefined ? undefined : await store.find(query.last);
+    const handledUntil = last?.at ?? query.lastAt;
+    // Nothing went to it before; one that a new database does not know has come so far, at least.
+    const since = Math.min(device.created_at, handledUntil ?? device.created_at);
+    const ranges = (await rangesOf(userId, since, storage)).map((range) => ({
+      ...range,
+      sentFrom: Math.max(since, range.sentFrom ?? 0),
+    }));
     const { afterSeq, untilSeq } =
       cursorOf(query.cursor) ?? (await this.#begin(device, query, last));
     const { limit } = query;
@@ -60,7 +65,7 @@ export class Recovery {
       .filter(({ expires_at: expiresAt }) => expiresAt === null || expiresAt > now)
       .map((row) => toItem(row, userId));
     const rest = {
-      complete: await this.#isComplete(device, last?.at ?? query.lastAt, ranges),
+      complete: await this.#isComplete(device, handledUntil, ranges),
       mark: String(device.missed_at ?? 0),
       ...(end !== undefined && { next: `${String(end.seq)}-${String(untilSeq)}` }),
     };

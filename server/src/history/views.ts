@@ -6,16 +6,16 @@ const CLOCKS_MS = 60_000;
 
 /**
  * All that goes to a user: alone, on lists, in groups since joining them, and to everybody.
- * @param knownSince before which broadcasts did not go to this user, in milliseconds since 1970.
+ * @param since before which broadcasts did not go to this user, in milliseconds since 1970.
  */
 export async function rangesOf(
   userId: string,
-  knownSince: number,
+  since: number,
   { history: store, groups }: Pick<Storage, 'history' | 'groups'>,
 ): Promise<TimelineRange[]> {
   const memberships = await groups.listMemberships(userId);
   const ranges = [
-    rangeSince(timelineOf.broadcast, knownSince, store),
+    rangeSince(timelineOf.broadcast, since, store),
     ...memberships.map(({ ref, joinedAt }) => rangeSince(timelineOf.group(ref), joinedAt, store)),
   ];
   return [{ timeline: timelineOf.user(userId) }, ...(await Promise.all(ranges))];

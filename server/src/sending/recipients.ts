@@ -2,7 +2,7 @@ import type { Delivery, Outcome, Recipient } from '@warren/protocol';
 import type { BrokerWatch } from '../broker/watch.js';
 import type { Groups } from '../groups/groups.js';
 import { HttpProblem } from '../problem.js';
-import { isDatabaseUnavailable } from '../storage/database.js';
+import { isDatabaseUnavailable } from '../storage/database-errors.js';
 import type { DeviceStore } from '../storage/devices.js';
 
 export interface RecipientsOptions {

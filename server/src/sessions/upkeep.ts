@@ -7,7 +7,7 @@ import type { PresenceStore } from '../storage/presence.js';
 import type { Tracker } from '../tracking/tracker.js';
 import type { Groups } from '../groups/groups.js';
 import type { CutoffStore } from '../storage/cutoffs.js';
-import type { Device, DeviceStore } from '../storage/devices.js';
+import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import type { Locks } from '../storage/locks.js';
 import type { Endings } from './endings.js';
 
@@ -33,7 +33,7 @@ const COMPARE_EVERY_MS = 60 * MINUTE_MS;
 /** After one that was broken off, since the broker may be coming back part by part. */
 const RETRY_MS = 2000;
 const PAGE = 500;
-/** Sessions live in the memory of clients; none is named again after so long. */
+/** Sessions live in the memory of clients; none is named again after so long, and no device comes back. */
 const SESSIONS_FORGOTTEN_MS = 90 * DAY_MS;
 /** What became of a message can be asked for so long after its time was over. */
 const OUTCOMES_FORGOTTEN_MS = 7 * DAY_MS;
@@ -91,6 +91,7 @@ export class Upkeep {
       await this.#finishEndings();
       await this.#options.groups.finishPending();
       await this.#options.cutoffStore.removeOld(Date.now() - SESSIONS_FORGOTTEN_MS);
+      await this.#options.store.removeExpired(Date.now() - SESSIONS_FORGOTTEN_MS);
       await this.#options.presenceStore.removeOld(Date.now() - SESSIONS_FORGOTTEN_MS);
       await this.#options.messages.removeOld(Date.now() - OUTCOMES_FORGOTTEN_MS);
       if (Date.now() - this.#comparedAt >= COMPARE_EVERY_MS) await this.#compare();
@@ -167,7 +168,8 @@ export class Upkeep {
       if (device?.ended_at !== null) return;
       if (await provisioner.exists(queue)) return;
       await tracker.mailboxesGone([device], 'dropped');
-      await store.remove([device]);
+      if (device.device_id === UNCLAIMED) await store.remove([device]);
+      else await store.expire(device, Date.now());
       logger.debug('forgot a device whose queue has expired');
     });
   }

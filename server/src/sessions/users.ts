@@ -65,11 +65,13 @@ export class Users {
     if (!(await store.hasUser(userId))) {
       // One whose mailboxes have expired is not known any more, and may still have a history.
       if (!hadHistory) throw new HttpProblem('user_unknown');
+      await store.forgetExpired(userId);
       await groups.forgetUser(userId);
       return;
     }
     await endings.run(userId, 'user_removed', async () => {
       const devices = await store.listOf(userId);
+      await store.forgetExpired(userId);
       await groups.forgetUser(userId);
       await cutoffs.raise(userId, undefined, devices, { tokens: false });
       return devices;
@@ -82,6 +84,7 @@ export class Users {
     this.#requireBroker();
     await endings.run(userId, 'device_removed', async () => {
       const device = await store.find(userId, deviceId);
+      await store.forgetExpired(userId, deviceId);
       if (device === undefined) return [];
       await cutoffs.raise(userId, deviceId, [device], { tokens: false });
       return [device];

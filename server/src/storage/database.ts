@@ -8,11 +8,16 @@ import {
   sql,
   SqliteAdapter,
   SqliteDialect,
+  SqliteDriver,
+  type DatabaseConnection,
+  type Driver,
   type Generated,
   type RawBuilder,
   type SqliteDatabase,
+  type SqliteDialectConfig,
 } from 'kysely';
 import pg from 'pg';
+import { DATABASE_FILE, DatabaseError } from './database-errors.js';
 import { migrationsFor, type Dialect } from './migrations.js';
 
 /** A device of a user, or a mailbox that waits for the user's first one. */
@@ -42,6 +47,15 @@ export interface DeviceTable {
   missed_since: number | null;
   /** Whether some of them may be in no history; 0 or 1. */
   missed_for_good: number;
+}
+
+/** A device whose mailbox has expired; should it come back, it has missed something. */
+export interface ExpiredDeviceTable {
+  user_id: string;
+  device_id: string;
+  created_at: number;
+  last_seen_at: number;
+  expired_at: number;
 }
 
 export interface UserTable {
@@ -199,6 +213,7 @@ export type Pending = (typeof PENDING)[keyof typeof PENDING];
 export interface Schema {
   users: UserTable;
   devices: DeviceTable;
+  expired_devices: ExpiredDeviceTable;
   cutoffs: CutoffTable;
   groups: GroupTable;
   members: MemberTable;
@@ -248,33 +263,68 @@ export function createPool(url: string, max: number, onError: (error: Error) => 
 
 /**
  * Opens the database, makes what is missing, and brings its tables up to date.
- * @throws when it cannot be reached or opened, or a migration fails.
+ * @throws {DatabaseError}
  */
 export async function openDatabase(
   { dataDir, url }: StorageOptions,
   onError: (error: Error) => void,
 ): Promise<Database> {
   const dialect: Dialect = url === undefined ? 'sqlite' : 'postgres';
-  const database = new Kysely<Schema>({
-    dialect:
-      url === undefined
-        ? new SqliteDialect({ database: openFile(dataDir) })
-        : new PostgresDialect({ pool: createPool(url, 10, onError) }),
-  });
+  let database: Database | undefined;
+  try {
+    database = new Kysely<Schema>({
+      dialect:
+        url === undefined
+          ? new FileDialect({ database: openFile(dataDir) })
+          : new PostgresDialect({ pool: createPool(url, 10, onError) }),
+    });
+    await migrate(database, dialect);
+    return database;
+  } catch (error) {
+    await database?.destroy();
+    throw new DatabaseError(url === undefined ? dataDir : undefined, error);
+  }
+}
+
+/** Kysely's own, but for what a transaction that SQLite has given up by itself is told. */
+class FileDialect extends SqliteDialect {
+  readonly #config: SqliteDialectConfig;
+
+  constructor(config: SqliteDialectConfig) {
+    super(config);
+    this.#config = config;
+  }
+
+  override createDriver(): Driver {
+    return new FileDriver(this.#config);
+  }
+}
+
+class FileDriver extends SqliteDriver {
+  /** On a full disk there is nothing to roll back any more, and that error would hide the one that matters. */
+  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    await super.rollbackTransaction(connection).catch((error: unknown) => {
+      if (!String(error).includes('no transaction is active')) throw error;
+    });
+  }
+}
+
+/** What the write-ahead log holds goes into the file, so that a copy of that is whole. */
+export async function closeDatabase(database: Database): Promise<void> {
+  if (isSqlite(database)) {
+    await sql`pragma wal_checkpoint(truncate)`.execute(database).catch(() => undefined);
+  }
+  await database.destroy();
+}
+
+async function migrate(database: Database, dialect: Dialect): Promise<void> {
   const migrations = migrationsFor(dialect);
   const migrator = new Migrator({
     db: database,
     provider: { getMigrations: () => Promise.resolve(migrations) },
   });
   const { error } = await migrator.migrateToLatest();
-  if (error !== undefined) {
-    await database.destroy();
-    const what = url === undefined ? `The database in ${dataDir}` : 'The database';
-    throw new Error(`${what} cannot be used, or could not be brought up to date.`, {
-      cause: error,
-    });
-  }
-  return database;
+  if (error !== undefined) throw error;
 }
 
 /**
@@ -300,39 +350,13 @@ export const isSqlite = (database: Database): boolean =>
 function openFile(dataDir: string): SqliteDatabase {
   mkdirSync(dataDir, { recursive: true });
   // libsql has better-sqlite3's interface and comes prebuilt; its own types do not say so.
-  const sqlite = new Libsql(join(dataDir, 'warren.sqlite')) as unknown as SqliteDatabase & {
+  const sqlite = new Libsql(join(dataDir, DATABASE_FILE)) as unknown as SqliteDatabase & {
     exec(sql: string): void;
   };
   // Readers do not wait for the writer; a power cut may lose the last moments, never the file.
   sqlite.exec(
-    'PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;',
+    // Whoever waits for another process's lock holds up all others of this one.
+    'PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 1000;',
   );
   return sqlite;
-}
-
-/**
- * SQLSTATE classes of a server that is away, full, starting or going down, and errors within it; SQLite's
- * codes of a file that is locked, on a full or broken disk, or damaged; and Node's own codes.
- */
-const UNAVAILABLE =
-  /^(08...|53...|57P0.|58...|XX...|25006|SQLITE_(BUSY|LOCKED|FULL|IOERR|READONLY|CANTOPEN|CORRUPT|NOTADB|PERM)|ECONN|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT)/;
-
-/** SQLSTATE classes and SQLite's codes of data that no attempt would write. */
-const UNFIT = /^(22...|23...|54...|SQLITE_(TOOBIG|MISMATCH|CONSTRAINT))/;
-
-/** Whether what was to be written is the reason, rather than the database. */
-export const isUnfitForDatabase = (error: unknown): boolean =>
-  error instanceof Error &&
-  'code' in error &&
-  typeof error.code === 'string' &&
-  UNFIT.test(error.code);
-
-/** Whether the database could not be asked; anything else that it throws is a bug. */
-export function isDatabaseUnavailable(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  if ('code' in error && typeof error.code === 'string') return UNAVAILABLE.test(error.code);
-  // node-postgres throws these without a code.
-  return /^(Connection terminated|Query read timeout|timeout exceeded when trying to connect)/.test(
-    error.message,
-  );
 }

@@ -92,7 +92,10 @@ export class DeviceStore {
     return rows.map(toDevice);
   }
 
-  /** Makes the user known, too. */
+  /**
+   * Makes the user known, too. A device that comes back after its mailbox had expired goes on being the one
+   * that it was, and has missed something.
+   */
   async add(
     userId: string,
     deviceId: string,
@@ -100,9 +103,16 @@ export class DeviceStore {
     now: number,
   ): Promise<Device> {
     return this.#database.transaction().execute(async (transaction) => {
+      const past = await transaction
+        .selectFrom('expired_devices')
+        .selectAll()
+        .where('user_id', '=', toStored(userId))
+        .orderBy('created_at')
+        .execute();
+      const same = past.find((device) => device.device_id === toStored(deviceId));
       await transaction
         .insertInto('users')
-        .values({ user_id: toStored(userId), created_at: now })
+        .values({ user_id: toStored(userId), created_at: past[0]?.created_at ?? now })
         .onConflict((conflict) => conflict.doNothing())
         .execute();
       const row = await transaction
@@ -114,17 +124,24 @@ export class DeviceStore {
           live_queue: queues.live,
           session_id: null,
           installation_id: null,
-          created_at: now,
-          last_seen_at: null,
+          created_at: same?.created_at ?? now,
+          last_seen_at: same?.last_seen_at ?? null,
           expires_at: null,
           ended_at: null,
           is_bound: 0,
-          missed_at: null,
-          missed_since: null,
-          missed_for_good: 0,
+          missed_at: same === undefined ? null : now,
+          missed_since: same?.last_seen_at ?? null,
+          missed_for_good: same === undefined ? 0 : 1,
         })
         .returningAll()
         .executeTakeFirstOrThrow();
+      if (same !== undefined) {
+        await transaction
+          .deleteFrom('expired_devices')
+          .where('user_id', '=', same.user_id)
+          .where('device_id', '=', same.device_id)
+          .execute();
+      }
       return toDevice(row);
     });
   }
@@ -275,6 +292,37 @@ export class DeviceStore {
       .set({ ended_at: now })
       .where('id', 'in', ids)
       .execute();
+  }
+
+  /** Its mailbox has expired: it is none any more, but may come back. */
+  async expire(device: Device, now: number): Promise<void> {
+    const { created_at, last_seen_at } = device;
+    await this.#database
+      .insertInto('expired_devices')
+      .values({
+        user_id: toStored(device.user_id),
+        device_id: toStored(device.device_id),
+        created_at,
+        last_seen_at: last_seen_at ?? created_at,
+        expired_at: now,
+      })
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+    await this.remove([device]);
+  }
+
+  /** Those of one user, or one of them, will not come back. */
+  async forgetExpired(userId: string, deviceId?: string): Promise<void> {
+    let query = this.#database
+      .deleteFrom('expired_devices')
+      .where('user_id', '=', toStored(userId));
+    if (deviceId !== undefined) query = query.where('device_id', '=', toStored(deviceId));
+    await query.execute();
+  }
+
+  /** Forgets those that have expired so long ago. */
+  async removeExpired(before: number): Promise<void> {
+    await this.#database.deleteFrom('expired_devices').where('expired_at', '<', before).execute();
   }
 
   /** Forgets these devices of one user, and the user when it has no other. */

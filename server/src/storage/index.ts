@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import { AuditStore } from './audit.js';
 import { CutoffStore } from './cutoffs.js';
-import { openDatabase, type StorageOptions } from './database.js';
+import { closeDatabase, openDatabase, type StorageOptions } from './database.js';
 import { DeviceStore } from './devices.js';
 import { GroupStore } from './groups.js';
 import { HistoryErasure } from './history-erasure.js';
@@ -56,7 +56,7 @@ export async function openStorage(
         () => false,
       ),
     close: async () => {
-      await Promise.all([database.destroy(), locks.close()]);
+      await Promise.all([closeDatabase(database), locks.close()]);
     },
   };
 }

@@ -171,6 +171,15 @@ export function migrationsFor(dialect: Dialect): Record<string, Migration> {
           .alterTable('devices')
           .addColumn('missed_for_good', 'integer', (column) => column.notNull().defaultTo(0))
           .execute();
+        await db.schema
+          .createTable('expired_devices')
+          .addColumn('user_id', 'text', (column) => column.notNull())
+          .addColumn('device_id', 'text', (column) => column.notNull())
+          .addColumn('created_at', 'bigint', (column) => column.notNull())
+          .addColumn('last_seen_at', 'bigint', (column) => column.notNull())
+          .addColumn('expired_at', 'bigint', (column) => column.notNull())
+          .addPrimaryKeyConstraint('expired_devices_user_device', ['user_id', 'device_id'])
+          .execute();
       },
     },
   };
