@@ -7,6 +7,7 @@ import { Broker } from '@warren/rabbitmq';
 import { compareDeliveries } from './deliveries.js';
 import { compareFanOut } from './fan-out.js';
 import { compareGrowth } from './growth.js';
+import { compareHistory } from './history.js';
 import { compareLatency } from './latency.js';
 import { comparePublishing } from './publishing.js';
 import { startBench, type Bench } from './setup.js';
@@ -18,6 +19,7 @@ const PARTS: Record<string, (bench: Bench) => Promise<void>> = {
   latency: compareLatency,
   'fan-out': compareFanOut,
   growth: compareGrowth,
+  history: compareHistory,
   storm: (bench) => compareStorms(bench, 2000),
 };
 

@@ -121,7 +121,9 @@ describe('a database that cannot be written', () => {
     await writeFile(file, 'this is no database'.repeat(1000));
     await expect(startStack({ config: { dataDir } })).rejects.toMatchObject({
       code: 'database_unusable',
-      message: expect.stringMatching(/warren\.sqlite is damaged, or no database \(SQLITE_NOTADB\)/),
+      message: expect.stringMatching(
+        /warren\.sqlite is damaged, or no database \(SQLITE_NOTADB\)/,
+      ) as string,
       remedy: expect.stringContaining('backup') as string,
     });
     expect((await stat(file)).size).toBe(19_000);
@@ -193,15 +195,15 @@ describe('a PostgreSQL that is gone', () => {
     for (let round = 0; round < 3; round++) {
       const sending = (async () => {
         for (let index = 0; index < 200; index++) {
-          await store(stacks[2]!, user, round * 200 + index);
+          await store(stacks[2], user, round * 200 + index);
         }
       })();
       // The worker that writes is the one that came first.
-      await stacks[0]!.server.close();
+      await stacks[0].server.close();
       await sending;
-      stacks = [stacks[1]!, await open(config), stacks[2]!];
+      stacks = [stacks[1], await open(config), stacks[2]];
     }
-    const stack = stacks[2]!;
+    const stack = stacks[2];
     await until(async () => (await read(stack, user)).length >= 600);
     expect(await read(stack, user)).toEqual(numbers(600));
   });

@@ -324,7 +324,7 @@ async function migrate(database: Database, dialect: Dialect): Promise<void> {
     provider: { getMigrations: () => Promise.resolve(migrations) },
   });
   const { error } = await migrator.migrateToLatest();
-  if (error !== undefined) throw error;
+  if (error instanceof Error) throw error;
 }
 
 /**
