@@ -14,13 +14,23 @@ const BROKERLESS = [
   'test/commands/start.test.ts',
   // Its chroot is what the second run stands on.
   'test/faults/launcher.test.ts',
+  // It takes long, and what it kills is the same.
+  'test/faults/chaos.test.ts',
   'test/integration/postgres.test.ts',
+  'test/integration/history-store.test.ts',
+  'test/faults/history.test.ts',
 ];
 
 /** What a file and PostgreSQL could answer differently. */
-const IN_DATABASE = ['groups', 'many', 'tracking', 'presence', 'devices'].map(
-  (name) => `test/integration/${name}.test.ts`,
-);
+const IN_DATABASE = [
+  'groups',
+  'many',
+  'tracking',
+  'presence',
+  'devices',
+  'history.',
+  'recovery',
+].map((name) => `test/integration/${name}`);
 
 const say = (text) => process.stdout.write(`  ${text}\n`);
 const dir = mkdtempSync(join(tmpdir(), 'warren-tests-'));

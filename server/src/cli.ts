@@ -215,11 +215,11 @@ program
   .option('--data-dir <dir>', 'where "npm start" keeps its state', '.warren')
   .action(async (to: string, data: string, options: SendFlags) => {
     const amqpUrl = process.env['WARREN_AMQP_URL'] ?? (await readDevInfo(options.dataDir)).amqpUrl;
-    const publisher = createPublisher({ amqpUrl });
     const settings = {
       delivery: deliveryOf(options),
       ...(options.ttlMs !== undefined && { ttlMs: options.ttlMs }),
     };
+    const publisher = createPublisher({ amqpUrl });
     try {
       const { type } = options;
       const result = await publisher.send(recipientOf(to, options), type, parse(data), settings);

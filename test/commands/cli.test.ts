@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
@@ -72,6 +72,36 @@ describe('warren', () => {
     }
   });
 
+  it('worker: needs the broker and the database alone, and ends cleanly on SIGTERM', async () => {
+    const program = new Program(process.execPath, [WARREN, 'worker', 'history'], {
+      WARREN_AMQP_URL: inject('broker').endpoints.amqpUrl,
+      WARREN_DATA_DIR: stack.dataDir,
+    });
+    await until(() => program.output.includes('writes stored messages down'));
+    program.signal('SIGTERM');
+    expect(await program.exited).toBe(0);
+  });
+
+  it('worker: says what is missing, what is wrong with the database, and which there are', async () => {
+    const missing = await run(['worker', 'history'], { WARREN_HISTORY_DAYS: 'x' });
+    expect(missing.code).toBe(1);
+    expect(missing.output).toMatch(/WARREN_AMQP_URL: is required/);
+    expect(missing.output).toMatch(/WARREN_HISTORY_DAYS: must be a number of days/);
+    expect(missing.output).not.toContain('WARREN_SIGNING_KEY');
+    const data = join(dir, 'damaged');
+    await mkdir(data);
+    await writeFile(join(data, 'warren.sqlite'), 'no database'.repeat(1000));
+    const environment = {
+      WARREN_AMQP_URL: inject('broker').endpoints.amqpUrl,
+      WARREN_DATA_DIR: data,
+    };
+    const damaged = await run(['worker', 'history'], environment);
+    expect(damaged.code).toBe(1);
+    expect(damaged.output).toMatch(/warren\.sqlite is damaged, or no database/);
+    expect(damaged.output).toMatch(/Put a backup of it in its place/);
+    expect((await run(['worker', 'nonsense'])).output).toMatch(/Allowed choices are history/);
+  });
+
   it('send: publishes to a user or a group and tells the outcome', async () => {
     const user = uniqueUser();
     await stack.session(user, { deviceId: 'phone' });
@@ -86,6 +116,11 @@ describe('warren', () => {
     const toAll = await run(['send', group, 'hello', '--group'], environment);
     expect(JSON.parse(toAll.output)).toMatchObject({ outcome: 'queued' });
     expect((await stack.user(user)).devices[0]!.depth).toBe(2);
+    const stored = await run(['send', user, 'kept', '--stored'], environment);
+    expect(JSON.parse(stored.output)).toMatchObject({ outcome: 'stored' });
+    expect((await stack.user(user)).devices[0]!.depth).toBe(3);
+    const both = await run(['send', user, 'x', '--stored', '--live'], environment);
+    expect([both.code, both.output]).toEqual([1, expect.stringContaining('only one of')]);
   });
 
   it('send: says what to do where nothing runs', async () => {

@@ -138,14 +138,16 @@ describe.each(['sqlite', 'postgres'] as const)('the history on %s', (kind) => {
     const timelines = [timelineOf.user('again')];
     const at = 1_500_000_000_000;
     const day = 24 * 60 * 60 * 1000;
-    const write = (time: number, body: string) =>
-      store.write([record(0, timelines, { messageId: 'same', at: time, body })], [], at);
-    await write(at, '1');
-    await write(at, '2');
-    await write(at + day - 1, '3');
-    await write(at + day + 1, '4');
-    const rows = await page({ ranges: timelines.map((timeline) => ({ timeline })) });
-    expect(rows.map(({ body }) => body)).toEqual(['4', '1']);
+    const same = (time: number, body: string) =>
+      record(0, timelines, { messageId: 'same', at: time, body });
+    const write = (...records: HistoryRecord[]) => store.write(records, [], at);
+    await write(same(at, '1'), same(at, 'in one batch'));
+    await write(same(at, '2'));
+    await write(same(at + day - 1, '3'));
+    await write(same(at + day + 1, '4'));
+    await write(same(at + 3 * day, '5'), same(at + 3 * day + 1, '6'), same(at + 5 * day, '7'));
+    const rows = await page({ ranges: timelines.map((timeline) => ({ timeline })), limit: 10 });
+    expect(rows.map(({ body }) => body)).toEqual(['7', '5', '4', '1']);
   });
 
   it('holds any text, any bytes and ids of any characters', async () => {

@@ -79,7 +79,8 @@ export class HistoryStore {
    * resolves they are on the disk.
    * @param marks that the history has come so far.
    */
-  async write(records: HistoryRecord[], marks: string[], now: number): Promise<void> {
+  async write(batch: HistoryRecord[], marks: string[], now: number): Promise<void> {
+    const records = withoutRepetitions(batch);
     await this.#durably(async (transaction) => {
       const { last_seq: last } = await transaction
         .updateTable('history_state')
@@ -285,4 +286,14 @@ export class HistoryStore {
       }
     });
   }
+}
+
+/** The database looks for those that it had before the batch. */
+function withoutRepetitions(records: HistoryRecord[]): HistoryRecord[] {
+  const sentAt = new Map<string, number>();
+  return records.filter(({ messageId, at }) => {
+    const isRepetition = at - (sentAt.get(messageId) ?? -Infinity) < DAY_MS;
+    if (!isRepetition) sentAt.set(messageId, at);
+    return !isRepetition;
+  });
 }
