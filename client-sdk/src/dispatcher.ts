@@ -154,17 +154,20 @@ export class Dispatcher {
   }
 
   /**
-   * Handles messages that the history has and the mailbox has lost, before those that come by it.
-   * @returns how many of them were new here, when all are handled; sooner, when the signal aborts.
+   * Handles messages that the history has and the mailbox has lost, before those that come by it. Resolves
+   * when all are handled; sooner, when the signal aborts.
    */
-  async recover(parcels: Parcel[], signal: AbortSignal): Promise<number> {
-    const missed = parcels.filter(({ properties: { messageId = '' } }) => !this.#knows(messageId));
+  async recover(missed: Parcel[], signal: AbortSignal): Promise<void> {
     await new Promise<void>((resolve) => {
       let open = missed.length;
       if (open === 0) resolve();
-      signal.addEventListener('abort', () => {
-        resolve();
-      });
+      signal.addEventListener(
+        'abort',
+        () => {
+          resolve();
+        },
+        { once: true },
+      );
       for (const { body, properties } of missed) {
         const ended = (): boolean => {
           this.#recovered.add(properties.messageId ?? '');
@@ -175,16 +178,16 @@ export class Dispatcher {
         this.#lanes.queued.push({ ...delivery, recovered: true });
       }
     });
-    return missed.length;
+  }
+
+  /** Whether a message was handled, however long ago. */
+  knows(id: string): boolean {
+    return this.#options.window.has(id) || this.#recovered.has(id);
   }
 
   /** Of the last recovery: its messages may still come by the mailbox, more than the window holds. */
   forgetRecovered(): void {
     this.#recovered.clear();
-  }
-
-  #knows(id: string): boolean {
-    return this.#options.window.has(id) || this.#recovered.has(id);
   }
 
   /** Forgets what has not begun: its connection is gone or going, and the broker gives it out again. */

@@ -54,37 +54,36 @@ export class Recovery {
     const known = window.position;
     const since = known.lastAt === undefined ? undefined : new Date(known.lastAt);
     let recovered = 0;
-    let cursor: string | undefined;
-    let isComplete = true;
-    let mark: string | undefined;
+    const tell = (reason: Gap['reason']): void => {
+      onGap({ reason, since, recovered });
+    };
     dispatcher.forgetRecovered();
-    do {
+    let first: RecoveryReply | undefined;
+    for (let cursor: string | undefined; ;) {
       const page = await this.#fetch({ deviceId, ...known, cursor }, signal);
       if (isOver(signal)) return;
       if (page === undefined) {
-        onGap({ reason: 'unavailable', since, recovered });
+        tell('unavailable');
         return;
       }
-      isComplete &&= page.complete;
-      // What is lost from now on is another loss.
-      mark ??= page.mark;
-      const items = page.items.slice(0, limit - recovered);
-      recovered += await dispatcher.recover(
+      first ??= page;
+      const missed = page.items.filter(({ id }) => !dispatcher.knows(id));
+      const items = missed.slice(0, limit - recovered);
+      await dispatcher.recover(
         items.map((item) => toParcel(item, true)),
         signal,
       );
       if (isOver(signal)) return;
+      recovered += items.length;
+      const isCut = items.length < missed.length;
       cursor = page.next;
-      if (items.length < page.items.length || (cursor !== undefined && recovered >= limit)) {
-        onGap({ reason: 'limit', since, recovered });
-        isComplete = true;
-        cursor = undefined;
-      }
-      if (cursor === undefined) {
-        if (!isComplete) onGap({ reason: 'lost', since, recovered });
-        await this.#finish(mark, signal);
-      }
-    } while (cursor !== undefined);
+      if (cursor !== undefined && !isCut) continue;
+      if (isCut) tell('limit');
+      else if (!first.complete) tell('lost');
+      // What is lost from now on is another loss, with another mark.
+      await this.#finish(first.mark, signal);
+      return;
+    }
   }
 
   /** Undefined when it cannot be had. */

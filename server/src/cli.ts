@@ -8,7 +8,7 @@ import { ManagementApi } from './broker/management.js';
 import { examine, report } from './commands/doctor.js';
 import { checkKey, newKey } from './commands/keys.js';
 import { addService, removeService } from './commands/service.js';
-import { readConfig, readVariable, readWorkerConfig } from './config.js';
+import { readConfig, readWorkerConfig } from './config.js';
 import { fail, runUp } from './dev/index.js';
 import type { DevInfo } from './dev/index.js';
 import { createLogger } from './logger.js';
@@ -16,6 +16,7 @@ import { createPublisher } from './publisher/index.js';
 import { findPlaintext, PLAINTEXT_VARIABLES } from './plaintext.js';
 import { startServer } from './server.js';
 import { KeyRing } from './sessions/key-ring.js';
+import { readVariable } from './variables.js';
 import type { Warren } from './warren.js';
 import { runHistoryWorker } from './worker.js';
 

@@ -139,6 +139,16 @@ describe('a database that cannot be written', () => {
   });
 });
 
+it('a history that is to keep so many of each user keeps the newest', async () => {
+  const stack = await open({ history: { limits: { days: 0, count: 5 }, hasWorker: true } });
+  const [user, other] = [uniqueUser(), uniqueUser()];
+  for (let index = 0; index < 20; index++) await store(stack, user, index);
+  for (let index = 0; index < 4; index++) await store(stack, other, index);
+  await until(async () => (await read(stack, user)).length === 5);
+  expect(await read(stack, user)).toEqual([15, 16, 17, 18, 19]);
+  expect(await read(stack, other)).toEqual(numbers(4));
+});
+
 const off = () => ({ limits: { days: 0, count: 0 }, hasWorker: false });
 
 describe('a PostgreSQL that is gone', () => {

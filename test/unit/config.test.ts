@@ -43,7 +43,18 @@ describe('the server’s configuration', () => {
       userTokens: { key: { secret: 'x'.repeat(32) } },
       port: 8080,
       sessionTtlSeconds: 3600,
+      history: { limits: { days: 365, count: 100_000 }, hasWorker: true },
     });
+    const { history } = readConfig({
+      ...complete,
+      WARREN_HISTORY_DAYS: '0',
+      WARREN_HISTORY_COUNT: '7',
+      WARREN_HISTORY_WORKER: 'off',
+    });
+    expect(history).toEqual({ limits: { days: 0, count: 7 }, hasWorker: false });
+    expect(problemsOf({ ...complete, WARREN_HISTORY_WORKER: 'maybe' })).toEqual([
+      'WARREN_HISTORY_WORKER',
+    ]);
   });
 
   it('takes any variable from a file', () => {

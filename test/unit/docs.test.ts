@@ -82,7 +82,7 @@ describe('docs/api', () => {
 
 describe('README.md', () => {
   it('names every variable that the server reads, and no other', async () => {
-    const source = await read('server/src/config.ts');
+    const source = await read('server/src/variables.ts');
     const known = new Set(source.match(/^ {2}WARREN_[A-Z_]+(?=:)/gm)?.map((name) => name.trim()));
     const readme = (await read('README.md')).replaceAll(
       /`_(PUBLIC_KEY|JWKS_URL|AUDIENCE|CLAIM)`/g,

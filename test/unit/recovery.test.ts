@@ -146,6 +146,23 @@ describe('a mailbox that has lost messages', () => {
     expect(finished()).toHaveLength(1);
   });
 
+  it('counts only what is new towards that limit', async () => {
+    const { bed, clock, connect, gaps, ids } = setup({ recoveryLimit: 4 });
+    await connect();
+    for (const { id } of stored(6)) await bed.deliver('note', 1, { id, headers: HEADERS });
+    bed.historyPage = 5;
+    bed.lose(stored(10));
+    bed.broker.connection.break('lost');
+    await clock.advance(1000);
+    expect(ids()).toEqual(stored(10).map(({ id }) => id));
+    expect(gaps).toEqual([]);
+    bed.lose(stored(16));
+    bed.broker.connection.break('lost');
+    await clock.advance(5000);
+    expect(ids()).toEqual(stored(14).map(({ id }) => id));
+    expect(gaps).toMatchObject([{ reason: 'limit', recovered: 4 }]);
+  });
+
   it('that may fetch none says so when there are some', async () => {
     const { bed, connect, gaps, ids } = setup({ recoveryLimit: 0 });
     bed.lose(stored(1));

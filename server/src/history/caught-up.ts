@@ -6,7 +6,8 @@ import { sendCommand } from './commands.js';
 
 /** How often it is looked whether the history has come so far, in milliseconds. */
 const LOOK_MS = { first: 10, most: 200 };
-const TIMEOUT_MS = 5000;
+/** Twice this is shorter than a client waits for an answer. */
+const TIMEOUT_MS = 3000;
 
 /**
  * Tells when the history has all that was published until now: the worker may lag. A mark goes through its

@@ -18,7 +18,7 @@ export interface HistoryQueueOptions {
 }
 
 /** How many messages the broker sends ahead of the acks, and how many are taken at once at most. */
-const PREFETCH = 2000;
+const PREFETCH = 1000;
 const BATCH = 500;
 /** Not one parameter of hundreds of megabytes. */
 const BATCH_BYTES = 4 * 1024 * 1024;

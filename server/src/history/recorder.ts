@@ -26,6 +26,8 @@ export interface RecorderOptions {
 
 /** While the database cannot write, in milliseconds. */
 const RETRY_MS = { low: 100, high: 5000 };
+/** Of the lists in one transaction: each has a row. */
+const MAX_RECIPIENTS = 20_000;
 const REASON_HEADER = 'x-warren-reason';
 
 /**
@@ -60,10 +62,12 @@ export class Recorder {
   async #take(messages: ConsumeMessage[], signal: AbortSignal): Promise<void> {
     let pending: Pending[] = [];
     let marks: string[] = [];
+    let recipients = 0;
     const flush = async (): Promise<void> => {
       if (pending.length + marks.length > 0) await this.#record(pending, marks, signal);
       pending = [];
       marks = [];
+      recipients = 0;
     };
     for (const message of messages) {
       const command = isCommand(message) ? readCommand(message) : undefined;
@@ -75,7 +79,10 @@ export class Recorder {
         await this.#keepTrying(() => this.#obey(command), signal);
       } else {
         const read = await this.#read(message);
-        if (read !== undefined) pending.push({ message, read });
+        if (read === undefined) continue;
+        pending.push({ message, read });
+        recipients += 'users' in read.to ? read.to.users.length : 1;
+        if (recipients > MAX_RECIPIENTS) await flush();
       }
     }
     await flush();

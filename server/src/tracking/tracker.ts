@@ -88,8 +88,10 @@ export class Tracker {
   }
 
   /** What was answered when it was sent, as far as it is known now. */
-  async replyFor({ id, to }: SendBody & { id: string }): Promise<SendReply> {
-    if ('group' in to || 'broadcast' in to) return { id, outcome: await this.#outcomeOf(id) };
+  async replyFor({ id, to, delivery }: SendBody & { id: string }): Promise<SendReply> {
+    if ('group' in to || 'broadcast' in to) {
+      return { id, outcome: delivery === 'stored' ? 'stored' : await this.#outcomeOf(id) };
+    }
     const states = new Map<string, RecipientState>();
     for (let after: string | undefined; ;) {
       const page = await this.#options.store.listRecipients(id, { after, limit: PAGE });
