@@ -14,19 +14,31 @@ export async function rangesOf(
   { history: store, groups }: Pick<Storage, 'history' | 'groups'>,
 ): Promise<TimelineRange[]> {
   const memberships = await groups.listMemberships(userId);
-  const ranges = [
-    rangeSince(timelineOf.broadcast, since, store),
-    ...memberships.map(({ ref, joinedAt }) => rangeSince(timelineOf.group(ref), joinedAt, store)),
+  const parts = [
+    { timeline: timelineOf.broadcast, sentFrom: since },
+    ...memberships.map(({ ref, joinedAt }) => ({
+      timeline: timelineOf.group(ref),
+      sentFrom: joinedAt,
+    })),
   ];
-  return [{ timeline: timelineOf.user(userId) }, ...(await Promise.all(ranges))];
+  return [{ timeline: timelineOf.user(userId) }, ...(await withPlaces(parts, store))];
 }
 
 /** What was sent at a time or later. */
 export async function rangeSince(
   timeline: string,
-  time: number,
+  sentFrom: number,
   store: HistoryStore,
 ): Promise<TimelineRange> {
-  // Nothing is stored before it is sent.
-  return { timeline, sentFrom: time, seqFrom: await store.seqFrom(time - CLOCKS_MS) };
+  const [range] = await withPlaces([{ timeline, sentFrom }], store);
+  return range ?? { timeline, sentFrom };
+}
+
+/** Adds where they begin: nothing is stored before it is sent. */
+async function withPlaces(
+  parts: { timeline: string; sentFrom: number }[],
+  store: HistoryStore,
+): Promise<TimelineRange[]> {
+  const seqs = await store.seqsFrom(parts.map(({ sentFrom }) => sentFrom - CLOCKS_MS));
+  return parts.map((part, index) => ({ ...part, seqFrom: seqs[index] }));
 }

@@ -182,6 +182,8 @@ export interface HistoryTable {
 export interface HistoryEntryTable {
   timeline: string;
   seq: number;
+  /** As the message's, so that it need not be looked at. */
+  at: number;
   /** The one device that it went to; null: all of them. */
   device_id: string | null;
 }

@@ -148,17 +148,25 @@ export class HistoryStore {
     return row?.seq;
   }
 
-  /** Where that begins which was stored at a time or later. */
+  /** Where that begins which was stored at a time or later, for each of several times. */
+  async seqsFrom(times: number[]): Promise<number[]> {
+    const listed = this.#isSqlite
+      ? sql`json_each(${JSON.stringify(times)}) as listed order by listed.key`
+      : sql`unnest(${times}::bigint[]) with ordinality as listed(value, place) order by listed.place`;
+    const { rows } = await sql<{ seq: number | null }>`
+      select (
+        select history.seq from history where history.stored_at >= listed.value
+        order by history.stored_at, history.seq limit 1
+      ) as seq from ${listed}
+    `.execute(this.#database);
+    // Nothing is yet; what comes will be later than all that there is.
+    const end = rows.every(({ seq }) => seq !== null) ? 0 : (await this.lastSeq()) + 1;
+    return rows.map(({ seq }) => seq ?? end);
+  }
+
   async seqFrom(time: number): Promise<number> {
-    const row = await this.#database
-      .selectFrom('history')
-      .select('seq')
-      .where('stored_at', '>=', time)
-      .orderBy('stored_at')
-      .orderBy('seq')
-      .limit(1)
-      .executeTakeFirst();
-    return row?.seq ?? (await this.lastSeq()) + 1;
+    const [seq = 0] = await this.seqsFrom([time]);
+    return seq;
   }
 
   async lastSeq(): Promise<number> {
@@ -174,9 +182,12 @@ export class HistoryStore {
     const direction = sql.raw(order);
     const parts = ranges.map((range) => this.#partOf(page, range));
     const { rows } = await sql<HistoryRow>`
-      select history.* from (${sql.join(parts, sql` union all `)}) as found
+      select history.* from (
+        select part.seq from (${sql.join(parts, sql` union all `)}) as part
+        order by part.seq ${direction} limit ${limit}
+      ) as found
       inner join history on history.seq = found.seq
-      order by history.seq ${direction} limit ${limit}
+      order by history.seq ${direction}
     `.execute(this.#database);
     return rows;
   }
@@ -188,19 +199,17 @@ export class HistoryStore {
   ): RawBuilder<unknown> {
     const direction = sql.raw(order);
     const from = Math.max(afterSeq, seqFrom - 1);
-    const join =
-      sentFrom === undefined ? sql`` : sql`inner join history as sent on sent.seq = entry.seq`;
-    const isLater = sentFrom === undefined ? sql`` : sql`and sent.at >= ${sentFrom}`;
+    const isLater = sentFrom === undefined ? sql`` : sql`and entry.at >= ${sentFrom}`;
     const isMeant =
       deviceId === undefined
         ? sql``
         : sql`and (entry.device_id is null or entry.device_id = ${encodeId(deviceId)})`;
-    return sql`select part.seq from (
-      select entry.seq from history_entries as entry ${join}
+    return sql`select one.seq from (
+      select entry.seq from history_entries as entry
       where entry.timeline = ${timeline} and entry.seq > ${from} and entry.seq < ${beforeSeq}
       ${isLater} ${isMeant}
       order by entry.seq ${direction} limit ${limit}
-    ) as part`;
+    ) as one`;
   }
 
   async #insert(
@@ -244,13 +253,14 @@ export class HistoryStore {
     const isNew = new Set(inserted.rows.map(({ seq }) => seq));
     const entries = numbered
       .filter(({ seq }) => isNew.has(seq))
-      .flatMap(({ seq, timelines, deviceId }) =>
-        timelines.map((timeline) => [timeline, seq, deviceId && encodeId(deviceId)] as const),
-      );
+      .flatMap(({ seq, at, timelines, deviceId }) => {
+        const device = deviceId === null ? null : encodeId(deviceId);
+        return timelines.map((timeline) => [timeline, seq, at, device] as const);
+      });
     if (entries.length === 0) return;
     await sql`
-      insert into history_entries (timeline, seq, device_id)
-      select ${this.#columns(['text', 'bigint', 'text'], 0)} from ${this.#each(entries)} as listed
+      insert into history_entries (timeline, seq, at, device_id)
+      select ${this.#columns(['text', 'bigint', 'bigint', 'text'], 0)} from ${this.#each(entries)} as listed
     `.execute(transaction);
   }
 
