@@ -21,6 +21,7 @@ import {
   type HistoryPage,
   type HistoryRecord,
 } from '../../server/dist/storage/history.js';
+import { fromStored } from '../../server/dist/storage/ids.js';
 import { openStorage } from '../../server/dist/storage/index.js';
 import { migrationsFor } from '../../server/dist/storage/migrations.js';
 import { startPostgres, type Postgres } from '../support/postgres.js';
@@ -154,9 +155,10 @@ describe.each(['sqlite', 'postgres'] as const)('the history on %s', (kind) => {
     const user = 'a\0b%/é.*';
     const body = JSON.stringify('\0\u2028 é 😀 \\u0000 "');
     const timelines = [timelineOf.user(user), timelineOf.conversation(user, user)];
-    await store.write([record(0, timelines, { messageId: 'odd', body })], [], 1);
+    await store.write([record(0, timelines, { messageId: 'odd', body, from: user })], [], 1);
     const [row] = await page({ ranges: [{ timeline: timelineOf.user(user) }] });
     expect(row?.body).toBe(body);
+    expect(fromStored(row?.from_user ?? '')).toBe(user);
   });
 
   it('keeps the body of a message to many once', async () => {

@@ -145,6 +145,12 @@ describe('a stored message', () => {
     expect(dataOf((await read({ user })).body.items)).toEqual(['last', 'twice']);
   });
 
+  it('with an id that was used for another recipient is another message', async () => {
+    const users = [uniqueUser(), uniqueUser()];
+    for (const user of users) await store({ user }, user, { id: 'welcome' });
+    for (const user of users) expect(dataOf(await readAll({ user }, 1))).toEqual([user]);
+  });
+
   it('outlives its time in the mailbox', async () => {
     const user = uniqueUser();
     const { queue } = await stack.session(user, { deviceId: 'phone' });

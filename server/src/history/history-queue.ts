@@ -53,7 +53,8 @@ export class HistoryQueue {
         await this.#consume();
       } catch (error) {
         if (this.#isClosing()) return;
-        this.#options.onError(error);
+        // Once for each time that it is away.
+        if (this.#failures === 0) this.#options.onError(error);
         const { low, high } = RETRY_MS;
         const delayMs = Math.min(high, low * 2 ** this.#failures++) * (0.5 + Math.random() / 2);
         await aborted(this.#closing.signal, delayMs);

@@ -116,8 +116,8 @@ export class History {
   async #seqOf(id: string | undefined, ranges: TimelineRange[]): Promise<number | undefined> {
     if (id === undefined) return undefined;
     const timelines = ranges.map(({ timeline }) => timeline);
-    const seq = await this.#options.storage.history.findIn(id, timelines);
-    if (seq !== undefined) return seq;
+    const place = await this.#options.storage.history.findIn(id, timelines);
+    if (place !== undefined) return place.seq;
     const why = `There is no message ${JSON.stringify(id)} here, or not any more: begin without it.`;
     throw new HttpProblem('message_unknown', why);
   }

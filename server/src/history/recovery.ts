@@ -1,7 +1,7 @@
 import type { RecoveredBody, RecoveryQuery } from '@warren/protocol';
 import { HttpProblem } from '../problem.js';
 import type { Device } from '../storage/devices.js';
-import type { TimelineRange } from '../storage/history.js';
+import type { HistoryPlace } from '../storage/history.js';
 import type { Storage } from '../storage/index.js';
 import type { CaughtUp } from './caught-up.js';
 import { fitting, toItem } from './items.js';
@@ -33,24 +33,23 @@ export class Recovery {
    */
   async read(userId: string, query: RecoveryQuery): Promise<string> {
     const { storage, caughtUp } = this.#options;
-    const store = storage.history;
     const device = await this.#device(userId, query.deviceId);
     if (query.cursor === undefined && !(await caughtUp.wait())) {
       throw new HttpProblem('history_behind', undefined, { retryAfterSeconds: 2 });
     }
-    const last = query.last === undefined ? undefined : await store.find(query.last);
+    const views = await rangesOf(userId, 0, storage);
+    const timelines = views.map(({ timeline }) => timeline);
+    const last = await this.#find(query.last, timelines);
+    const oldest = await this.#find(query.oldest, timelines);
     const handledUntil = last?.at ?? query.lastAt;
     // Nothing went to it before; one that a new database does not know has come so far, at least.
     const since = Math.min(device.created_at, handledUntil ?? device.created_at);
-    const ranges = (await rangesOf(userId, since, storage)).map((range) => ({
-      ...range,
-      sentFrom: Math.max(since, range.sentFrom ?? 0),
-    }));
     const { afterSeq, untilSeq } =
-      cursorOf(query.cursor) ?? (await this.#begin(device, query, last));
+      cursorOf(query.cursor) ??
+      (await this.#begin(last, oldest, query.lastAt ?? device.missed_since ?? device.created_at));
     const { limit } = query;
-    const rows = await store.page({
-      ranges,
+    const rows = await storage.history.page({
+      ranges: views.map((view) => ({ ...view, sentFrom: Math.max(since, view.sentFrom ?? 0) })),
       afterSeq,
       beforeSeq: untilSeq + 1,
       deviceId: query.deviceId,
@@ -65,7 +64,7 @@ export class Recovery {
       .filter(({ expires_at: expiresAt }) => expiresAt === null || expiresAt > now)
       .map((row) => toItem(row, userId));
     const rest = {
-      complete: await this.#isComplete(device, handledUntil, ranges),
+      complete: await this.#isComplete(device, handledUntil, timelines),
       mark: String(device.missed_at ?? 0),
       ...(end !== undefined && { next: `${String(end.seq)}-${String(untilSeq)}` }),
     };
@@ -84,19 +83,22 @@ export class Recovery {
     return device;
   }
 
+  /** Also one of a group that the user has left since. */
+  async #find(id: string | undefined, timelines: string[]): Promise<HistoryPlace | undefined> {
+    if (id === undefined) return undefined;
+    const { history } = this.#options.storage;
+    return (await history.findIn(id, timelines)) ?? (await history.find(id));
+  }
+
+  /** @param time when the device handled its last message, where the history does not have that. */
   async #begin(
-    device: Device,
-    query: RecoveryQuery,
-    last: { storedAt: number } | undefined,
+    last: HistoryPlace | undefined,
+    oldest: HistoryPlace | undefined,
+    time: number,
   ): Promise<{ afterSeq: number; untilSeq: number }> {
-    const store = this.#options.storage.history;
-    const untilSeq = await store.lastSeq();
-    if (last === undefined) {
-      const time = query.lastAt ?? device.missed_since ?? device.created_at;
-      return { afterSeq: (await store.seqFrom(time - OVERLAP_MS)) - 1, untilSeq };
-    }
-    const oldest = query.oldest === undefined ? undefined : await store.find(query.oldest);
-    const begin = await store.seqFrom(last.storedAt - OVERLAP_MS);
+    const { history } = this.#options.storage;
+    const untilSeq = await history.lastSeq();
+    const begin = await history.seqFrom((last?.storedAt ?? time) - OVERLAP_MS);
     return { afterSeq: Math.max(begin, oldest?.seq ?? 0) - 1, untilSeq };
   }
 
@@ -107,10 +109,9 @@ export class Recovery {
   async #isComplete(
     device: Device,
     from: number | undefined,
-    ranges: TimelineRange[],
+    timelines: string[],
   ): Promise<boolean> {
     if (device.missed_for_good === 1 || from === undefined) return false;
-    const timelines = ranges.map(({ timeline }) => timeline);
     return (await this.#options.storage.historyErasure.trimmedUntil(timelines)) < from;
   }
 }

@@ -1,6 +1,7 @@
 import { encodeId } from '@warren/protocol';
 import { sql, type Kysely, type RawBuilder, type Selectable } from 'kysely';
 import { inList, isSqlite, type Database, type HistoryTable, type Schema } from './database.js';
+import { toStored } from './ids.js';
 
 /** A message as it is written down. Times are milliseconds since 1970. */
 export interface HistoryRecord {
@@ -31,6 +32,13 @@ export interface TimelineRange {
   sentFrom?: number | undefined;
   /** Where that may begin, so that what is before it is not looked at. */
   seqFrom?: number | undefined;
+}
+
+/** Where a message stands. Times are milliseconds since 1970. */
+export interface HistoryPlace {
+  seq: number;
+  at: number;
+  storedAt: number;
 }
 
 export interface HistoryPage {
@@ -75,8 +83,8 @@ export class HistoryStore {
   }
 
   /**
-   * Writes messages down, all of them or none; those that it has from the last 24 hours are left out. When it
-   * resolves they are on the disk.
+   * Writes messages down, all of them or none; those that it has from the last 24 hours, with the same id for
+   * the same recipient, are left out. When it resolves they are on the disk.
    * @param marks that the history has come so far.
    */
   async write(batch: HistoryRecord[], marks: string[], now: number): Promise<void> {
@@ -122,30 +130,28 @@ export class HistoryStore {
     return rows.sort((a, b) => sign * (a.seq - b.seq)).slice(0, page.limit);
   }
 
-  /** Where a message stands; its newest place, if its id was used again. */
-  async find(
-    messageId: string,
-  ): Promise<{ seq: number; at: number; storedAt: number } | undefined> {
-    const row = await this.#database
-      .selectFrom('history')
-      .select(['seq', 'at', 'stored_at'])
-      .where('message_id', '=', messageId)
-      .orderBy('seq', 'desc')
-      .executeTakeFirst();
-    return row && { seq: row.seq, at: row.at, storedAt: row.stored_at };
-  }
-
-  /** Where a message stands that belongs to one of these timelines. */
-  async findIn(messageId: string, timelines: string[]): Promise<number | undefined> {
+  /** Where a message stands that belongs to one of these timelines; its newest place, if its id was used again. */
+  async findIn(messageId: string, timelines: string[]): Promise<HistoryPlace | undefined> {
     const row = await this.#database
       .selectFrom('history')
       .innerJoin('history_entries', 'history_entries.seq', 'history.seq')
-      .select('history.seq')
+      .select(['history.seq', 'history.at', 'history.stored_at'])
       .where('message_id', '=', messageId)
       .where('timeline', 'in', inList(this.#database, timelines))
       .orderBy('history.seq', 'desc')
       .executeTakeFirst();
-    return row?.seq;
+    return row && toPlace(row);
+  }
+
+  /** The first place that a message has, whoever sees it. */
+  async find(messageId: string): Promise<HistoryPlace | undefined> {
+    const row = await this.#database
+      .selectFrom('history')
+      .select(['seq', 'at', 'stored_at'])
+      .where('message_id', '=', messageId)
+      .orderBy('seq')
+      .executeTakeFirst();
+    return row && toPlace(row);
   }
 
   /** Where that begins which was stored at a time or later, for each of several times. */
@@ -228,7 +234,7 @@ export class HistoryStore {
           at,
           now,
           expiresAt,
-          from,
+          from === null ? null : toStored(from),
           target,
           body,
           isBase64 ? 1 : 0,
@@ -246,6 +252,7 @@ export class HistoryStore {
       where not exists (
         select 1 from history as known
         where known.message_id = ${this.#column('text', 1)}
+          and known.target = ${this.#column('text', 7)}
           and known.at > ${this.#column('bigint', 3)} - ${DAY_MS}
       )
       returning seq
@@ -298,12 +305,23 @@ export class HistoryStore {
   }
 }
 
+const toPlace = ({
+  seq,
+  at,
+  stored_at: storedAt,
+}: Pick<HistoryRow, 'seq' | 'at' | 'stored_at'>) => ({
+  seq,
+  at,
+  storedAt,
+});
+
 /** The database looks for those that it had before the batch. */
 function withoutRepetitions(records: HistoryRecord[]): HistoryRecord[] {
   const sentAt = new Map<string, number>();
-  return records.filter(({ messageId, at }) => {
-    const isRepetition = at - (sentAt.get(messageId) ?? -Infinity) < DAY_MS;
-    if (!isRepetition) sentAt.set(messageId, at);
+  return records.filter(({ messageId, target, at }) => {
+    const key = `${messageId} ${target}`;
+    const isRepetition = at - (sentAt.get(key) ?? -Infinity) < DAY_MS;
+    if (!isRepetition) sentAt.set(key, at);
     return !isRepetition;
   });
 }
