@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { startPostgres, type Postgres } from '../support/postgres.js';
 import { QueueWatch } from '../support/queue-watch.js';
-import { startStack, uniqueUser, type Stack } from '../support/stack.js';
+import { request, startStack, uniqueUser, userToken, type Stack } from '../support/stack.js';
 import { until } from '../support/until.js';
 
 let watch: QueueWatch;
@@ -137,6 +137,52 @@ describe('a database that cannot be written', () => {
     await until(async () => (await read(second, user)).length === 2);
     expect(await read(second, user)).toEqual([0, 1]);
   });
+});
+
+it('a worker that comes late writes nothing of users and groups that were removed meanwhile', async () => {
+  const dataDir = await mkdtemp(join(tmpdir(), 'warren-late-'));
+  onTestFinished(() => rm(dataDir, { recursive: true, force: true }));
+  const early = await startStack({ config: { dataDir, history: off() } });
+  const [gone, other] = [uniqueUser(), uniqueUser()];
+  const group = `late-${gone}`;
+  await early.api('PUT', `/v1/users/${gone}`, {});
+  await early.api('PUT', `/v1/groups/${group}/members/${other}`);
+  const toGroup = (data: unknown) => early.send({ group }, data, { delivery: 'stored' });
+  for (let index = 0; index < 10; index++) {
+    await store(early, gone, index);
+    await toGroup('old');
+  }
+  expect((await early.api('DELETE', `/v1/users/${gone}`)).status).toBe(204);
+  expect((await early.api('DELETE', `/v1/groups/${group}`)).status).toBe(204);
+  await early.api('PUT', `/v1/groups/${group}/members/${other}`);
+  await toGroup('new');
+  await store(early, gone, 'after');
+  // Its time in the mailbox, where there is one, is over long before.
+  await early.send({ user: other }, 'short', { delivery: 'stored', ttlMs: 1 });
+  await early.server.close();
+  const stack = await open({ dataDir });
+  await until(async () => (await read(stack, gone)).length > 0);
+  expect(await read(stack, gone)).toEqual(['after']);
+  const { body } = await stack.api('GET', `/v1/history?group=${group}`);
+  expect(body.items.map(({ data }) => data)).toEqual(['new']);
+  expect(await read(stack, other)).toContain('short');
+});
+
+it('a history that is behind says so to a device that recovers, until it has caught up', async () => {
+  const dataDir = await mkdtemp(join(tmpdir(), 'warren-behind-'));
+  onTestFinished(() => rm(dataDir, { recursive: true, force: true }));
+  const stack = await open({ dataDir, history: off() });
+  const user = uniqueUser();
+  await stack.session(user, { deviceId: 'd' });
+  await store(stack, user, 'not written down yet');
+  const recover = () =>
+    request(`${stack.apiUrl}/v1/me/recovery?deviceId=d&lastAt=0`, 'GET', userToken(user));
+  const behind = await recover();
+  expect([behind.status, behind.body.code]).toEqual([503, 'history_behind']);
+  expect(Number(behind.headers.get('retry-after'))).toBeGreaterThan(0);
+  await open({ dataDir });
+  await until(async () => (await recover()).status === 200);
+  expect((await recover()).body.items.map(({ data }) => data)).toEqual(['not written down yet']);
 });
 
 it('a history that is to keep so many of each user keeps the newest', async () => {

@@ -303,6 +303,44 @@ describe('a mailbox that overflows', () => {
   });
 });
 
+it('a message whose own time is over is not missed', async () => {
+  await stack.session(user, { deviceId: 'd' });
+  const { body } = await store({ user }, 'short', { ttlMs: 1, track: true });
+  await until(async () => {
+    const { counts } = (await stack.api('GET', `/v1/messages/${body.id}`)).body;
+    return counts.expired === 1;
+  });
+  expect(await stack.session(user, { deviceId: 'd' })).not.toHaveProperty('missed');
+});
+
+it('what is lost after a recovery has begun is another loss', async () => {
+  await stack.session(user, { deviceId: 'd' });
+  const policy = await limitMailboxes(user, { 'max-length': 1 });
+  const url = `${stack.apiUrl}/v1/me/recovery`;
+  const markOf = async () =>
+    (await request(`${url}?deviceId=d&lastAt=0`, 'GET', userToken(user))).body.mark;
+  const finish = (mark: string) => request(url, 'POST', userToken(user), { deviceId: 'd', mark });
+  const isMissed = async () => (await stack.session(user, { deviceId: 'd' })).missed === true;
+  await storeMany({ user }, 0, 5);
+  await until(isMissed);
+  // Until all that was lost is known.
+  let mark = '';
+  await until(async () => {
+    const before = mark;
+    mark = await markOf();
+    return mark === before;
+  });
+  await storeMany({ user }, 5, 5);
+  await until(async () => (await markOf()) !== mark);
+  expect((await finish(mark)).status).toBe(204);
+  expect(await isMissed()).toBe(true);
+  await until(async () => {
+    await finish(await markOf());
+    return !(await isMissed());
+  });
+  await policy.remove();
+});
+
 describe('GET /v1/me/recovery', () => {
   const recover = (query: Record<string, string>) =>
     request(

@@ -39,7 +39,7 @@ describe('a mailbox that has lost messages', () => {
     expect(seen[0]).toMatchObject({ data: 0, to: { user: 'alice' }, delivery: 'queued' });
     expect(gaps).toEqual([]);
     expect(finished().map(({ body }) => body)).toEqual([
-      { deviceId: bed.deviceId, mark: 'test-mark' },
+      { deviceId: bed.deviceId, mark: 'test-mark-0' },
     ]);
   });
 
@@ -100,6 +100,19 @@ describe('a mailbox that has lost messages', () => {
     broker.connection.break('lost');
     await clock.advance(1000);
     expect(ids()).toEqual(['s0', 's1', 's2', 's3']);
+  });
+
+  it('knows what it has recovered by the mailbox’s copies, however many they are', async () => {
+    const { bed, connect, deliver, ids, ended } = setup({
+      dedupe: 'memory',
+      recoveryLimit: 20_000,
+    });
+    bed.lose(stored(10_500));
+    for (const id of ['s0', 's1', 's10499']) deliver(id, 1);
+    await connect();
+    while (ended.length < 3) await settle();
+    expect(ids()).toHaveLength(10_500);
+    expect(ended).toEqual(['acked s0', 'acked s1', 'acked s10499']);
   });
 
   it('goes on where it was when the connection is lost meanwhile', async () => {

@@ -229,7 +229,8 @@ export class TestBed {
     return {
       items: items.slice(start, end),
       complete: this.#isComplete,
-      mark: 'test-mark',
+      // As if more was lost meanwhile.
+      mark: `test-mark-${String(start)}`,
       ...(end < items.length && { next: String(end) }),
     };
   }
