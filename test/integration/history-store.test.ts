@@ -113,8 +113,10 @@ describe.each(['sqlite', 'postgres'] as const)('the history on %s', (kind) => {
     await database.destroy();
   });
 
-  const page = (more: Partial<HistoryPage>) =>
-    store.page({ ranges: [{ timeline: timelineOf.user('u7') }], order: 'desc', limit: 3, ...more });
+  const page = async (more: Partial<HistoryPage>) => {
+    const whole = { ranges: [{ timeline: timelineOf.user('u7') }], order: 'desc' as const };
+    return (await store.page({ ...whole, limit: 3, ...more })).rows;
+  };
   const ids = async (more: Partial<HistoryPage>) =>
     (await page(more)).map(({ message_id: id }) => id);
 
@@ -133,6 +135,27 @@ describe.each(['sqlite', 'postgres'] as const)('the history on %s', (kind) => {
       timeline: timelineOf.user(`u${String(index)}`),
     }));
     expect(await ids({ ranges: many })).toEqual(['m19999', 'm19998', 'm19997']);
+  });
+
+  it('ends a page that would be too long, and says that there are more', async () => {
+    const timelines = [timelineOf.user('long')];
+    const body = JSON.stringify('x'.repeat(1_500_000));
+    const records = Array.from({ length: 5 }, (_, index) =>
+      record(index, timelines, { messageId: `long${String(index)}`, body }),
+    );
+    await store.write(records, [], 1_999_999_999_999);
+    const read = (afterSeq: number) =>
+      store.page({ ranges: [{ timeline: timelines[0]! }], order: 'asc', limit: 50, afterSeq });
+    const first = await read(0);
+    expect([first.rows.map((row) => row.message_id), first.hasMore]).toEqual([
+      ['long0', 'long1', 'long2'],
+      true,
+    ]);
+    const second = await read(first.rows[2]!.seq);
+    expect([second.rows.map((row) => row.message_id), second.hasMore]).toEqual([
+      ['long3', 'long4'],
+      false,
+    ]);
   });
 
   it('keeps a message once for 24 hours, and takes its id again after that', async () => {

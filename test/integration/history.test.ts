@@ -242,7 +242,7 @@ describe('a page of the history', () => {
       } while (next !== undefined);
       return count === 6;
     });
-    expect((await read({ user })).body.items).toHaveLength(4);
+    expect((await read({ user })).body.items).toHaveLength(5);
   });
 
   it.each([
@@ -439,7 +439,8 @@ describe('messages of back ends that write AMQP themselves', () => {
     await put(user, 'plain “text”', { contentType: 'text/plain' });
     await put(user, Buffer.from([0, 255, 128]), { contentType: 'application/x-bytes' });
     await put(user, 'says nothing');
-    await put(user, '[1, 2]', { correlationId: 'c', headers: { 'x-own': 'header' } });
+    const odd = { 'x-own': 'header', 'x-warren-at': '9007199254740991', 'x-warren-ttl': 'soon' };
+    await put(user, '[1, 2]', { correlationId: 'c', headers: odd });
     await readAll({ user }, 5);
     const url = `${stack.apiUrl}/v1/me/history?order=asc`;
     const response = await fetch(url, { headers: { authorization: `Bearer ${userToken(user)}` } });

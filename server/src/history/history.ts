@@ -5,7 +5,7 @@ import type { Group } from '../storage/groups.js';
 import { timelineOf, type TimelineRange } from '../storage/history.js';
 import type { Storage } from '../storage/index.js';
 import { sendCommand } from './commands.js';
-import { fitting, toItem } from './items.js';
+import { toItem } from './items.js';
 import { rangeSince, rangesOf } from './views.js';
 
 export interface HistoryOptions {
@@ -97,17 +97,15 @@ export class History {
 
   async #page({ ranges, owner }: View, query: HistoryPageQuery): Promise<string> {
     const { order, limit } = query;
-    const rows = await this.#options.storage.history.page({
+    const { rows, hasMore } = await this.#options.storage.history.page({
       ranges,
       afterSeq: await this.#seqOf(query.after, ranges),
       beforeSeq: await this.#seqOf(query.before, ranges),
       order,
-      // One more tells whether there are any.
-      limit: limit + 1,
+      limit,
     });
-    const shown = fitting(rows.slice(0, limit));
-    const items = shown.map((row) => toItem(row, owner)).join(',');
-    const last = shown.length < rows.length ? shown.at(-1)?.message_id : undefined;
+    const items = rows.map((row) => toItem(row, owner)).join(',');
+    const last = hasMore ? rows.at(-1)?.message_id : undefined;
     const next = last === undefined ? '' : `,"next":${JSON.stringify(last)}`;
     return `{"items":[${items}]${next}}`;
   }

@@ -3,19 +3,6 @@ import { fromStored } from '../storage/ids.js';
 import type { HistoryRow } from '../storage/history.js';
 import type { KeptProperties } from './record.js';
 
-/** A page's bodies are no longer than this together, unless it is one alone. */
-const MAX_PAGE_BYTES = 4 * 1024 * 1024;
-
-/** As many of these as one answer may hold. */
-export function fitting(rows: HistoryRow[]): HistoryRow[] {
-  let length = 0;
-  const end = rows.findIndex(({ body }, index) => {
-    length += body.length;
-    return index > 0 && length > MAX_PAGE_BYTES;
-  });
-  return end === -1 ? rows : rows.slice(0, end);
-}
-
 /**
  * A message as JSON. The payload is put in as it came: written again, numbers of more than 53 bits would be
  * others.

@@ -36,6 +36,8 @@ const NOT_KEPT = [TO_HEADER, AT_HEADER, FROM_HEADER, TTL_HEADER, 'x-death'];
 const BROKERS_OWN = /^x-(first|last)-death-/;
 const JSON_TYPE = /^application\/([\w.-]+\+)?json\b/i;
 const PLAIN_JSON = 'application/json';
+/** JavaScript's dates end here, in milliseconds since 1970. */
+const LAST_DATE = 8.64e15;
 
 /** @throws {UnfitError} */
 export function readMessage({ content, properties }: ConsumeMessage, now: number): ReadMessage {
@@ -156,14 +158,16 @@ function readFrom(value: unknown): string | null {
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');
 
+/** What a Date can be; undefined for anything else. */
 function readTime(value: unknown): number | undefined {
   const time = typeof value === 'string' ? Number(value) : value;
-  return Number.isSafeInteger(time) && (time as number) >= 0 ? (time as number) : undefined;
+  if (typeof time !== 'number' || !Number.isInteger(time)) return undefined;
+  return time >= 0 && time <= LAST_DATE ? time : undefined;
 }
 
 const fromSeconds = (timestamp: unknown): number | undefined => {
   const seconds = readTime(timestamp);
-  return seconds === undefined ? undefined : seconds * 1000;
+  return seconds === undefined ? undefined : readTime(seconds * 1000);
 };
 
 function toKept(

@@ -4,7 +4,7 @@ import type { Device } from '../storage/devices.js';
 import type { HistoryPlace } from '../storage/history.js';
 import type { Storage } from '../storage/index.js';
 import type { CaughtUp } from './caught-up.js';
-import { fitting, toItem } from './items.js';
+import { toItem } from './items.js';
 import { rangesOf } from './views.js';
 
 export interface RecoveryOptions {
@@ -47,19 +47,17 @@ export class Recovery {
     const { afterSeq, untilSeq } =
       cursorOf(query.cursor) ??
       (await this.#begin(last, oldest, query.lastAt ?? device.missed_since ?? device.created_at));
-    const { limit } = query;
-    const rows = await storage.history.page({
+    const { rows, hasMore } = await storage.history.page({
       ranges: views.map((view) => ({ ...view, sentFrom: Math.max(since, view.sentFrom ?? 0) })),
       afterSeq,
       beforeSeq: untilSeq + 1,
       deviceId: query.deviceId,
       order: 'asc',
-      limit: limit + 1,
+      limit: query.limit,
     });
-    const shown = fitting(rows.slice(0, limit));
-    const end = shown.length < rows.length ? shown.at(-1) : undefined;
+    const end = hasMore ? rows.at(-1) : undefined;
     const now = Date.now();
-    const items = shown
+    const items = rows
       // Its time would be over in the mailbox, too.
       .filter(({ expires_at: expiresAt }) => expiresAt === null || expiresAt > now)
       .map((row) => toItem(row, userId));

@@ -182,8 +182,9 @@ export interface HistoryTable {
 export interface HistoryEntryTable {
   timeline: string;
   seq: number;
-  /** As the message's, so that it need not be looked at. */
+  /** When the message was sent, and how long its body is: so that it need not be looked at. */
   at: number;
+  size: number;
   /** The one device that it went to; null: all of them. */
   device_id: string | null;
 }

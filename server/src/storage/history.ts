@@ -67,6 +67,8 @@ export const timelineOf = {
 };
 
 const DAY_MS = 24 * 60 * 60 * 1000;
+/** Characters in the bodies of one page, but for the one that is over it. */
+const MAX_PAGE_SIZE = 4 * 1024 * 1024;
 /** SQLite takes 500 parts in one query. */
 const MAX_RANGES = 400;
 /** Nobody waits for a mark for so long. */
@@ -119,15 +121,21 @@ export class HistoryStore {
     return row !== undefined;
   }
 
-  /** Of several timelines as if they were one. */
-  async page(page: HistoryPage): Promise<HistoryRow[]> {
+  /**
+   * Of several timelines as if they were one. What is read into memory is bounded: a page ends with the
+   * message by which it is 4 MiB long, whether there are more or not.
+   */
+  async page(page: HistoryPage): Promise<{ rows: HistoryRow[]; hasMore: boolean }> {
     const rows: HistoryRow[] = [];
     for (let start = 0; start < page.ranges.length; start += MAX_RANGES) {
       const ranges = page.ranges.slice(start, start + MAX_RANGES);
-      rows.push(...(await this.#pageOf({ ...page, ranges })));
+      // One more tells whether there are any.
+      rows.push(...(await this.#pageOf({ ...page, ranges, limit: page.limit + 1 })));
     }
     const sign = page.order === 'asc' ? 1 : -1;
-    return rows.sort((a, b) => sign * (a.seq - b.seq)).slice(0, page.limit);
+    rows.sort((a, b) => sign * (a.seq - b.seq));
+    const end = endOf(rows, page.limit);
+    return { rows: rows.slice(0, end.index), hasMore: end.isCut };
   }
 
   /** Where a message stands that belongs to one of these timelines; its newest place, if its id was used again. */
@@ -189,10 +197,12 @@ export class HistoryStore {
     const parts = ranges.map((range) => this.#partOf(page, range));
     const { rows } = await sql<HistoryRow>`
       select history.* from (
-        select part.seq from (${sql.join(parts, sql` union all `)}) as part
+        select part.seq, sum(part.size) over (order by part.seq ${direction}) - part.size as before
+        from (${sql.join(parts, sql` union all `)}) as part
         order by part.seq ${direction} limit ${limit}
       ) as found
       inner join history on history.seq = found.seq
+      where found.before < ${MAX_PAGE_SIZE}
       order by history.seq ${direction}
     `.execute(this.#database);
     return rows;
@@ -210,8 +220,8 @@ export class HistoryStore {
       deviceId === undefined
         ? sql``
         : sql`and (entry.device_id is null or entry.device_id = ${encodeId(deviceId)})`;
-    return sql`select one.seq from (
-      select entry.seq from history_entries as entry
+    return sql`select one.seq, one.size from (
+      select entry.seq, entry.size from history_entries as entry
       where entry.timeline = ${timeline} and entry.seq > ${from} and entry.seq < ${beforeSeq}
       ${isLater} ${isMeant}
       order by entry.seq ${direction} limit ${limit}
@@ -260,14 +270,14 @@ export class HistoryStore {
     const isNew = new Set(inserted.rows.map(({ seq }) => seq));
     const entries = numbered
       .filter(({ seq }) => isNew.has(seq))
-      .flatMap(({ seq, at, timelines, deviceId }) => {
+      .flatMap(({ seq, at, body, timelines, deviceId }) => {
         const device = deviceId === null ? null : encodeId(deviceId);
-        return timelines.map((timeline) => [timeline, seq, at, device] as const);
+        return timelines.map((timeline) => [timeline, seq, at, body.length, device] as const);
       });
     if (entries.length === 0) return;
     await sql`
-      insert into history_entries (timeline, seq, at, device_id)
-      select ${this.#columns(['text', 'bigint', 'bigint', 'text'], 0)} from ${this.#each(entries)} as listed
+      insert into history_entries (timeline, seq, at, size, device_id)
+      select ${this.#columns(['text', 'bigint', 'bigint', 'integer', 'text'], 0)} from ${this.#each(entries)} as listed
     `.execute(transaction);
   }
 
@@ -303,6 +313,17 @@ export class HistoryStore {
       }
     });
   }
+}
+
+/** Where a page ends, and whether there may be more. */
+function endOf(rows: HistoryRow[], limit: number): { index: number; isCut: boolean } {
+  let size = 0;
+  for (const [index, { body }] of rows.entries()) {
+    if (index === limit) return { index, isCut: true };
+    size += body.length;
+    if (size >= MAX_PAGE_SIZE) return { index: index + 1, isCut: true };
+  }
+  return { index: rows.length, isCut: false };
 }
 
 const toPlace = ({

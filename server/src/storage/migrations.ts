@@ -212,6 +212,7 @@ async function createHistory(db: Kysely<unknown>, dialect: Dialect): Promise<voi
     .addColumn('timeline', timelineType, (column) => column.notNull())
     .addColumn('seq', 'bigint', (column) => column.notNull())
     .addColumn('at', 'bigint', (column) => column.notNull())
+    .addColumn('size', 'integer', (column) => column.notNull())
     .addColumn('device_id', 'text')
     .addPrimaryKeyConstraint('history_entries_timeline_seq', ['timeline', 'seq']);
   if (dialect === 'sqlite') entries = entries.modifyEnd(sql`without rowid`);
