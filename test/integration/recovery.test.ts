@@ -184,6 +184,20 @@ describe('a mailbox that was lost', () => {
     expect(second.gaps).toEqual([{ reason: 'lost', since: undefined, recovered: 5 }]);
   });
 
+  it('of a user who was removed since is none', async () => {
+    const storage = memoryStorage();
+    const first = await startApp('amqp', storage);
+    await stack.send({ user }, 'not stored');
+    await until(() => first.got.length === 1);
+    await first.client.stop();
+    await watch.remove(await queueOf());
+    await until(async () => (await stack.api('GET', `/v1/users/${user}`)).status === 404);
+    // It is known no more, and still there is something to forget.
+    expect((await stack.api('DELETE', `/v1/users/${user}`)).status).toBe(204);
+    expect((await stack.api('DELETE', `/v1/users/${user}`)).status).toBe(404);
+    expect(await stack.session(user, { deviceId: 'amqp' })).not.toHaveProperty('missed');
+  });
+
   it('of a device that was logged out since is none', async () => {
     const storage = memoryStorage();
     const first = await startApp('amqp', storage);

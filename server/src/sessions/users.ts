@@ -63,10 +63,10 @@ export class Users {
     this.#requireBroker();
     const hadHistory = await history.forgetUser(userId);
     if (!(await store.hasUser(userId))) {
-      // One whose mailboxes have expired is not known any more, and may still have a history.
-      if (!hadHistory) throw new HttpProblem('user_unknown');
-      await store.forgetExpired(userId);
+      // One whose mailboxes have expired is not known any more, and may have left something.
+      const hadExpired = await store.forgetExpired(userId);
       await groups.forgetUser(userId);
+      if (!hadHistory && !hadExpired) throw new HttpProblem('user_unknown');
       return;
     }
     await endings.run(userId, 'user_removed', async () => {

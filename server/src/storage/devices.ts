@@ -311,13 +311,14 @@ export class DeviceStore {
     await this.remove([device]);
   }
 
-  /** Those of one user, or one of them, will not come back. */
-  async forgetExpired(userId: string, deviceId?: string): Promise<void> {
+  /** Those of one user, or one of them, will not come back. @returns whether there were any. */
+  async forgetExpired(userId: string, deviceId?: string): Promise<boolean> {
     let query = this.#database
       .deleteFrom('expired_devices')
       .where('user_id', '=', toStored(userId));
     if (deviceId !== undefined) query = query.where('device_id', '=', toStored(deviceId));
-    await query.execute();
+    const { numDeletedRows } = await query.executeTakeFirst();
+    return numDeletedRows > 0n;
   }
 
   /** Forgets those that have expired so long ago. */
