@@ -228,9 +228,11 @@ describe('a mailbox that was lost', () => {
     const again = await stack.session(user, { deviceId: 'amqp', hasHandled: true });
     expect(again).toMatchObject({ resumed: true, missed: true });
     const second = await startApp('amqp', storage);
+    await until(() => second.got.length >= 20);
     // The mailbox comes after all that was missed, and after the server knows of it.
     await storeMany({ user }, 21, 1);
     await until(() => second.got.length >= 21);
+    expect(second.got.at(-1)?.recovered).toBe(false);
     expect(dataOf(second.got)).toEqual(numbers(21, 1));
     await second.client.stop();
     const whole = await stack.session(user, { deviceId: 'amqp', hasHandled: true });
