@@ -97,6 +97,15 @@ describe('a stored message', () => {
     const { body } = await store({ user }, 1);
     expect(body.recipients).toEqual([{ user, outcome: 'unprovisioned' }]);
     expect(dataOf(await readAll({ user }, 1))).toEqual([1]);
+    // Nor has a user who is known every device.
+    await stack.session(user, { deviceId: 'phone' });
+    for (const [device, outcome] of [
+      ['phone', 'queued'],
+      ['tablet', 'unprovisioned'],
+    ] as const) {
+      const reply = await store({ device: { user, device } }, 2);
+      expect(reply.body.recipients).toEqual([{ user, outcome }]);
+    }
   });
 
   it('of any kind of recipient is in the history of those that it went to', async () => {

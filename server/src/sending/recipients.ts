@@ -40,7 +40,13 @@ export class Recipients {
   async lookUpAll(to: Recipient, delivery: Delivery): Promise<Outcomes> {
     const { devices, groups } = this.#options;
     if ('user' in to) return this.#outcomes([to.user], delivery);
-    if ('device' in to) return this.#outcomes([to.device.user], delivery);
+    if ('device' in to) {
+      const { user, device } = to.device;
+      const known = await devices.find(user, device);
+      // Of a stored message the broker does not tell that the user has no such device.
+      if (known?.ended_at !== null) return [{ user, outcome: 'unprovisioned' }];
+      return this.#outcomes([user], delivery);
+    }
     if ('users' in to) return this.#outcomes(to.users, delivery);
     if ('group' in to) return this.#outcomes(await groups.memberIds(to.group), delivery);
     return this.#outcomes(await devices.listUsers(), delivery);
