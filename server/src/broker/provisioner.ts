@@ -41,7 +41,6 @@ export class Provisioner {
   readonly #probes: Channel[] = [];
   readonly #probeLimit = pLimit(CHANNELS);
   #topologyReady: Promise<void> | undefined;
-  #isReady = false;
 
   constructor({ link, names, onError }: ProvisionerOptions) {
     this.#link = link;
@@ -50,7 +49,6 @@ export class Provisioner {
     link.onConnected(() => {
       // The broker may be another one than before, or may have lost its data.
       this.#topologyReady = undefined;
-      this.#isReady = false;
       this.#ensureTopology().catch(onError);
     });
   }
@@ -94,10 +92,8 @@ export class Provisioner {
    * away. @throws {HttpProblem} `broker_unavailable`
    */
   async ready(): Promise<void> {
-    if (this.#isReady && this.#link.isConnected) return;
-    await this.#link.ready(READY_MS);
+    if (!this.#link.isConnected) await this.#link.ready(READY_MS);
     await this.#guard(() => this.#ensureTopology());
-    this.#isReady = true;
   }
 
   /** Opens a channel for a moment, so that whoever watches the broker's events knows whose this is. */
