@@ -35,8 +35,28 @@ export const SEND = 'warren.send';
 export const HISTORY = 'warren.history';
 export const HISTORY_ARGUMENTS = { 'x-single-active-consumer': true } as const;
 
-/** The direct exchange by which jobs that failed wait, and come back; only servers may write to it. */
+/**
+ * The direct exchange by which jobs come back to their queues, which are bound to it by their names; only
+ * servers may write to it.
+ */
 export const RETRY = 'warren.retry';
+
+/**
+ * Where jobs wait before they come back: for each time an exchange and a queue of this name, from which the
+ * broker takes what has waited so long, and hands it to {@link RETRY} with the key that it came with. All
+ * that is in one queue waits equally long, so that nothing waits behind what has to wait longer.
+ */
+export const WAITS_MS: readonly number[] = [
+  10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_600_000,
+];
+export const WAIT_PREFIX = 'warren.wait.';
+export const waitOf = (waitMs: number): string => `${WAIT_PREFIX}${String(waitMs)}ms`;
+
+/** The queue of messages of which those who do not handle them in time get a push. */
+export const PUSH = 'warren.push';
+/** The queues of pushes that are to be handed to a provider. */
+export const PUSH_PROVIDERS = ['webpush', 'fcm', 'webhook'] as const;
+export const pushQueueOf = (provider: string): string => `${PUSH}.${provider}`;
 
 /** The direct exchange by which answers to requests find who waits for them, by a key that only it knows. */
 export const REPLIES = 'warren.replies';
@@ -97,7 +117,7 @@ export interface Definitions {
     vhost: string;
     durable: true;
     auto_delete: false;
-    arguments: Record<string, string | boolean>;
+    arguments: Record<string, string | number | boolean>;
   }[];
   bindings: {
     source: string;
@@ -141,7 +161,7 @@ export function topology(names: TopologyNames = DEFAULT_NAMES): Definitions {
       internal: false,
       arguments: {},
     }) as const;
-  const queueOf = (name: string, args: Record<string, string | boolean> = {}) =>
+  const queueOf = (name: string, args: Record<string, string | number | boolean> = {}) =>
     ({ name, vhost, durable: true, auto_delete: false, arguments: args }) as const;
   const policy = (name: string, prefix: string, definition: Policy['definition']): Policy => ({
     name,
@@ -157,6 +177,7 @@ export function topology(names: TopologyNames = DEFAULT_NAMES): Definitions {
     destination: string,
     routing_key = '',
   ) => ({ source, vhost, destination, destination_type, routing_key, arguments: {} });
+  const pushQueues = [PUSH, ...PUSH_PROVIDERS.map(pushQueueOf)];
   return {
     vhosts: [{ name: vhost }],
     exchanges: [
@@ -168,14 +189,26 @@ export function topology(names: TopologyNames = DEFAULT_NAMES): Definitions {
       exchangeOf(RETRY, 'direct'),
       exchangeOf(REPLIES, 'direct'),
       exchangeOf(SEND, 'fanout'),
+      ...WAITS_MS.map((waitMs) => exchangeOf(waitOf(waitMs), 'fanout')),
     ],
-    queues: [queueOf(DEAD_LETTERS), queueOf(SEND), queueOf(HISTORY, HISTORY_ARGUMENTS)],
+    queues: [
+      queueOf(DEAD_LETTERS),
+      queueOf(SEND),
+      queueOf(HISTORY, HISTORY_ARGUMENTS),
+      ...pushQueues.map((name) => queueOf(name)),
+      ...WAITS_MS.map((waitMs) =>
+        queueOf(waitOf(waitMs), { 'x-message-ttl': waitMs, 'x-dead-letter-exchange': RETRY }),
+      ),
+    ],
     bindings: [
       binding(DEAD_LETTERS, 'queue', DEAD_LETTERS),
       binding(SEND, 'queue', SEND),
       binding(exchange, 'queue', HISTORY, 'history'),
       // What servers ask of the history, in the order of the messages.
       binding(RETRY, 'queue', HISTORY, HISTORY),
+      binding(exchange, 'queue', PUSH, 'push'),
+      ...pushQueues.map((name) => binding(RETRY, 'queue', name, name)),
+      ...WAITS_MS.map((waitMs) => binding(waitOf(waitMs), 'queue', waitOf(waitMs))),
       binding(exchange, 'exchange', BROADCAST, 'broadcast'),
       binding(exchange, 'exchange', liveOf(BROADCAST), 'broadcast.live'),
     ],

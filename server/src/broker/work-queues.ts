@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Connection, ConsumerStatus, type AsyncMessage, type Consumer } from 'rabbitmq-client';
-import { DEAD_LETTERS, RETRY } from '@warren/rabbitmq';
+import { DEAD_LETTERS, RETRY, waitOf, WAITS_MS } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import { endedWithin } from '../ended-within.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
@@ -11,11 +11,14 @@ export interface WorkQueueOptions {
   bindings: { exchange: string; routingKey: string }[];
   /** How many jobs are under way at once, in each process. */
   concurrency: number;
-  /** How long a job that failed waits before each further attempt, in milliseconds. */
-  retryDelaysMs: number[];
   /**
-   * Done when it resolves. A {@link RefusedJob} goes to the dead letters at once; after any other error it
-   * is tried again, and goes there when no attempt is left.
+   * How long a job waits whose attempt has failed, the first being 1, in milliseconds; undefined: no attempt
+   * is left. {@link inSteps} makes one of a list.
+   */
+  retryDelayMs: (attempt: number) => number | undefined;
+  /**
+   * Done when it resolves. A {@link PostponedJob} comes again when it says; a {@link RefusedJob} goes to the
+   * dead letters at once; after any other error it is tried again, and goes there when no attempt is left.
    */
   handle: (job: Job) => Promise<void>;
   /** Called before a job becomes a dead letter. */
@@ -38,17 +41,37 @@ export class RefusedJob extends Error {
   override readonly name = 'RefusedJob';
 }
 
+/** A job whose time has not come. */
+export class PostponedJob extends Error {
+  override readonly name = 'PostponedJob';
+  /** @param at when it is to come again, in milliseconds since 1970. */
+  constructor(readonly at: number) {
+    super('The job is to come again later.');
+  }
+}
+
+/** One attempt after each of these delays. */
+export const inSteps =
+  (delaysMs: readonly number[]) =>
+  (attempt: number): number | undefined =>
+    delaysMs[attempt - 1];
+
+/** On a job that waits: until when, in milliseconds since 1970. */
+export const DUE_HEADER = 'x-warren-due';
+
 /** On a dead letter, why it is one. */
 const REASON_HEADER = 'x-warren-reason';
 const ATTEMPT_HEADER = 'x-warren-attempt';
+/** What is due sooner waits here. */
+const SHORTEST_WAIT_MS = Math.min(...WAITS_MS);
 /** Before a job is given back that could not be put aside, in milliseconds. */
 const REQUEUE_MS = 1000;
 const CLOSE_MS = 5000;
 
 /**
- * Durable queues of jobs that every server of a cluster takes from. A job that failed waits in a queue
- * of its own for each delay, from which the broker hands it back: so none waits behind another that has
- * to wait longer.
+ * Durable queues of jobs that every server of a cluster takes from. A job that has to wait does so in queues
+ * for one time each, from which the broker hands it back: the longest that is not too long, then a shorter
+ * one, until its time has come.
  */
 export class WorkQueues {
   readonly #connection: Connection;
@@ -81,7 +104,7 @@ export class WorkQueues {
 
   /** Takes jobs from a queue until {@link close}. */
   consume(options: WorkQueueOptions): void {
-    const { queue, bindings, concurrency, retryDelaysMs } = options;
+    const { queue, bindings, concurrency } = options;
     const consumer = this.#connection.createConsumer(
       {
         queue,
@@ -98,12 +121,6 @@ export class WorkQueues {
     consumer.on('error', (error) => {
       this.#warn(error);
     });
-    // Each time: the broker may be another one than before.
-    consumer.on('ready', () => {
-      this.#declareRetries(queue, retryDelaysMs).catch((error: unknown) => {
-        this.#warn(error);
-      });
-    });
     this.#consumers.push(consumer);
   }
 
@@ -117,60 +134,80 @@ export class WorkQueues {
     this.#connection.unsafeDestroy();
   }
 
-  async #declareRetries(queue: string, delaysMs: number[]): Promise<void> {
-    const channel = await this.#connection.acquire();
-    try {
-      for (const delayMs of new Set(delaysMs)) {
-        const name = retryQueue(queue, delayMs);
-        await channel.queueDeclare({
-          queue: name,
-          durable: true,
-          arguments: {
-            'x-message-ttl': delayMs,
-            'x-dead-letter-exchange': RETRY,
-            'x-dead-letter-routing-key': queue,
-          },
-        });
-        await channel.queueBind({ queue: name, exchange: RETRY, routingKey: name });
-      }
-    } finally {
-      await channel.close();
-    }
-  }
-
   async #take(options: WorkQueueOptions, message: AsyncMessage): Promise<ConsumerStatus> {
-    const { queue, retryDelaysMs, handle, onDead } = options;
     const headers = (message.headers ?? {}) as Record<string, unknown>;
-    const attempt = Number(headers[ATTEMPT_HEADER] ?? 1);
     const job: Job = {
       body: parsed(message.body),
       headers,
       messageId: message.messageId,
       userId: message.userId,
-      attempt,
+      attempt: Number(headers[ATTEMPT_HEADER] ?? 1),
     };
     try {
-      await handle(job);
+      await this.#run(options, message, job);
       return ConsumerStatus.ACK;
+    } catch {
+      // It could not be put anywhere else, so it stays, and comes again in a moment.
+      await wait(REQUEUE_MS, undefined, { ref: false });
+      return ConsumerStatus.REQUEUE;
+    }
+  }
+
+  /** Rejected when the job could neither be done nor be put anywhere else. */
+  async #run(options: WorkQueueOptions, message: AsyncMessage, job: Job): Promise<void> {
+    const { queue, retryDelayMs, handle, onDead } = options;
+    const dueAt = Number(job.headers[DUE_HEADER] ?? 0);
+    const waitMs = dueAt - Date.now();
+    if (waitMs >= SHORTEST_WAIT_MS) return this.#postpone(queue, message, dueAt);
+    if (waitMs > 0) await wait(waitMs);
+    try {
+      await handle(job);
     } catch (error) {
-      const refused = error instanceof RefusedJob;
-      const delayMs = refused ? undefined : retryDelaysMs[attempt - 1];
-      try {
-        if (delayMs === undefined) {
-          const reason = error instanceof Error ? error.message : 'unknown';
-          this.#logger.warn({ queue, attempt, reason }, 'a job ended as a dead letter');
-          await onDead?.(job, error);
-          await this.#publish(DEAD_LETTERS, queue, message, { [REASON_HEADER]: reason });
-        } else {
-          const more = { [ATTEMPT_HEADER]: String(attempt + 1) };
-          await this.#publish(RETRY, retryQueue(queue, delayMs), message, more);
-        }
-        return ConsumerStatus.ACK;
-      } catch {
-        // It could not be put anywhere else, so it stays, and comes again in a moment.
-        await wait(REQUEUE_MS, undefined, { ref: false });
-        return ConsumerStatus.REQUEUE;
+      if (error instanceof PostponedJob) return this.#postpone(queue, message, error.at);
+      const { attempt } = job;
+      const delayMs = error instanceof RefusedJob ? undefined : retryDelayMs(attempt);
+      if (delayMs !== undefined) {
+        const more = { [ATTEMPT_HEADER]: String(attempt + 1) };
+        return this.#postpone(queue, message, Date.now() + delayMs, more);
       }
+      const reason = error instanceof Error ? error.message : 'unknown';
+      this.#logger.warn({ queue, attempt, reason }, 'a job ended as a dead letter');
+      await onDead?.(job, error);
+      await this.#publish(DEAD_LETTERS, queue, message, { [REASON_HEADER]: reason });
+    }
+  }
+
+  async #postpone(
+    queue: string,
+    message: AsyncMessage,
+    dueAt: number,
+    more: Record<string, string> = {},
+  ): Promise<void> {
+    const waitMs = WAITS_MS.filter((rung) => rung <= dueAt - Date.now()).at(-1) ?? SHORTEST_WAIT_MS;
+    try {
+      await this.#publish(waitOf(waitMs), queue, message, { ...more, [DUE_HEADER]: String(dueAt) });
+    } catch (error) {
+      // Somebody may have deleted what it was to wait in.
+      await this.#declareWaits();
+      throw error;
+    }
+  }
+
+  async #declareWaits(): Promise<void> {
+    const channel = await this.#connection.acquire();
+    try {
+      for (const waitMs of WAITS_MS) {
+        const name = waitOf(waitMs);
+        await channel.exchangeDeclare({ exchange: name, type: 'fanout', durable: true });
+        await channel.queueDeclare({
+          queue: name,
+          durable: true,
+          arguments: { 'x-message-ttl': waitMs, 'x-dead-letter-exchange': RETRY },
+        });
+        await channel.queueBind({ queue: name, exchange: name });
+      }
+    } finally {
+      await channel.close();
     }
   }
 
@@ -206,9 +243,6 @@ export class WorkQueues {
     this.#logger.warn({ err: error }, 'the connection that takes jobs had an error');
   }
 }
-
-const retryQueue = (queue: string, delayMs: number): string =>
-  `${queue}.retry.${String(delayMs)}ms`;
 
 /** rabbitmq-client parses what says that it is JSON, and leaves the rest as bytes. */
 function parsed(body: unknown): unknown {

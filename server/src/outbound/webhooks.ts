@@ -1,6 +1,5 @@
 import { EVENTS } from '@warren/rabbitmq';
-import type { Job, WorkQueues } from '../broker/work-queues.js';
-import { RefusedJob } from '../broker/work-queues.js';
+import { inSteps, RefusedJob, type Job, type WorkQueues } from '../broker/work-queues.js';
 import type { SignedPost } from './signed-post.js';
 
 /** Durable, so that nothing is forgotten while the application is away. */
@@ -32,7 +31,7 @@ export function startWebhooks({ post, workQueues, patterns }: WebhooksOptions): 
     queue: QUEUE,
     bindings: patterns.map((routingKey) => ({ exchange: EVENTS, routingKey })),
     concurrency: AT_ONCE,
-    retryDelaysMs: RETRIES_MS,
+    retryDelayMs: inSteps(RETRIES_MS),
     handle: async ({ messageId, body }: Job) => {
       if (messageId === undefined || body === undefined) throw new RefusedJob('It is no event.');
       await post.send(messageId, body);

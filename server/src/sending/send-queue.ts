@@ -1,6 +1,6 @@
 import { sendBodySchema } from '@warren/protocol';
 import { SEND } from '@warren/rabbitmq';
-import { RefusedJob, type Job, type WorkQueues } from '../broker/work-queues.js';
+import { inSteps, RefusedJob, type Job, type WorkQueues } from '../broker/work-queues.js';
 import type { Events } from '../events/events.js';
 import { toProblem } from '../to-problem.js';
 import { parse } from '../validation.js';
@@ -22,7 +22,7 @@ export function startSendQueue({ sender, events, workQueues }: SendQueueOptions)
     queue: SEND,
     bindings: [],
     concurrency: AT_ONCE,
-    retryDelaysMs: RETRIES_MS,
+    retryDelayMs: inSteps(RETRIES_MS),
     handle: (job) => send(sender, job),
     onDead: (job, error) => refuse(events, job, error),
   });

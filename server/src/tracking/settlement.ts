@@ -1,7 +1,7 @@
 import { TRACK_HEADER } from '@warren/protocol';
-import { DEAD_LETTERS } from '@warren/rabbitmq';
+import { DEAD_LETTERS, WAIT_PREFIX } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
-import type { Job, WorkQueues } from '../broker/work-queues.js';
+import { inSteps, type Job, type WorkQueues } from '../broker/work-queues.js';
 import type { Events } from '../events/events.js';
 import type { Losses } from '../history/losses.js';
 import type { Failure, OutcomeStore } from '../storage/outcomes.js';
@@ -51,7 +51,7 @@ export class Settlement {
       queue: QUEUE,
       bindings: [{ exchange: DEAD_LETTERS, routingKey: '' }],
       concurrency: AT_ONCE,
-      retryDelaysMs: RETRIES_MS,
+      retryDelayMs: inSteps(RETRIES_MS),
       handle: (job) => this.#take(job),
     });
     this.#timer = setInterval(() => {
@@ -69,8 +69,8 @@ export class Settlement {
 
   async #take({ headers, messageId }: Job): Promise<void> {
     const deaths = (headers['x-death'] ?? []) as Death[];
-    // A job that was tried again has died in the queue where it waited, too.
-    const death = deaths.find(({ queue = '' }) => !queue.startsWith(QUEUE));
+    // A job that was tried again has died in the queues where it waited, too.
+    const death = deaths.find(({ queue = '' }) => !queue.startsWith(WAIT_PREFIX));
     const reason = REASONS[death?.reason ?? ''];
     if (death?.queue === undefined || reason === undefined) return;
     const { queue } = death;
