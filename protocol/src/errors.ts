@@ -9,6 +9,7 @@ export const PROBLEMS = {
   invalid_request: { status: 400, title: 'The request does not fit what the route takes.' },
   unknown_field: { status: 400, title: 'The request has a field that the route does not know.' },
   invalid_id: { status: 400, title: 'An id must have 1 to 256 bytes of valid UTF-8.' },
+  push_not_configured: { status: 400, title: 'The server has no such provider of pushes.' },
   token_missing: { status: 401, title: 'The request carries no bearer token.' },
   token_invalid: { status: 401, title: 'The bearer token is not valid here.' },
   token_expired: { status: 401, title: 'The bearer token has expired.' },

@@ -26,8 +26,10 @@ export interface EventBodies {
   'message.delivered': AboutMessage;
   /** The recipient has read it. */
   'message.read': AboutMessage;
-  /** It has ended otherwise. */
-  'message.failed': AboutMessage;
+  /** The provider of a push has taken it. */
+  'message.pushed': AboutMessage;
+  /** It has ended otherwise; `reason` says why there was no push. */
+  'message.failed': AboutMessage & { reason?: string };
   /** What a back end has put on `warren.send` could not be sent. */
   'message.refused': {
     messageId: string | null;

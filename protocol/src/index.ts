@@ -38,6 +38,7 @@ export {
   type RecoveryQuery,
   type RecoveryReply,
 } from './history.js';
+export { MAX_TTL_MS } from './limits.js';
 export {
   AT_HEADER,
   batchBodySchema,
@@ -52,7 +53,6 @@ export {
   isValidType,
   LISTED_CONTENT_TYPE,
   MAX_BATCH,
-  MAX_TTL_MS,
   MESSAGE_ID_RULE,
   outcomeSchema,
   readAddress,
@@ -83,6 +83,7 @@ export {
   isValidId,
   LIST_KEY,
   MAX_ID_BYTES,
+  PUSH_KEY,
   RESERVED_PREFIXES,
   userKeys,
   type NamePrefixes,
@@ -134,3 +135,27 @@ export {
   type TokenReply,
   type UserState,
 } from './rest.js';
+export {
+  DEFAULT_PUSH_AFTER_MS,
+  MAX_PUSH_AFTER_MS,
+  MAX_PUSH_BYTES,
+  pushDeviceBodySchema,
+  pushDeviceSchema,
+  pushDevicesReplySchema,
+  pushPreferencesSchema,
+  pushProviderSchema,
+  pushProxyReplySchema,
+  pushSchema,
+  pushSubscriptionSchema,
+  type ProxiedPush,
+  type Push,
+  type PushDeviceBody,
+  type PushDevicesReply,
+  type PushDeviceState,
+  type PushPayload,
+  type PushPreferences,
+  type PushProviderName,
+  type PushProxyBody,
+  type PushSubscriptionKeys,
+  type QuietHours,
+} from './push.js';

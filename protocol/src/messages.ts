@@ -1,10 +1,9 @@
 import { z } from 'zod';
 import { problemSchema } from './errors.js';
+import { MAX_TTL_MS } from './limits.js';
 import { isValidId } from './names.js';
+import { pushSchema } from './push.js';
 import { idListSchema, idSchema } from './rest.js';
-
-/** As long as a mailbox keeps a message when nothing else is said: 7 days. */
-export const MAX_TTL_MS = 7 * 24 * 60 * 60 * 1000;
 
 /** A message of a back end that says nothing about itself has this type. */
 export const DEFAULT_TYPE = 'message';
@@ -150,6 +149,8 @@ export const sendBodySchema = z.strictObject({
   collapseKey: collapseKeySchema.optional(),
   /** Whether to follow what becomes of it for each recipient: `GET /v1/messages/:id`, and events. */
   track: z.boolean().default(false),
+  /** What is shown to those who have not handled it in time. It is tracked then. */
+  push: pushSchema.optional(),
 });
 export type SendBody = z.infer<typeof sendBodySchema>;
 

@@ -106,11 +106,14 @@ export const LIST_KEY = 'list';
 /** Leads to the history's queue; stands in the BCC of a stored message. */
 export const HISTORY_KEY = 'history';
 
+/** Leads to the queue of messages of which those who do not handle them in time get a push. */
+export const PUSH_KEY = 'push';
+
 /** First words of keys that are none of a user's. */
 export const RESERVED_PREFIXES: readonly string[] = [
   'group',
   BROADCAST_KEYS.mail,
   LIST_KEY,
   HISTORY_KEY,
-  'push',
+  PUSH_KEY,
 ];

@@ -4,18 +4,23 @@ import { z } from 'zod';
  * What has become of a tracked message for one recipient.
  * - `queued`: it waits in a mailbox, or is on its way.
  * - `delivered`: a device has handled it. - `read`: the application says that the user has read it.
+ * - `pushed`: nobody has handled it in time, and the provider of a push has taken it. It still waits in the
+ *   mailbox, if there is one.
  *
  * And these, which are final:
  * - `unprovisioned`: the recipient had no mailbox. - `offline`: it was `live`, and nobody was connected.
  * - `expired`: its time was over. - `overflowed`: the mailbox was full, and it was the oldest.
  * - `rejected`: no handler would have it. - `revoked`: the recipient was cut off.
  * - `dropped`: the mailbox is gone, by logout, removal, expiry or loss.
+ * - `push_failed`: a push was to be sent, and no provider has taken it.
+ * - `no_push_device`: a push was to be sent, and the recipient has no device that wants it.
  * - `unconfirmed`: no word of it a minute after its time.
  */
 export const messageOutcomeSchema = z.enum([
   'queued',
   'delivered',
   'read',
+  'pushed',
   'unprovisioned',
   'offline',
   'expired',
@@ -23,6 +28,8 @@ export const messageOutcomeSchema = z.enum([
   'rejected',
   'revoked',
   'dropped',
+  'push_failed',
+  'no_push_device',
   'unconfirmed',
 ]);
 export type MessageOutcome = z.infer<typeof messageOutcomeSchema>;
@@ -53,6 +60,10 @@ export const messageStateSchema = z.object({
       /** Also when word of it came too late to change the outcome. */
       deliveredAt: z.iso.datetime().optional(),
       readAt: z.iso.datetime().optional(),
+      /** When a provider has taken the first push. */
+      pushedAt: z.iso.datetime().optional(),
+      /** Of `push_failed` and `no_push_device`: why. */
+      reason: z.string().optional(),
     }),
   ),
   /** Give it as `after` for the next page; missing on the last one. */

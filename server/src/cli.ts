@@ -6,9 +6,9 @@ import type { Delivery, Recipient } from '@warren/protocol';
 import { DEFAULT_NAMES, topology, type TopologyNames } from '@warren/rabbitmq';
 import { ManagementApi } from './broker/management.js';
 import { examine, report } from './commands/doctor.js';
-import { checkKey, newKey } from './commands/keys.js';
+import { checkKey, newKey, vapidKey } from './commands/keys.js';
 import { addService, removeService } from './commands/service.js';
-import { readConfig, readWorkerConfig } from './config.js';
+import { readConfig, readHistoryWorkerConfig, readPushWorkerConfig } from './config.js';
 import { fail, runUp } from './dev/index.js';
 import type { DevInfo } from './dev/index.js';
 import { createLogger } from './logger.js';
@@ -18,7 +18,7 @@ import { startServer } from './server.js';
 import { KeyRing } from './sessions/key-ring.js';
 import { readVariable } from './variables.js';
 import type { Warren } from './warren.js';
-import { runHistoryWorker } from './worker.js';
+import { runHistoryWorker, runPushWorker, type RunningWorker } from './worker.js';
 
 const program = new Command('warren')
   .description('Messages from your server to your users, over RabbitMQ.')
@@ -82,15 +82,30 @@ async function reload(warren: Warren, logger: Logger): Promise<void> {
 
 program
   .command('worker')
-  .description('run a worker beside servers that share its database (WARREN_HISTORY_WORKER=off)')
-  .addArgument(new Argument('<name>', 'which one').choices(['history']))
-  .action(async () => {
-    const config = readWorkerConfig(process.env);
+  .description(
+    'run a worker beside servers that share its database (WARREN_HISTORY_WORKER=off, WARREN_PUSH_WORKER=off)',
+  )
+  .addArgument(new Argument('<name>', 'which one').choices(['history', 'push']))
+  .action(async (name: 'history' | 'push') => {
+    stopWith(await WORKERS[name]());
+  });
+
+const WORKERS: Record<'history' | 'push', () => Promise<RunningWorker>> = {
+  history: async () => {
+    const config = readHistoryWorkerConfig(process.env);
     const logger = createLogger(config.logLevel);
     const worker = await runHistoryWorker(config, logger);
     logger.info('writes stored messages down');
-    stopWith(worker);
-  });
+    return worker;
+  },
+  push: async () => {
+    const config = readPushWorkerConfig(process.env);
+    const logger = createLogger(config.logLevel);
+    const worker = await runPushWorker(config, logger);
+    logger.info('sends pushes');
+    return worker;
+  },
+};
 
 program
   .command('provision')
@@ -173,6 +188,13 @@ keys
   .argument('<file>', 'for the private half, as PEM')
   .action(async (file: string) => {
     process.stdout.write(await newKey(file));
+  });
+
+keys
+  .command('vapid')
+  .description('make a key for Web Push, by which push services know this application')
+  .action(() => {
+    process.stdout.write(vapidKey());
   });
 
 keys

@@ -4,8 +4,16 @@ import type { RateLimits } from './http/rate-limits.js';
 import type { LogLevel } from './logger.js';
 import { findPlaintext, type ConfigProblem } from './plaintext.js';
 import type { UserTokenOptions } from './sessions/user-tokens.js';
-import { gather, schema, workerSchema, type Environment } from './variables.js';
-import type { HistoryParts, WebhookTarget } from './warren.js';
+import type { ProviderSettings } from './push/providers/index.js';
+import type { PushLimits } from './push/worker.js';
+import {
+  gather,
+  historyWorkerSchema,
+  pushWorkerSchema,
+  schema,
+  type Environment,
+} from './variables.js';
+import type { HistoryParts, PushParts, WebhookTarget } from './warren.js';
 
 /** All that the server takes from its environment, checked and typed. */
 export interface Config {
@@ -34,6 +42,7 @@ export interface Config {
   maxDevices: number;
   rateLimits: RateLimits;
   history: HistoryParts;
+  push: PushParts;
   logLevel: LogLevel;
 }
 
@@ -43,7 +52,15 @@ export interface WorkerConfig extends Pick<
   'amqpUrl' | 'dataDir' | 'databaseUrl' | 'logLevel'
 > {
   names: Pick<Config['names'], 'exchange'>;
+}
+
+export interface HistoryWorkerConfig extends WorkerConfig {
   history: RetentionLimits;
+}
+
+export interface PushWorkerConfig extends WorkerConfig {
+  providers: ProviderSettings;
+  push: PushLimits;
 }
 
 export type { ConfigProblem };
@@ -74,26 +91,86 @@ export function readConfig(environment: Environment, { isEmbedded = false } = {}
   return toConfig(result.data);
 }
 
-/** As {@link readConfig}, of the variables that a worker needs. @throws {ConfigError} */
-export function readWorkerConfig(environment: Environment): WorkerConfig {
+/** As {@link readConfig}, of the variables that the history's worker needs. @throws {ConfigError} */
+export function readHistoryWorkerConfig(environment: Environment): HistoryWorkerConfig {
+  const data = readForWorker(environment, historyWorkerSchema);
+  return {
+    ...toWorkerConfig(data),
+    history: { days: data.WARREN_HISTORY_DAYS, count: data.WARREN_HISTORY_COUNT },
+  };
+}
+
+/** As {@link readConfig}, of the variables that the worker of pushes needs. @throws {ConfigError} */
+export function readPushWorkerConfig(environment: Environment): PushWorkerConfig {
+  const data = readForWorker(environment, pushWorkerSchema);
+  return { ...toWorkerConfig(data), providers: toProviders(data), push: toPushLimits(data) };
+}
+
+function readForWorker<Schema extends z.ZodObject>(
+  environment: Environment,
+  of: Schema,
+): z.output<Schema> {
   const problems: ConfigProblem[] = [];
   const values = gather(environment, problems);
-  const result = workerSchema.safeParse(values);
+  const result = of.safeParse(values);
   if (!result.success) problems.push(...problemsOf(result.error, values, problems));
-  const { WARREN_AMQP_URL, WARREN_DATABASE_URL, WARREN_ALLOW_PLAINTEXT } = values;
-  const looked = { WARREN_AMQP_URL, WARREN_DATABASE_URL, WARREN_ALLOW_PLAINTEXT };
-  problems.push(...findPlaintext(looked, true));
+  const known = new Set([...Object.keys(of.shape), 'WARREN_ALLOW_PLAINTEXT']);
+  const looked = Object.fromEntries(Object.entries(values).filter(([name]) => known.has(name)));
+  problems.push(...pushContradictions(looked), ...findPlaintext(looked, true));
   if (!result.success || problems.length > 0) throw new ConfigError(problems);
-  const { data } = result;
+  return result.data;
+}
+
+function toWorkerConfig(
+  data: Pick<
+    z.output<typeof schema>,
+    | 'WARREN_AMQP_URL'
+    | 'WARREN_DATA_DIR'
+    | 'WARREN_DATABASE_URL'
+    | 'WARREN_EXCHANGE'
+    | 'WARREN_LOG_LEVEL'
+  >,
+): WorkerConfig {
   return {
     amqpUrl: data.WARREN_AMQP_URL,
     dataDir: data.WARREN_DATA_DIR,
     databaseUrl: data.WARREN_DATABASE_URL,
     names: data.WARREN_EXCHANGE === undefined ? {} : { exchange: data.WARREN_EXCHANGE },
-    history: { days: data.WARREN_HISTORY_DAYS, count: data.WARREN_HISTORY_COUNT },
     logLevel: data.WARREN_LOG_LEVEL,
   };
 }
+
+type PushVariables = z.output<typeof pushWorkerSchema>;
+
+function toProviders(values: PushVariables): ProviderSettings {
+  const {
+    WARREN_VAPID_PRIVATE_KEY: vapidPrivateKey,
+    WARREN_VAPID_SUBJECT: vapidSubject,
+    WARREN_WEBPUSH_HOSTS: hosts,
+    WARREN_FCM_SERVICE_ACCOUNT: account,
+    WARREN_FCM_URL: url,
+    WARREN_PUSH_WEBHOOK_URL: webhookUrl,
+    WARREN_WEBHOOK_SECRET: secret,
+  } = values;
+  return {
+    webpush:
+      vapidPrivateKey === undefined || vapidSubject === undefined
+        ? undefined
+        : { vapidPrivateKey, vapidSubject, hosts },
+    fcm: account && { account, url },
+    webhook:
+      webhookUrl === undefined || secret === undefined ? undefined : { url: webhookUrl, secret },
+  };
+}
+
+const toPushLimits = (values: PushVariables): PushLimits => ({
+  attempts: values.WARREN_PUSH_ATTEMPTS,
+  rates: {
+    webpush: values.WARREN_RATE_WEBPUSH,
+    fcm: values.WARREN_RATE_FCM,
+    webhook: values.WARREN_RATE_PUSH_WEBHOOK,
+  },
+});
 
 function problemsOf(
   { issues }: z.ZodError,
@@ -129,14 +206,29 @@ function contradictions(values: Environment): ConfigProblem[] {
     const message = 'set this or WARREN_PUBLIC_AMQP_URL, so that clients know where the broker is';
     problems.push({ variable: 'WARREN_PUBLIC_STOMP_URL', message });
   }
-  const signed = ['WARREN_WEBHOOK_URL', 'WARREN_POLICY_URL'].some(
-    (variable) => values[variable] !== undefined,
-  );
-  if (signed && values['WARREN_WEBHOOK_SECRET'] === undefined) {
-    const message = 'is required: the application tells by it that Warren asks, and nobody else';
-    problems.push({ variable: 'WARREN_WEBHOOK_SECRET', message });
-  }
+  problems.push(...pushContradictions(values));
+  const signed = ['WARREN_WEBHOOK_URL', 'WARREN_POLICY_URL'];
+  if (signed.some((variable) => values[variable] !== undefined)) requireSecret(values, problems);
   return problems;
+}
+
+function pushContradictions(values: Environment): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const pair = ['WARREN_VAPID_PRIVATE_KEY', 'WARREN_VAPID_SUBJECT'] as const;
+  for (const [variable, other] of [pair, [pair[1], pair[0]]] as const) {
+    if (values[variable] === undefined || values[other] !== undefined) continue;
+    problems.push({ variable: other, message: `set it together with ${variable}` });
+  }
+  if (values['WARREN_PUSH_WEBHOOK_URL'] !== undefined) requireSecret(values, problems);
+  return problems;
+}
+
+function requireSecret(values: Environment, problems: ConfigProblem[]): void {
+  const variable = 'WARREN_WEBHOOK_SECRET';
+  if (values[variable] !== undefined) return;
+  if (problems.some((problem) => problem.variable === variable)) return;
+  const message = 'is required: the application tells by it that Warren asks, and nobody else';
+  problems.push({ variable, message });
 }
 
 function toConfig(values: z.output<typeof schema>): Config {
@@ -179,6 +271,11 @@ function toConfig(values: z.output<typeof schema>): Config {
     history: {
       limits: { days: values.WARREN_HISTORY_DAYS, count: values.WARREN_HISTORY_COUNT },
       hasWorker: values.WARREN_HISTORY_WORKER === 'on',
+    },
+    push: {
+      providers: toProviders(values),
+      limits: toPushLimits(values),
+      hasWorker: values.WARREN_PUSH_WORKER === 'on',
     },
     logLevel: values.WARREN_LOG_LEVEL,
   };

@@ -26,6 +26,8 @@ const ADDRESSES: Record<string, PlaintextPart> = {
   WARREN_DATABASE_URL: 'database',
   WARREN_WEBHOOK_URL: 'webhooks',
   WARREN_POLICY_URL: 'webhooks',
+  WARREN_PUSH_WEBHOOK_URL: 'webhooks',
+  WARREN_FCM_URL: 'webhooks',
 };
 
 /** All that {@link findPlaintext} looks at. */

@@ -4,6 +4,13 @@ import { RESERVED_PREFIXES } from '@warren/protocol';
 import { z } from 'zod';
 import { DEFAULT_RETENTION } from './history/retention.js';
 import { DEFAULT_RATE_LIMITS } from './http/rate-limits.js';
+import {
+  DEFAULT_FCM_URL,
+  serviceAccountSchema,
+  type ServiceAccount,
+} from './push/providers/fcm.js';
+import { DEFAULT_WEB_PUSH_HOSTS, vapidPublicKey } from './push/providers/web-push.js';
+import { DEFAULT_PUSH_LIMITS } from './push/worker.js';
 import { PLAINTEXT_PARTS, type ConfigProblem } from './plaintext.js';
 import { splitPem } from './sessions/key-ring.js';
 
@@ -56,6 +63,19 @@ function toRsaKey(pem: string): void {
   const { asymmetricKeyType, asymmetricKeyDetails } = createPrivateKey(pem);
   if (asymmetricKeyType !== 'rsa') throw new TypeError('not an RSA key');
   if ((asymmetricKeyDetails?.modulusLength ?? 0) < 2048) throw new TypeError('too short');
+}
+
+/** Google gives them out as a file; no part of it is repeated when it is wrong. */
+function toServiceAccount(text: string, context: z.RefinementCtx): ServiceAccount {
+  try {
+    const account = serviceAccountSchema.parse(JSON.parse(text));
+    createPrivateKey(account.private_key);
+    return account;
+  } catch {
+    const message = "must be the JSON of a service account's key, as Google gives it out";
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  }
 }
 
 const count = (what: string, { min = 0, max = 1_000_000 } = {}) =>
@@ -147,18 +167,56 @@ export const VARIABLES = {
   WARREN_HISTORY_DAYS: count('days', { max: 36_500 }).default(DEFAULT_RETENTION.days),
   WARREN_HISTORY_COUNT: count('messages', { max: 100_000_000 }).default(DEFAULT_RETENTION.count),
   WARREN_HISTORY_WORKER: z.enum(['on', 'off']).default('on'),
+  WARREN_VAPID_PRIVATE_KEY: z
+    .string()
+    .refine(isKey(vapidPublicKey), { error: 'must be a key of "warren keys vapid"' })
+    .optional(),
+  WARREN_VAPID_SUBJECT: url('mailto:', 'https:').optional(),
+  WARREN_WEBPUSH_HOSTS: z
+    .string()
+    .default(DEFAULT_WEB_PUSH_HOSTS.join(','))
+    .transform(list)
+    .pipe(z.array(z.string().regex(/^(\*\.)?[a-z0-9.-]+(:\d+)?$/)).min(1)),
+  WARREN_FCM_SERVICE_ACCOUNT: z.string().transform(toServiceAccount).optional(),
+  WARREN_FCM_URL: url('http:', 'https:').default(DEFAULT_FCM_URL),
+  WARREN_PUSH_WEBHOOK_URL: url('http:', 'https:').optional(),
+  WARREN_PUSH_WORKER: z.enum(['on', 'off']).default('on'),
+  WARREN_PUSH_ATTEMPTS: count('attempts', { min: 1, max: 100 }).default(
+    DEFAULT_PUSH_LIMITS.attempts,
+  ),
+  WARREN_RATE_WEBPUSH: count('pushes a second').default(DEFAULT_PUSH_LIMITS.rates.webpush),
+  WARREN_RATE_FCM: count('pushes a second').default(DEFAULT_PUSH_LIMITS.rates.fcm),
+  WARREN_RATE_PUSH_WEBHOOK: count('pushes a second').default(DEFAULT_PUSH_LIMITS.rates.webhook),
   WARREN_LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
 };
 export const schema = z.object(VARIABLES);
-/** Of those, what a worker beside the servers needs. */
-export const workerSchema = schema.pick({
+const WORKER = {
   WARREN_AMQP_URL: true,
   WARREN_DATA_DIR: true,
   WARREN_DATABASE_URL: true,
   WARREN_EXCHANGE: true,
+  WARREN_LOG_LEVEL: true,
+} as const;
+/** Of those, what the history's worker needs beside the servers. */
+export const historyWorkerSchema = schema.pick({
+  ...WORKER,
   WARREN_HISTORY_DAYS: true,
   WARREN_HISTORY_COUNT: true,
-  WARREN_LOG_LEVEL: true,
+});
+/** And that of pushes. */
+export const pushWorkerSchema = schema.pick({
+  ...WORKER,
+  WARREN_WEBHOOK_SECRET: true,
+  WARREN_VAPID_PRIVATE_KEY: true,
+  WARREN_VAPID_SUBJECT: true,
+  WARREN_WEBPUSH_HOSTS: true,
+  WARREN_FCM_SERVICE_ACCOUNT: true,
+  WARREN_FCM_URL: true,
+  WARREN_PUSH_WEBHOOK_URL: true,
+  WARREN_PUSH_ATTEMPTS: true,
+  WARREN_RATE_WEBPUSH: true,
+  WARREN_RATE_FCM: true,
+  WARREN_RATE_PUSH_WEBHOOK: true,
 });
 
 /**

@@ -19,6 +19,11 @@ import type { Route } from './http/route.js';
 import { createRouter } from './http/router.js';
 import { createRoutes } from './http/routes/index.js';
 import type { Metrics } from './metrics.js';
+import { PushJobs } from './push/jobs.js';
+import { createPushMetrics } from './push/metrics.js';
+import { createProviders, type ProviderSettings } from './push/providers/index.js';
+import { Registrations } from './push/registrations.js';
+import { DEFAULT_PUSH_LIMITS, startPushWorker, type PushLimits } from './push/worker.js';
 import { Presence } from './presence/presence.js';
 import type { Policy } from './outbound/policy.js';
 import { SignedPost } from './outbound/signed-post.js';
@@ -83,6 +88,8 @@ export interface WarrenParts {
   unconfirmedAfterMs?: number;
   /** What the history keeps, and whether this process writes it. Default: 365 days, and it does. */
   history?: HistoryParts;
+  /** By whom pushes reach devices, and whether this process sends them. Default: nobody, and it does. */
+  push?: PushParts;
   extraRoutes?: Route[];
   logger: Logger;
 }
@@ -94,6 +101,15 @@ export interface HistoryParts {
 }
 
 const DEFAULT_HISTORY: HistoryParts = { limits: DEFAULT_RETENTION, hasWorker: true };
+
+export interface PushParts {
+  providers: ProviderSettings;
+  limits: PushLimits;
+  /** False where `warren worker push` does. */
+  hasWorker: boolean;
+}
+
+const DEFAULT_PUSH: PushParts = { providers: {}, limits: DEFAULT_PUSH_LIMITS, hasWorker: true };
 
 export interface WebhookTarget {
   url: string;
@@ -169,6 +185,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     store: storage.messages,
     outcomes: storage.outcomes,
     devices,
+    pushDecisions: storage.pushDecisions,
     events,
     unconfirmedAfterMs: parts.unconfirmedAfterMs ?? 60_000,
   });
@@ -216,6 +233,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     management,
     provisioner,
     history,
+    pushDevices: storage.pushDevices,
     prefixes,
   });
   const upkeep = new Upkeep({
@@ -259,12 +277,14 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     logger,
   });
   const rates = new RateLimiter(parts.rateLimits ?? DEFAULT_RATE_LIMITS);
+  const pushJobs = new PushJobs({ channel: broker.internal, exchange: names.exchange });
   const sender = new Sender({
     publisher,
     provisioner,
     recipients: new Recipients({ devices, groups, watch }),
     groups,
     tracker,
+    pushJobs,
     rates,
     audit: storage.audit,
     metrics,
@@ -275,6 +295,23 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     startWebhooks({ post: new SignedPost(url, secret), workQueues: broker.workQueues, patterns });
   }
   startSendQueue({ sender, events, workQueues: broker.workQueues });
+  const push = parts.push ?? DEFAULT_PUSH;
+  const providers = createProviders(push.providers);
+  const pushWorker = push.hasWorker
+    ? startPushWorker({
+        exchange: names.exchange,
+        storage,
+        workQueues: broker.workQueues,
+        jobs: pushJobs,
+        providers,
+        limits: push.limits,
+        onNews: () => {
+          events.poke();
+        },
+        metrics: createPushMetrics(metrics.registry),
+        logger,
+      })
+    : undefined;
   const { limits, hasWorker } = parts.history ?? DEFAULT_HISTORY;
   const historyWorker = hasWorker
     ? startHistoryWorker({
@@ -304,6 +341,14 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     answer: (answer) => handOverAnswer(broker.internal, answer),
     presence,
     history,
+    registrations: new Registrations({
+      store: storage.pushDevices,
+      devices,
+      locks,
+      cutoffs,
+      providers,
+      maxDevices: parts.maxDevices ?? 50,
+    }),
     recovery: new Recovery({ storage, caughtUp: new CaughtUp(broker.internal, storage.history) }),
     metrics,
     health,
@@ -327,6 +372,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     await Promise.all([gatekeeper, upkeep, presence, settlement].map((part) => part.close()));
     await endings.settled();
     await historyWorker?.close();
+    await pushWorker?.close();
     await broker.workQueues.close();
     await events.close();
     await broker.close();

@@ -1,19 +1,76 @@
 import type { Logger } from 'pino';
 import { DEFAULT_NAMES } from '@warren/rabbitmq';
-import type { WorkerConfig } from './config.js';
+import { Registry } from 'prom-client';
+import { WorkQueues } from './broker/work-queues.js';
+import type { HistoryWorkerConfig, PushWorkerConfig, WorkerConfig } from './config.js';
 import { startHistoryWorker } from './history/worker.js';
 import { ConfirmChannel } from './publisher/confirm-channel.js';
-import { openStorage } from './storage/index.js';
+import { PushJobs } from './push/jobs.js';
+import { createPushMetrics } from './push/metrics.js';
+import { createProviders } from './push/providers/index.js';
+import { startPushWorker } from './push/worker.js';
+import { openStorage, type Storage } from './storage/index.js';
+
+export interface RunningWorker {
+  close: () => Promise<void>;
+}
 
 /**
  * The history's worker as a process of its own, beside servers that share its database.
  * @throws when the database cannot be used.
  */
 export async function runHistoryWorker(
-  config: WorkerConfig,
+  config: HistoryWorkerConfig,
   logger: Logger,
-): Promise<{ close: () => Promise<void> }> {
-  const { amqpUrl, dataDir, databaseUrl: url } = config;
+): Promise<RunningWorker> {
+  const { storage, channel, exchange } = await open(config, logger);
+  const { amqpUrl, history: limits } = config;
+  const worker = startHistoryWorker({ amqpUrl, exchange, storage, limits, channel, logger });
+  return {
+    close: async () => {
+      await worker.close();
+      await channel.close(1000);
+      await storage.close();
+    },
+  };
+}
+
+/**
+ * The worker of pushes as a process of its own; any number of them.
+ * @throws when the database cannot be used.
+ */
+export async function runPushWorker(
+  config: PushWorkerConfig,
+  logger: Logger,
+): Promise<RunningWorker> {
+  const { storage, channel, exchange } = await open(config, logger);
+  const workQueues = new WorkQueues(config.amqpUrl, channel, logger);
+  const worker = startPushWorker({
+    exchange,
+    storage,
+    workQueues,
+    jobs: new PushJobs({ channel, exchange }),
+    providers: createProviders(config.providers),
+    limits: config.push,
+    // The servers look for news every second.
+    onNews: () => undefined,
+    metrics: createPushMetrics(new Registry()),
+    logger,
+  });
+  return {
+    close: async () => {
+      await worker.close();
+      await workQueues.close();
+      await channel.close(1000);
+      await storage.close();
+    },
+  };
+}
+
+async function open(
+  { amqpUrl, dataDir, databaseUrl: url, names }: WorkerConfig,
+  logger: Logger,
+): Promise<{ storage: Storage; channel: ConfirmChannel; exchange: string }> {
   const storage = await openStorage({ dataDir, url }, (error) => {
     logger.warn({ err: error }, 'a connection to the database had an error');
   });
@@ -28,19 +85,5 @@ export async function runHistoryWorker(
       logger.warn({ err: error }, 'the connection to the broker had an error');
     },
   });
-  const worker = startHistoryWorker({
-    amqpUrl,
-    exchange: config.names.exchange ?? DEFAULT_NAMES.exchange,
-    storage,
-    limits: config.history,
-    channel,
-    logger,
-  });
-  return {
-    close: async () => {
-      await worker.close();
-      await channel.close(1000);
-      await storage.close();
-    },
-  };
+  return { storage, channel, exchange: names.exchange ?? DEFAULT_NAMES.exchange };
 }

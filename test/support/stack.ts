@@ -22,6 +22,7 @@ import type {
   MessageOutcome,
   PresenceReply,
   Problem,
+  PushDeviceState,
   SendReply,
   SessionGrant,
   UserState,
@@ -47,6 +48,9 @@ export const TRANSPORTS: Record<'stomp' | 'amqp', () => Transport> = {
     }),
   amqp,
 };
+
+/** Of pushes. */
+export const NO_RATES = { webpush: 0, fcm: 0, webhook: 0 };
 
 export interface StackOptions {
   /** Default: the shared broker. */
@@ -97,6 +101,8 @@ export type ReplyBody = {
     users: PresenceReply['users'];
     detail: string;
     token: string;
+    devices: PushDeviceState[];
+    vapidPublicKey: string;
     paths: Record<string, unknown>;
     components: { schemas: { Problem: { properties: { code: { enum: string[] } } } } };
   };
@@ -134,6 +140,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     maxDevices: 50,
     rateLimits: { perKey: 0, perUser: 0, broadcasts: 0 },
     history: { limits: { days: 0, count: 0 }, hasWorker: true },
+    push: { providers: {}, limits: { attempts: 5, rates: NO_RATES }, hasWorker: true },
     logLevel: options.log === undefined ? 'silent' : 'debug',
     ...options.config,
   };

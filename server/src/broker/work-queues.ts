@@ -60,7 +60,7 @@ export const inSteps =
 export const DUE_HEADER = 'x-warren-due';
 
 /** On a dead letter, why it is one. */
-const REASON_HEADER = 'x-warren-reason';
+export const REASON_HEADER = 'x-warren-reason';
 const ATTEMPT_HEADER = 'x-warren-attempt';
 /** What is due sooner waits here. */
 const SHORTEST_WAIT_MS = Math.min(...WAITS_MS);

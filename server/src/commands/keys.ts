@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { generateSigningKey, keyId } from '@warren/rabbitmq';
 import { probeKey, type LoginVerdict } from '../broker/login-probe.js';
+import { newVapidKey, vapidPublicKey } from '../push/providers/web-push.js';
 import { KeyRing } from '../sessions/key-ring.js';
 
 /** An error with what to do about it, as {@link fail} prints them. */
@@ -46,6 +47,17 @@ export async function newKey(file: string): Promise<string> {
    not known there; its log says which.
 4. When WARREN_SESSION_TTL_SECONDS have passed, and the longest life of a token of
    POST /v1/users/:id/tokens, take the old key out of the file and off the broker.
+`;
+}
+
+/** Browsers subscribe with the public half, so that another key later means other subscriptions. */
+export function vapidKey(): string {
+  const key = newVapidKey();
+  return `WARREN_VAPID_PRIVATE_KEY=${key}
+WARREN_VAPID_SUBJECT=mailto:you@example.com
+
+Keep the key: subscriptions are bound to its public half, ${vapidPublicKey(key)},
+and a new one would have every browser subscribe again.
 `;
 }
 

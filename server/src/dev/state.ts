@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { newVapidKey } from '../push/providers/web-push.js';
 import { BrokerError, freePorts, isPortFree } from '@warren/rabbitmq';
 
 /** What stays the same between starts. */
@@ -9,6 +10,7 @@ export interface DevState {
   serviceKey: string;
   adminKey: string;
   userJwtSecret: string;
+  vapidPrivateKey: string;
 }
 
 /** `DIR/dev.json`: how to reach what runs. There only while it does. */
@@ -60,6 +62,7 @@ export async function loadState(dataDir: string, givenPort: number | undefined):
     serviceKey: known.serviceKey ?? `service_${secret()}`,
     adminKey: known.adminKey ?? `admin_${secret()}`,
     userJwtSecret: known.userJwtSecret ?? secret() + secret(),
+    vapidPrivateKey: known.vapidPrivateKey ?? newVapidKey(),
   };
   await writeFile(file, `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 });
   return state;

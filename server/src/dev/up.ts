@@ -88,6 +88,11 @@ async function startBroker(
       process.env['WARREN_USER_JWT_JWKS_URL'] === undefined && {
         WARREN_USER_JWT_SECRET: state.userJwtSecret,
       }),
+    ...(process.env['WARREN_VAPID_PRIVATE_KEY'] === undefined &&
+      process.env['WARREN_VAPID_PRIVATE_KEY_FILE'] === undefined && {
+        WARREN_VAPID_PRIVATE_KEY: state.vapidPrivateKey,
+        WARREN_VAPID_SUBJECT: 'mailto:nobody@example.com',
+      }),
     ...process.env,
     WARREN_DATA_DIR: dataDir,
     WARREN_PORT: String(state.port),

@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { ConsumeMessage } from 'amqplib';
 import { DEAD_LETTERS, HISTORY } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
+import { REASON_HEADER } from '../broker/work-queues.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 import { isUnfitForDatabase } from '../storage/database-errors.js';
 import type { GroupStore } from '../storage/groups.js';
@@ -28,7 +29,6 @@ export interface RecorderOptions {
 const RETRY_MS = { low: 100, high: 5000 };
 /** Of the lists in one transaction: each has a row. */
 const MAX_RECIPIENTS = 20_000;
-const REASON_HEADER = 'x-warren-reason';
 
 /**
  * Writes stored messages down, in the order of their queue, and acks them when they are on the disk. Of any

@@ -1,4 +1,5 @@
 import { Webhook } from 'standardwebhooks';
+import { post, type Answer, type NoAnswer } from './post.js';
 
 /** The application did not answer, or not with 2xx. Holds no payload. */
 export class PostError extends Error {
@@ -6,18 +7,12 @@ export class PostError extends Error {
   constructor(
     /** Undefined: there was no answer. */
     readonly status: number | undefined,
-    options?: ErrorOptions,
   ) {
-    super(
-      status === undefined ? 'It did not answer in time.' : `It answered ${String(status)}.`,
-      options,
-    );
+    super(status === undefined ? 'It did not answer in time.' : `It answered ${String(status)}.`);
   }
 }
 
 const TIMEOUT_MS = 5000;
-/** An answer that is longer is none of ours. */
-const MAX_ANSWER = 64 * 1024;
 
 /**
  * Posts JSON to the application, signed as Standard Webhooks (standardwebhooks.com) says, so that it can
@@ -39,33 +34,29 @@ export class SignedPost {
    * @throws {PostError}
    */
   async send(id: string, body: unknown): Promise<unknown> {
-    const text = JSON.stringify(body);
-    const at = new Date();
-    let response: Response;
-    let answer: string;
+    const answer = await this.post(id, body);
+    if (typeof answer === 'string') throw new PostError(undefined);
+    if (answer.status < 200 || answer.status > 299) throw new PostError(answer.status);
     try {
-      response = await fetch(this.#url, {
-        method: 'POST',
-        redirect: 'error',
-        headers: {
-          'content-type': 'application/json',
-          'webhook-id': id,
-          'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
-          'webhook-signature': this.#signer.sign(id, at, text),
-        },
-        body: text,
-        signal: AbortSignal.timeout(TIMEOUT_MS),
-      });
-      answer = await response.text();
-    } catch (error) {
-      throw new PostError(undefined, { cause: error });
-    }
-    if (!response.ok) throw new PostError(response.status);
-    if (answer.length > MAX_ANSWER) return undefined;
-    try {
-      return JSON.parse(answer);
+      return JSON.parse(answer.text);
     } catch {
       return undefined;
     }
+  }
+
+  /** As {@link send}, for whoever wants to know what exactly was answered. Never rejected. */
+  async post(id: string, body: unknown, timeoutMs = TIMEOUT_MS): Promise<Answer | NoAnswer> {
+    const text = JSON.stringify(body);
+    const at = new Date();
+    return post(this.#url, {
+      headers: {
+        'content-type': 'application/json',
+        'webhook-id': id,
+        'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
+        'webhook-signature': this.#signer.sign(id, at, text),
+      },
+      body: text,
+      timeoutMs,
+    });
   }
 }

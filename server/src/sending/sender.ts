@@ -13,6 +13,7 @@ import type { Groups } from '../groups/groups.js';
 import type { RateLimiter } from '../http/rate-limits.js';
 import type { Metrics } from '../metrics.js';
 import { PublishError, type Publisher, type SendResult } from '../publisher/index.js';
+import type { PushJobs } from '../push/jobs.js';
 import type { AuditStore } from '../storage/audit.js';
 import { toProblem } from '../to-problem.js';
 import type { Tracker } from '../tracking/tracker.js';
@@ -25,6 +26,7 @@ export interface SenderOptions {
   recipients: Recipients;
   groups: Groups;
   tracker: Tracker;
+  pushJobs: PushJobs;
   rates: RateLimiter;
   audit: AuditStore;
   metrics: Metrics;
@@ -38,6 +40,8 @@ interface Prepared {
   outcomes: Outcomes | undefined;
   /** Undefined for a message that nobody follows. */
   tracking: 'begun' | 'repeated' | 'done' | undefined;
+  /** When the first of them is due for a push, in milliseconds since 1970. */
+  pushAt: number;
 }
 
 const isToOne = (to: Recipient): boolean => 'user' in to || 'device' in to;
@@ -100,18 +104,21 @@ export class Sender {
 
   async #prepare(body: SendBody, caller: string): Promise<Prepared> {
     const { recipients, tracker, provisioner } = this.#options;
-    const identified = { ...body, id: body.id ?? uuidv7() };
+    const isTracked = body.track || body.push !== undefined;
+    const identified = { ...body, id: body.id ?? uuidv7(), track: isTracked };
     // Without the history's queue, the broker would confirm it for the mailboxes alone.
     if (body.delivery === 'stored') await provisioner.ready();
     if ('broadcast' in body.to) await this.#allowBroadcast(identified.id, caller);
-    if (body.track) {
+    if (isTracked) {
       const outcomes = await recipients.lookUpAll(body.to, body.delivery);
       const tracking = await tracker.begin(identified, outcomes);
       const isPublic = 'users' in body.to || (body.delivery === 'stored' && isToOne(body.to));
-      return { body: identified, outcomes: isPublic ? outcomes : undefined, tracking };
+      const mustWait = outcomes.every(({ outcome }) => outcome === 'queued');
+      const pushAt = mustWait ? Date.now() + (body.push?.afterMs ?? 0) : 0;
+      return { body: identified, outcomes: isPublic ? outcomes : undefined, tracking, pushAt };
     }
     const outcomes = await recipients.lookUp(body.to, body.delivery);
-    return { body: identified, outcomes, tracking: undefined };
+    return { body: identified, outcomes, tracking: undefined, pushAt: 0 };
   }
 
   async #allowBroadcast(id: string, actor: string): Promise<void> {
@@ -125,7 +132,8 @@ export class Sender {
     const { body, outcomes, tracking } = prepared;
     if (tracking === 'done') return this.#options.tracker.replyFor(body);
     const outcome = await this.#handOver(prepared);
-    if (body.track) await this.#noteSent(body.id, outcome);
+    if (body.push !== undefined) await this.#askForPush(prepared, outcome);
+    if (body.track) await this.#noteSent(body, outcome);
     return this.#count(body, replyOf(body, outcome, outcomes));
   }
 
@@ -173,11 +181,29 @@ export class Sender {
     }
   }
 
-  /** The broker has it: whether the database can say so must not make it a failure. */
-  async #noteSent(id: string, outcome: Outcome): Promise<void> {
+  /**
+   * The answer waits for it: a message whose push nobody would see to is not what was asked for.
+   * @throws {PublishError} `outcome_unknown`
+   */
+  async #askForPush({ body, pushAt }: Prepared, outcome: Outcome): Promise<void> {
+    const { tracker, pushJobs } = this.#options;
+    const { id } = body;
+    const isLost = outcome === 'unprovisioned' || outcome === 'offline';
     try {
-      await this.#options.tracker.confirm(id, outcome);
+      if (isLost) await tracker.hastenPush(id);
+      await pushJobs.decide({ id }, isLost ? 0 : pushAt);
     } catch (error) {
+      const why = 'The message was sent, but whether there will be a push is not known.';
+      throw new PublishError('outcome_unknown', why, id, { cause: error });
+    }
+  }
+
+  /** The broker has it: whether the database can say so must not make it a failure. */
+  async #noteSent(body: Prepared['body'], outcome: Outcome): Promise<void> {
+    try {
+      await this.#options.tracker.confirm(body, outcome);
+    } catch (error) {
+      const { id } = body;
       this.#options.logger.warn({ err: error, id }, 'that a message was sent could not be noted');
     }
   }

@@ -5,6 +5,7 @@ import type { ManagementApi } from '../broker/management.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import { HttpProblem } from '../problem.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
+import type { PushDeviceStore } from '../storage/push-devices.js';
 import type { Groups } from '../groups/groups.js';
 import type { History } from '../history/history.js';
 import type { Cutoffs } from './cutoffs.js';
@@ -19,6 +20,7 @@ export interface UsersOptions {
   management: ManagementApi;
   provisioner: Provisioner;
   history: History;
+  pushDevices: PushDeviceStore;
   prefixes: NamePrefixes;
 }
 
@@ -59,14 +61,15 @@ export class Users {
    * history, and forgets it.
    */
   async remove(userId: string): Promise<void> {
-    const { store, cutoffs, endings, groups, history } = this.#options;
+    const { store, cutoffs, endings, groups, history, pushDevices } = this.#options;
     this.#requireBroker();
+    const hadPush = await pushDevices.remove(userId);
     const hadHistory = await history.forgetUser(userId);
     if (!(await store.hasUser(userId))) {
       // One whose mailboxes have expired is not known any more, and may have left something.
       const hadExpired = await store.forgetExpired(userId);
       await groups.forgetUser(userId);
-      if (!hadHistory && !hadExpired) throw new HttpProblem('user_unknown');
+      if (!hadHistory && !hadExpired && !hadPush) throw new HttpProblem('user_unknown');
       return;
     }
     await endings.run(userId, 'user_removed', async () => {
@@ -80,9 +83,10 @@ export class Users {
 
   /** Logs a device out: its queues go with what waits in them, its session ends. Idempotent. */
   async removeDevice(userId: string, deviceId: string): Promise<void> {
-    const { store, cutoffs, endings } = this.#options;
+    const { store, cutoffs, endings, pushDevices } = this.#options;
     this.#requireBroker();
     await endings.run(userId, 'device_removed', async () => {
+      await pushDevices.remove(userId, deviceId);
       const device = await store.find(userId, deviceId);
       await store.forgetExpired(userId, deviceId);
       if (device === undefined) return [];
@@ -110,9 +114,10 @@ export class Users {
    *   they are deleted as soon as the broker is back.
    */
   async revoke(userId: string, deviceId?: string): Promise<void> {
-    const { cutoffs, endings } = this.#options;
+    const { cutoffs, endings, pushDevices } = this.#options;
     let goodAgainAt = 0;
     await endings.run(userId, 'revoked', async () => {
+      await pushDevices.remove(userId, deviceId);
       const devices = (await this.#some(userId, deviceId)).filter(
         (device) => device.device_id !== UNCLAIMED,
       );

@@ -137,6 +137,12 @@ export interface MessageTable {
   created_at: number;
   /** When it stops waiting. */
   expires_at: number;
+  /** Who has sent it, where that is a user; null. */
+  from_user: string | null;
+  /** What is pushed, as JSON; null when nothing is. */
+  push: string | null;
+  /** When somebody of the recipients may be due for a push; null when nobody is any more. */
+  push_at: number | null;
 }
 
 /** What became of a message for one of its recipients. */
@@ -149,6 +155,43 @@ export interface RecipientTable {
   read_at: number | null;
   /** When it is settled without an answer; null when it has ended. */
   deadline: number | null;
+  /** When it is decided whether there is a push; null when it has been, or none is wanted. */
+  push_at: number | null;
+  /** When a provider has taken the first push. */
+  pushed_at: number | null;
+  /** Of pushes that came to nothing: why. */
+  reason: string | null;
+}
+
+/** A device that can be reached by push. */
+export interface PushDeviceTable {
+  id: Generated<number>;
+  user_id: string;
+  device_id: string;
+  provider: string;
+  /** What the provider knows it by: a token, or a subscription as JSON. */
+  token: string;
+  /** Of provider and token: nobody else has it. */
+  token_hash: string;
+  language: string | null;
+  /** JSON. */
+  preferences: string;
+  updated_at: number;
+}
+
+/** A push of a message to one device of one recipient. */
+export interface PushTable {
+  message_id: string;
+  user_id: string;
+  device_id: string;
+  provider: string;
+  /**
+   * `new`: decided. `handed_over`: the provider's queue has it. And at last `sent` or `failed`, unless its
+   * recipient has acked before.
+   */
+  state: string;
+  /** Why it has failed; null. */
+  reason: string | null;
 }
 
 /** That a message will not be handled out of this mailbox. */
@@ -226,6 +269,8 @@ export interface Schema {
   messages: MessageTable;
   recipients: RecipientTable;
   failed_copies: FailedCopyTable;
+  push_devices: PushDeviceTable;
+  pushes: PushTable;
   history: HistoryTable;
   history_entries: HistoryEntryTable;
   history_trims: HistoryTrimTable;
@@ -345,6 +390,16 @@ export function inNumbers(database: Database, values: number[]): RawBuilder<numb
   return isSqlite(database)
     ? sql`(select value from json_each(${JSON.stringify(values)}))`
     : sql`(select unnest(${values}::bigint[]))`;
+}
+
+/** A list of pairs of texts, as {@link inList}: for `sql` with two columns in brackets. */
+export function inPairs(database: Database, pairs: [string, string][]): RawBuilder<unknown> {
+  if (isSqlite(database)) {
+    const list = JSON.stringify(pairs);
+    return sql`(select value ->> 0, value ->> 1 from json_each(${list}))`;
+  }
+  const [first, second] = [pairs.map(([text]) => text), pairs.map(([, text]) => text)];
+  return sql`(select * from unnest(${first}::text[], ${second}::text[]))`;
 }
 
 export const isSqlite = (database: Database): boolean =>

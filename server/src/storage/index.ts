@@ -11,6 +11,9 @@ import { MessageStore } from './messages.js';
 import { OutboxStore } from './outbox.js';
 import { OutcomeStore } from './outcomes.js';
 import { PresenceStore } from './presence.js';
+import { PushDecisionStore } from './push-decisions.js';
+import { PushDeviceStore } from './push-devices.js';
+import { PushStore } from './pushes.js';
 
 /** All that Warren remembers. */
 export interface Storage {
@@ -22,6 +25,9 @@ export interface Storage {
   messages: MessageStore;
   outcomes: OutcomeStore;
   presence: PresenceStore;
+  pushDevices: PushDeviceStore;
+  pushDecisions: PushDecisionStore;
+  pushes: PushStore;
   outbox: OutboxStore;
   audit: AuditStore;
   locks: Locks;
@@ -47,6 +53,9 @@ export async function openStorage(
     messages: new MessageStore(database, outbox),
     outcomes: new OutcomeStore(database, outbox),
     presence: new PresenceStore(database, outbox),
+    pushDevices: new PushDeviceStore(database),
+    pushDecisions: new PushDecisionStore(database, outbox),
+    pushes: new PushStore(database, outbox),
     outbox,
     audit: new AuditStore(database),
     locks,

@@ -2,6 +2,7 @@ import {
   messageOutcomeSchema,
   type MessageOutcome,
   type Outcome,
+  type Push,
   type Recipient,
 } from '@warren/protocol';
 import { sql } from 'kysely';
@@ -23,6 +24,10 @@ export interface TrackedMessage {
   expiresAt: number;
   /** When those of whom there is no word are settled. */
   deadline: number;
+  /** Who has sent it, where that is a user. */
+  from: string | undefined;
+  /** What is pushed to whom it was not delivered in time, and when that is. */
+  push: { content: Push; at: number } | undefined;
 }
 
 export interface KnownMessage {
@@ -39,6 +44,9 @@ export interface RecipientState {
   outcomeAt: number;
   deliveredAt: number | null;
   readAt: number | null;
+  pushedAt: number | null;
+  /** Of pushes that came to nothing. */
+  reason: string | null;
 }
 
 /** Tracked messages and their recipients. */
@@ -79,6 +87,8 @@ export class MessageStore {
   ): Promise<KnownMessage | undefined> {
     const { id, createdAt, deadline } = message;
     const isNew = await this.#database.transaction().execute(async (transaction) => {
+      const groups = groupRecipients(message, outcomes);
+      const pushTimes = groups.flatMap(({ pushAt }) => pushAt ?? []);
       const { numInsertedOrUpdatedRows } = await transaction
         .insertInto('messages')
         .values({
@@ -90,22 +100,23 @@ export class MessageStore {
           is_confirmed: 0,
           created_at: createdAt,
           expires_at: message.expiresAt,
+          from_user: message.from === undefined ? null : toStored(message.from),
+          push: message.push === undefined ? null : JSON.stringify(message.push.content),
+          push_at: pushTimes.length === 0 ? null : Math.min(...pushTimes),
         })
         .onConflict((conflict) => conflict.doNothing())
         .executeTakeFirst();
       if (numInsertedOrUpdatedRows !== 1n) return false;
-      for (const kind of ['queued', 'unprovisioned', 'offline'] as const) {
-        const users = outcomes.filter(({ outcome }) => outcome === kind).map(({ user }) => user);
-        if (users.length === 0) continue;
-        const until = kind === 'queued' ? deadline : null;
+      for (const { users, outcome, isOpen, pushAt } of groups) {
         await sql`
-          insert into recipients (message_id, user_id, outcome, outcome_at, deadline)
-          select cast(${id} as text), listed.*, cast(${kind} as text),
-            cast(${createdAt} as bigint), cast(${until} as bigint)
+          insert into recipients (message_id, user_id, outcome, outcome_at, deadline, push_at)
+          select cast(${id} as text), listed.*, cast(${outcome} as text),
+            cast(${createdAt} as bigint), cast(${isOpen ? deadline : null} as bigint),
+            cast(${pushAt} as bigint)
           from ${inList(this.#database, users.map(toStored))} as listed
         `.execute(transaction);
-        if (kind === 'queued') continue;
-        await this.#outbox.add(newsOf(message, users, kind, createdAt), transaction);
+        if (isOpen) continue;
+        await this.#outbox.add(newsOf(message, users, outcome, createdAt), transaction);
       }
       return true;
     });
@@ -161,6 +172,8 @@ export class MessageStore {
       outcomeAt: row.outcome_at,
       deliveredAt: row.delivered_at,
       readAt: row.read_at,
+      pushedAt: row.pushed_at,
+      reason: row.reason,
     }));
   }
 
@@ -169,8 +182,37 @@ export class MessageStore {
     await this.#database.transaction().execute(async (transaction) => {
       const old = transaction.selectFrom('messages').select('id').where('expires_at', '<', before);
       await transaction.deleteFrom('failed_copies').where('message_id', 'in', old).execute();
+      await transaction.deleteFrom('pushes').where('message_id', 'in', old).execute();
       await transaction.deleteFrom('recipients').where('message_id', 'in', old).execute();
       await transaction.deleteFrom('messages').where('expires_at', '<', before).execute();
     });
   }
+}
+
+interface RecipientGroup {
+  users: string[];
+  outcome: 'queued' | 'unprovisioned' | 'offline';
+  /** Whether it may still change. */
+  isOpen: boolean;
+  pushAt: number | null;
+}
+
+/** For whom there is no mailbox, it is over, unless there is a push. */
+function groupRecipients(
+  { from, push, createdAt }: TrackedMessage,
+  outcomes: { user: string; outcome: Outcome }[],
+): RecipientGroup[] {
+  const kinds = ['queued', 'unprovisioned', 'offline'] as const;
+  const groups = kinds.flatMap((kind): RecipientGroup[] => {
+    const users = outcomes.filter(({ outcome }) => outcome === kind).map(({ user }) => user);
+    const unpushed = { outcome: kind, isOpen: kind === 'queued', pushAt: null };
+    if (push === undefined) return [{ ...unpushed, users }];
+    const pushAt = kind === 'queued' ? push.at : createdAt;
+    return [
+      // Nobody is to be told by push of what it has said itself.
+      { ...unpushed, users: users.filter((user) => user === from) },
+      { outcome: 'queued', isOpen: true, pushAt, users: users.filter((user) => user !== from) },
+    ];
+  });
+  return groups.filter(({ users }) => users.length > 0);
 }

@@ -182,6 +182,57 @@ export function migrationsFor(dialect: Dialect): Record<string, Migration> {
           .execute();
       },
     },
+    '007_push': {
+      async up(db: Kysely<unknown>): Promise<void> {
+        for (const [table, column, type] of [
+          ['messages', 'from_user', 'text'],
+          ['messages', 'push', 'text'],
+          ['messages', 'push_at', 'bigint'],
+          ['recipients', 'push_at', 'bigint'],
+          ['recipients', 'pushed_at', 'bigint'],
+          ['recipients', 'reason', 'text'],
+        ] as const) {
+          await db.schema.alterTable(table).addColumn(column, type).execute();
+        }
+        await db.schema
+          .createIndex('messages_push_at')
+          .on('messages')
+          .column('push_at')
+          .where(sql.ref('push_at'), 'is not', null)
+          .execute();
+        await db.schema
+          .createIndex('recipients_push_at')
+          .on('recipients')
+          .columns(['message_id', 'push_at', 'user_id'])
+          .where(sql.ref('push_at'), 'is not', null)
+          .execute();
+        await withId(db.schema.createTable('push_devices'))
+          .addColumn('user_id', 'text', (column) => column.notNull())
+          .addColumn('device_id', 'text', (column) => column.notNull())
+          .addColumn('provider', 'text', (column) => column.notNull())
+          .addColumn('token', 'text', (column) => column.notNull())
+          .addColumn('token_hash', 'text', (column) => column.notNull().unique())
+          .addColumn('language', 'text')
+          .addColumn('preferences', 'text', (column) => column.notNull())
+          .addColumn('updated_at', 'bigint', (column) => column.notNull())
+          .addUniqueConstraint('push_devices_user_device', ['user_id', 'device_id'])
+          .execute();
+        await db.schema
+          .createTable('pushes')
+          .addColumn('message_id', 'text', (column) => column.notNull())
+          .addColumn('user_id', 'text', (column) => column.notNull())
+          .addColumn('device_id', 'text', (column) => column.notNull())
+          .addColumn('provider', 'text', (column) => column.notNull())
+          .addColumn('state', 'text', (column) => column.notNull())
+          .addColumn('reason', 'text')
+          .addPrimaryKeyConstraint('pushes_message_user_device', [
+            'message_id',
+            'user_id',
+            'device_id',
+          ])
+          .execute();
+      },
+    },
   };
 }
 

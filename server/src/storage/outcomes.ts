@@ -16,12 +16,14 @@ export function newsOf(
   users: string[],
   outcome: MessageOutcome,
   at: number,
+  reason?: string,
 ): News[] {
   const event =
-    outcome === 'delivered' || outcome === 'read'
+    outcome === 'delivered' || outcome === 'read' || outcome === 'pushed'
       ? (`message.${outcome}` as const)
       : ('message.failed' as const);
-  return users.map((user) => ({ event, at, user, messageId: id, type, outcome }));
+  const more = reason === undefined ? {} : { reason };
+  return users.map((user) => ({ event, at, user, messageId: id, type, outcome, ...more }));
 }
 
 /** What becomes of tracked messages; every change is told in the transaction that makes it. */
@@ -76,7 +78,8 @@ export class OutcomeStore {
         .returning(['message_id', 'user_id', 'outcome'])
         .execute();
       const changed = rows.filter(({ outcome }) => outcome === 'read');
-      await this.#tellRows(transaction, changed, 'read', now);
+      const change = { transaction, outbox: this.#outbox };
+      await tellOfChange(change, changed, { outcome: 'read', at: now });
     });
   }
 
@@ -174,29 +177,34 @@ export class OutcomeStore {
         .where(chosen)
         .returning(['message_id', 'user_id'])
         .execute();
-      await this.#tellRows(transaction, rows, outcome, now);
+      await tellOfChange({ transaction, outbox: this.#outbox }, rows, { outcome, at: now });
       return rows.length;
     });
   }
+}
 
-  async #tellRows(
-    transaction: Kysely<Schema>,
-    rows: { message_id: string; user_id: string }[],
-    outcome: MessageOutcome,
-    now: number,
-  ): Promise<void> {
-    if (rows.length === 0) return;
-    const ids = [...new Set(rows.map((row) => row.message_id))];
-    const messages = await transaction
-      .selectFrom('messages')
-      .select(['id', 'type'])
-      .where('id', 'in', inList(this.#database, ids))
-      .execute();
-    for (const message of messages) {
-      const users = rows
-        .filter((row) => row.message_id === message.id)
-        .map((row) => fromStored(row.user_id));
-      await this.#outbox.add(newsOf(message, users, outcome, now), transaction);
-    }
+export interface Change {
+  transaction: Kysely<Schema>;
+  outbox: OutboxStore;
+}
+
+/** Tells of recipients whose outcome has changed, in the transaction that has changed it. */
+export async function tellOfChange(
+  { transaction, outbox }: Change,
+  rows: { message_id: string; user_id: string }[],
+  { outcome, at, reason }: { outcome: MessageOutcome; at: number; reason?: string },
+): Promise<void> {
+  if (rows.length === 0) return;
+  const ids = [...new Set(rows.map((row) => row.message_id))];
+  const messages = await transaction
+    .selectFrom('messages')
+    .select(['id', 'type'])
+    .where('id', 'in', inList(transaction, ids))
+    .execute();
+  for (const message of messages) {
+    const users = rows
+      .filter((row) => row.message_id === message.id)
+      .map((row) => fromStored(row.user_id));
+    await outbox.add(newsOf(message, users, outcome, at, reason), transaction);
   }
 }

@@ -10,14 +10,17 @@ import {
 import type { Events } from '../events/events.js';
 import { HttpProblem } from '../problem.js';
 import { encode } from '../publisher/compose.js';
+import { pushExpiresAt } from '../push/notification.js';
 import type { Device, DeviceStore } from '../storage/devices.js';
 import type { MessageStore, RecipientState } from '../storage/messages.js';
 import type { Failure, OutcomeStore } from '../storage/outcomes.js';
+import type { PushDecisionStore } from '../storage/push-decisions.js';
 
 export interface TrackerOptions {
   store: MessageStore;
   outcomes: OutcomeStore;
   devices: DeviceStore;
+  pushDecisions: PushDecisionStore;
   events: Events;
   /** Whether the history has a message that nobody follows. */
   isStored: (id: string) => Promise<boolean>;
@@ -48,7 +51,7 @@ export class Tracker {
     outcomes: { user: string; outcome: Outcome }[],
   ): Promise<'begun' | 'repeated' | 'done'> {
     const { store, events, unconfirmedAfterMs } = this.#options;
-    const { to, id, type, delivery } = body;
+    const { to, id, type, delivery, from, push } = body;
     const createdAt = Date.now();
     const expiresAt = createdAt + (body.ttlMs ?? (delivery === 'live' ? LIVE_TTL_MS : MAX_TTL_MS));
     const fingerprint = fingerprintOf(body);
@@ -61,7 +64,13 @@ export class Tracker {
         queue: await this.#queueOf(to),
         createdAt,
         expiresAt,
-        deadline: expiresAt + unconfirmedAfterMs,
+        deadline:
+          Math.max(
+            expiresAt,
+            push === undefined ? 0 : pushExpiresAt(push, { createdAt, expiresAt }),
+          ) + unconfirmedAfterMs,
+        from,
+        push: push && { content: push, at: createdAt + push.afterMs },
       },
       outcomes,
     );
@@ -74,12 +83,17 @@ export class Tracker {
   }
 
   /** After it was published. @param outcome of all together, as the broker says. */
-  async confirm(id: string, outcome: Outcome): Promise<void> {
+  async confirm({ id, push }: SendBody & { id: string }, outcome: Outcome): Promise<void> {
     const { store, outcomes } = this.#options;
     await store.confirm(id);
-    // That the history has it says nothing about the mailboxes.
-    if (outcome !== 'queued' && outcome !== 'stored')
-      await this.#tell(outcomes.settle(id, outcome, Date.now()));
+    // That the history has it says nothing about the mailboxes; and a push may still reach somebody.
+    if (outcome === 'queued' || outcome === 'stored' || push !== undefined) return;
+    await this.#tell(outcomes.settle(id, outcome, Date.now()));
+  }
+
+  /** The broker says that nobody has it, so that nobody's ack is to be waited for. */
+  async hastenPush(id: string): Promise<void> {
+    await this.#options.pushDecisions.hasten(id, Date.now());
   }
 
   /** It was not sent. */
@@ -183,8 +197,8 @@ export class Tracker {
 
 /** Of everything that a sender says, so that the same id cannot be used for something else. */
 function fingerprintOf(body: SendBody & { id: string }): string {
-  const { to, type, data, delivery, ttlMs, collapseKey, from, id } = body;
-  const said = encode([to, type, data, delivery, ttlMs, collapseKey, from], id, Infinity);
+  const { to, type, data, delivery, ttlMs, collapseKey, from, push, id } = body;
+  const said = encode([to, type, data, delivery, ttlMs, collapseKey, from, push], id, Infinity);
   return createHash('sha256').update(said).digest('base64url');
 }
 
@@ -196,4 +210,6 @@ const toPublic = (state: RecipientState): MessageState['recipients'][number] => 
   since: toIso(state.outcomeAt),
   ...(state.deliveredAt !== null && { deliveredAt: toIso(state.deliveredAt) }),
   ...(state.readAt !== null && { readAt: toIso(state.readAt) }),
+  ...(state.pushedAt !== null && { pushedAt: toIso(state.pushedAt) }),
+  ...(state.reason !== null && { reason: state.reason }),
 });

@@ -5,6 +5,7 @@ import { meRoutes } from './me.js';
 import { messageRoutes } from './messages.js';
 import { operationRoutes } from './operations.js';
 import { presenceRoutes } from './presence.js';
+import { pushRoutes } from './push.js';
 import type { Services } from './services.js';
 import { sessionRoutes } from './sessions.js';
 import { cutOffRoutes, userRoutes } from './users.js';
@@ -20,6 +21,7 @@ export function createRoutes(services: Services): Route[] {
     ...cutOffRoutes(services),
     ...sessionRoutes(services),
     ...meRoutes(services),
+    ...pushRoutes(services),
     ...operationRoutes(services),
   ];
 }

@@ -4,6 +4,7 @@ import type { Recovery } from '../../history/recovery.js';
 import type { Groups } from '../../groups/groups.js';
 import type { Metrics } from '../../metrics.js';
 import { HttpProblem } from '../../problem.js';
+import type { Registrations } from '../../push/registrations.js';
 import type { Answer } from '../../publisher/replies.js';
 import type { ClientMessages } from '../../sending/client-messages.js';
 import type { Requests } from '../../sending/requests.js';
@@ -32,6 +33,7 @@ export interface Services {
   presence: Presence;
   history: History;
   recovery: Recovery;
+  registrations: Registrations;
   metrics: Metrics;
   /** What `/health/ready` tells of each part. */
   health: () => Promise<Record<string, 'up' | 'down'>>;

@@ -1,0 +1,161 @@
+import { sql, type Kysely } from 'kysely';
+import { inPairs, type Database, type Schema } from './database.js';
+import { fromStored, toStored } from './ids.js';
+import type { OutboxStore } from './outbox.js';
+import { tellOfChange } from './outcomes.js';
+import { PushDeviceStore, type PushDevice } from './push-devices.js';
+
+/** To which device of whom. */
+export interface PushAddress {
+  user: string;
+  device: string;
+}
+
+/** A push that is still to be sent. */
+export interface OpenPush extends PushAddress {
+  /** Undefined: its registration is gone. */
+  registration: PushDevice | undefined;
+}
+
+const OPEN_STATES = ['new', 'handed_over'];
+
+/** What becomes of pushes once they were decided; every change is told in its transaction. */
+export class PushStore {
+  readonly #database: Database;
+  readonly #outbox: OutboxStore;
+
+  constructor(database: Database, outbox: OutboxStore) {
+    this.#database = database;
+    this.#outbox = outbox;
+  }
+
+  /** The queue of their provider has them. */
+  async setHandedOver(id: string, to: PushAddress[]): Promise<void> {
+    await this.#database
+      .updateTable('pushes')
+      .set({ state: 'handed_over' })
+      .where('message_id', '=', id)
+      .where('state', '=', 'new')
+      .where(this.#among(to))
+      .execute();
+  }
+
+  /** Of these, those that are still to be sent. Others are over when their recipient has acked, or cannot any more. */
+  async listOpen(id: string, provider: string, to: PushAddress[]): Promise<OpenPush[]> {
+    const rows = await this.#database
+      .selectFrom('pushes')
+      .innerJoin('recipients', (join) =>
+        join
+          .onRef('recipients.message_id', '=', 'pushes.message_id')
+          .onRef('recipients.user_id', '=', 'pushes.user_id'),
+      )
+      .select(['pushes.user_id', 'pushes.device_id'])
+      .where('pushes.message_id', '=', id)
+      .where('pushes.provider', '=', provider)
+      .where('pushes.state', 'in', OPEN_STATES)
+      .where('recipients.outcome', 'in', ['queued', 'pushed'])
+      .where('recipients.deadline', 'is not', null)
+      .where(this.#among(to))
+      .execute();
+    const open = rows.map((row) => ({
+      user: fromStored(row.user_id),
+      device: fromStored(row.device_id),
+    }));
+    const users = [...new Set(open.map(({ user }) => user))];
+    const registrations = await new PushDeviceStore(this.#database).listOfAll(users);
+    return open.map((address) => ({
+      ...address,
+      registration: registrations.find(
+        (known) =>
+          known.userId === address.user &&
+          known.deviceId === address.device &&
+          known.provider === provider,
+      ),
+    }));
+  }
+
+  /** The provider has taken them. */
+  async setSent(id: string, to: PushAddress[], now: number): Promise<void> {
+    if (to.length === 0) return;
+    await this.#database.transaction().execute(async (transaction) => {
+      const users = await this.#settle(transaction, id, to, { state: 'sent', reason: null });
+      const sent = transaction
+        .updateTable('recipients')
+        .where('message_id', '=', id)
+        .where('user_id', 'in', users);
+      await sent.set({ pushed_at: now }).where('pushed_at', 'is', null).execute();
+      const rows = await sent
+        .set({ outcome: 'pushed', outcome_at: now })
+        .where('outcome', '=', 'queued')
+        .where('deadline', 'is not', null)
+        .returning(['message_id', 'user_id'])
+        .execute();
+      await tellOfChange(this.#change(transaction), rows, { outcome: 'pushed', at: now });
+    });
+  }
+
+  /** They will not be sent. It ends for those of whose devices none has had one, nor can any more. */
+  async setFailed(
+    id: string,
+    to: PushAddress[],
+    { reason, now }: { reason: string; now: number },
+  ): Promise<void> {
+    if (to.length === 0) return;
+    await this.#database.transaction().execute(async (transaction) => {
+      const users = await this.#settle(transaction, id, to, { state: 'failed', reason });
+      const rows = await transaction
+        .updateTable('recipients')
+        .set({ outcome: 'push_failed', outcome_at: now, deadline: null, reason })
+        .where('message_id', '=', id)
+        .where('user_id', 'in', users)
+        .where('outcome', '=', 'queued')
+        .where('deadline', 'is not', null)
+        .where((eb) =>
+          eb.not(
+            eb.exists(
+              eb
+                .selectFrom('pushes')
+                .select('pushes.device_id')
+                .whereRef('pushes.message_id', '=', 'recipients.message_id')
+                .whereRef('pushes.user_id', '=', 'recipients.user_id')
+                .where('pushes.state', '<>', 'failed'),
+            ),
+          ),
+        )
+        .returning(['message_id', 'user_id'])
+        .execute();
+      const outcome = 'push_failed';
+      await tellOfChange(this.#change(transaction), rows, { outcome, at: now, reason });
+    });
+  }
+
+  /** @returns whose they were, as it is stored. */
+  async #settle(
+    transaction: Kysely<Schema>,
+    id: string,
+    to: PushAddress[],
+    values: { state: string; reason: string | null },
+  ): Promise<string[]> {
+    const rows = await transaction
+      .updateTable('pushes')
+      .set(values)
+      .where('message_id', '=', id)
+      .where('state', 'in', OPEN_STATES)
+      .where(this.#among(to))
+      .returning('user_id')
+      .execute();
+    return [...new Set(rows.map((row) => row.user_id))];
+  }
+
+  #among(to: PushAddress[]) {
+    const pairs = to.map(({ user, device }): [string, string] => [
+      toStored(user),
+      toStored(device),
+    ]);
+    return sql<boolean>`(pushes.user_id, pushes.device_id) in ${inPairs(this.#database, pairs)}`;
+  }
+
+  #change(transaction: Kysely<Schema>) {
+    return { transaction, outbox: this.#outbox };
+  }
+}
