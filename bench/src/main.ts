@@ -10,6 +10,7 @@ import { compareGrowth } from './growth.js';
 import { compareHistory } from './history.js';
 import { compareLatency } from './latency.js';
 import { comparePublishing } from './publishing.js';
+import { comparePushes } from './push.js';
 import { startBench, type Bench } from './setup.js';
 import { compareStorms } from './storm.js';
 
@@ -20,6 +21,7 @@ const PARTS: Record<string, (bench: Bench) => Promise<void>> = {
   'fan-out': compareFanOut,
   growth: compareGrowth,
   history: compareHistory,
+  push: comparePushes,
   storm: (bench) => compareStorms(bench, 2000),
 };
 

@@ -50,7 +50,7 @@ export interface Reply {
 }
 
 export interface ApiRequest {
-  method: 'POST' | 'DELETE' | 'GET';
+  method: 'POST' | 'PUT' | 'DELETE' | 'GET';
   /** After the API's address. */
   path: string;
   body?: unknown;

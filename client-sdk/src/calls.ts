@@ -1,10 +1,11 @@
-import type { HistoryReply } from '@warren/protocol';
+import type { HistoryReply, PushDevicesReply } from '@warren/protocol';
 import { UnavailableError, type Api, type ApiRequest, type Reply } from './api.js';
 import type { Handler } from './dispatcher.js';
 import { WarrenError } from './errors.js';
 import { toParcel, toSearch, type HistoryQuery } from './history.js';
 import { decode, type Decode, type Message } from './message.js';
 import type { Platform } from './platform/platform.js';
+import type { PushRegistration } from './push.js';
 import { newId } from './storage.js';
 import { delay } from './timing.js';
 
@@ -68,6 +69,28 @@ export class Calls {
     return { messages: await Promise.all(messages), next };
   }
 
+  /** @throws {WarrenError} */
+  async pushKey(): Promise<string | undefined> {
+    const reply = await this.#askPush('GET', 'me/push-devices');
+    return (reply.body as PushDevicesReply).vapidPublicKey;
+  }
+
+  /** @throws {WarrenError} */
+  async registerPush(deviceId: string, body: PushRegistration): Promise<void> {
+    await this.#askPush('PUT', `me/push-devices/${encodeURIComponent(deviceId)}`, body);
+  }
+
+  /** @throws {WarrenError} */
+  async unregisterPush(deviceId: string): Promise<void> {
+    await this.#askPush('DELETE', `me/push-devices/${encodeURIComponent(deviceId)}`);
+  }
+
+  async #askPush(method: ApiRequest['method'], path: string, body?: object): Promise<Reply> {
+    const reply = await this.#try({ method, path, body });
+    if (!reply.ok) throw refused('push_refused', reply);
+    return reply;
+  }
+
   /** A handler that tells the server what `answerer` makes of a message. Never rejects. */
   answering(answerer: Handler): Handler {
     const { onError } = this.#options;
@@ -115,5 +138,7 @@ const textOf = ({ status, body }: Reply): string => {
   return `The server answered ${String(status)} ${code}: ${title}`;
 };
 
-const refused = (code: 'send_refused' | 'history_refused', reply: Reply): WarrenError =>
-  new WarrenError(code, textOf(reply));
+const refused = (
+  code: 'send_refused' | 'history_refused' | 'push_refused',
+  reply: Reply,
+): WarrenError => new WarrenError(code, textOf(reply));

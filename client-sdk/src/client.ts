@@ -14,6 +14,7 @@ import {
   type ClientOptions,
   type ResolvedOptions,
 } from './options.js';
+import type { PushRegistration } from './push.js';
 import { Recovery, type Gap } from './recovery.js';
 import { Receipts } from './receipts.js';
 import { claim, findOrAdd, release } from './registry.js';
@@ -368,6 +369,29 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
   ): Promise<HistoryPage<MessageOf<Events, Type>>> {
     const page = this.#calls.history(query, this.#decode);
     return page as Promise<HistoryPage<MessageOf<Events, Type>>>;
+  }
+
+  /**
+   * Has the server send pushes to this device when its user has not handled a message in time. Replaces what
+   * it was registered with before; call it whenever the token changes. Ends with {@link logout}.
+   * @throws {WarrenError} `push_refused`, `api_unreachable`, `api_unavailable`, `unauthorized`, `logged_out`.
+   */
+  registerPush(registration: PushRegistration): Promise<void> {
+    return this.#calls.registerPush(this.deviceId, registration);
+  }
+
+  /** No more pushes to this device. Idempotent. @throws {WarrenError} as {@link registerPush} */
+  unregisterPush(): Promise<void> {
+    return this.#calls.unregisterPush(this.deviceId);
+  }
+
+  /**
+   * What `PushManager.subscribe` takes as `applicationServerKey`; undefined when the server is not set up for
+   * Web Push.
+   * @throws {WarrenError} as {@link registerPush}
+   */
+  pushKey(): Promise<string | undefined> {
+    return this.#calls.pushKey();
   }
 
   /** What Warren itself sends: one tab takes it, all of them hear of it. */

@@ -74,7 +74,8 @@ export type PauseCode = 'background' | 'frozen' | 'offline' | 'follower';
  *   `logout()`. - `logout_incomplete`: `logout()` has cleared everything here, but the server could not
  *   be told; the device's queue goes on collecting until the server removes it. - `send_refused`: the
  *   application does not allow the message, or it cannot be as it is; `history_refused`: the user may not see
- *   that, or the message that the page begins at is not there any more. The text has the server's code.
+ *   that, or the message that the page begins at is not there any more; `push_refused`: the device cannot be
+ *   registered for pushes so, or its user does not want any. The text has the server's code.
  */
 export type UsageCode =
   | 'invalid_options'
@@ -83,7 +84,8 @@ export type UsageCode =
   | 'stopped'
   | 'logout_incomplete'
   | 'send_refused'
-  | 'history_refused';
+  | 'history_refused'
+  | 'push_refused';
 
 export type WarrenErrorCode = TerminalCode | PassingCode | PauseCode | UsageCode;
 

@@ -36,6 +36,7 @@ export type {
   TabChannel,
 } from './platform/platform.js';
 export type { ClientSendOptions, HistoryPage } from './calls.js';
+export type { PushPreferences, PushRegistration, QuietHours } from './push.js';
 export type { GetToken, TokenReason } from './api.js';
 export type { Gap } from './recovery.js';
 export type { Role, Snapshot, State, StateChange } from './state.js';

@@ -64,7 +64,7 @@ describe('warren.send', () => {
     ['no JSON', '{"to":', {}, 'invalid_request'],
     ['JSON that is none, though it says so', '{', { contentType: 'application/json' }, ''],
     ['another content type', '{}', { contentType: 'text/plain' }, 'invalid_request'],
-    ['an unknown field', { to: { user: 'a' }, type: 't', data: 1, push: 1 }, {}, 'unknown_field'],
+    ['an unknown field', { to: { user: 'a' }, type: 't', data: 1, pusch: 1 }, {}, 'unknown_field'],
     ['an unknown group', { to: { group: 'none' }, type: 't', data: 1 }, {}, 'group_unknown'],
     ['nothing at all', '', {}, 'invalid_request'],
   ])('gives up %s, and says so', async (_what, body, properties, code) => {

@@ -25,7 +25,10 @@ const messageSchema = z.strictObject({
     .strictObject({
       collapse_key: z.string().optional(),
       priority: z.enum(['NORMAL', 'HIGH']).optional(),
-      ttl: z.string().regex(/^\d+(\.\d{1,9})?s$/).optional(),
+      ttl: z
+        .string()
+        .regex(/^\d+(\.\d{1,9})?s$/)
+        .optional(),
       data: data.optional(),
       notification: z
         .strictObject({
@@ -66,11 +69,11 @@ export class FcmService {
   /** Requests that FCM would refuse; stays empty. */
   readonly complaints: string[] = [];
   /** Asked before a message is taken; undefined takes it. */
-  behave: (token: string) => Behaviour | undefined = () => undefined;
+  behave: (token: string, message: FcmMessage) => Behaviour | undefined = () => undefined;
   /** How often somebody has logged in. */
   logins = 0;
   readonly #keys = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  #accessToken = '';
+  readonly #accessTokens = new Set<string>();
   #service!: HttpService;
 
   static async start(): Promise<FcmService> {
@@ -96,7 +99,7 @@ export class FcmService {
 
   /** Access tokens that were given out are worth nothing from now on. */
   forgetLogins(): void {
-    this.#accessToken = '';
+    this.#accessTokens.clear();
   }
 
   close(): Promise<void> {
@@ -118,10 +121,11 @@ export class FcmService {
       return { status: 400, body: { error: 'invalid_scope' } };
     }
     this.logins++;
-    this.#accessToken = `token-${String(this.logins)}`;
+    const accessToken = `token-${String(this.logins)}`;
+    this.#accessTokens.add(accessToken);
     return {
       status: 200,
-      body: { access_token: this.#accessToken, expires_in: 3599, token_type: 'Bearer' },
+      body: { access_token: accessToken, expires_in: 3599, token_type: 'Bearer' },
     };
   }
 
@@ -129,7 +133,7 @@ export class FcmService {
     if (method !== 'POST' || path !== '/v1/projects/a-project/messages:send') {
       return fcmError(404, 'NOT_FOUND');
     }
-    if (headers.authorization !== `Bearer ${this.#accessToken}`) {
+    if (!this.#accessTokens.has(headers.authorization?.replace('Bearer ', '') ?? '')) {
       return fcmError(401, 'UNAUTHENTICATED');
     }
     const parsed = requestSchema.safeParse(JSON.parse(body.toString('utf8')));
@@ -138,7 +142,7 @@ export class FcmService {
       return fcmError(400, 'INVALID_ARGUMENT', 'INVALID_ARGUMENT');
     }
     const { message } = parsed.data;
-    const behaviour = this.behave(message.token);
+    const behaviour = this.behave(message.token, message);
     if (behaviour !== undefined) return behaviour;
     this.received.push(message);
     return { status: 200, body: { name: 'projects/a-project/messages/0:1500415314455276' } };

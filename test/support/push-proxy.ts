@@ -59,9 +59,22 @@ export class PushProxy {
     }
     this.sizes.push(pushes.length);
     this.keys.push(...pushes.map(({ key }) => key));
-    const behaviour = await this.behave(pushes);
-    if (behaviour !== undefined) return behaviour;
-    for (const push of pushes) if (!this.taken.has(push.key)) this.taken.set(push.key, push);
-    return { status: 204 };
+    const behaviour = (await this.behave(pushes)) ?? { status: 204 };
+    for (const push of takenOf(behaviour, pushes)) {
+      if (!this.taken.has(push.key)) this.taken.set(push.key, push);
+    }
+    return behaviour;
   }
+}
+
+/** Those that an answer takes. */
+function takenOf(behaviour: Behaviour, pushes: ProxiedPush[]): ProxiedPush[] {
+  if (typeof behaviour === 'string' || behaviour.status > 299 || behaviour.text !== undefined) {
+    return [];
+  }
+  const { results = [] } = Object(behaviour.body) as {
+    results?: { key: string; status: string }[];
+  };
+  const others = results.filter(({ status }) => status !== 'sent').map(({ key }) => key);
+  return pushes.filter(({ key }) => !others.includes(key));
 }

@@ -22,7 +22,7 @@ import type {
   MessageOutcome,
   PresenceReply,
   Problem,
-  PushDeviceState,
+  PushDevicesReply,
   SendReply,
   SessionGrant,
   UserState,
@@ -92,6 +92,7 @@ export type ReplyBody = {
   MembersPage &
   MembersReply &
   MemberState & { results: (SendReply & { status: number; problem?: Problem })[] } & UserState &
+  Omit<PushDevicesReply, 'devices'> &
   Problem & {
     errors: { path: string }[];
     items: HistoryItem[];
@@ -101,8 +102,6 @@ export type ReplyBody = {
     users: PresenceReply['users'];
     detail: string;
     token: string;
-    devices: PushDeviceState[];
-    vapidPublicKey: string;
     paths: Record<string, unknown>;
     components: { schemas: { Problem: { properties: { code: { enum: string[] } } } } };
   };

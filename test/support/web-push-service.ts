@@ -27,7 +27,7 @@ export class WebPushService {
   /** What went wrong in taking a push; stays empty. */
   readonly complaints: string[] = [];
   /** Asked before a push is taken; undefined takes it. */
-  behave: (name: string) => Behaviour | undefined = () => undefined;
+  behave: (name: string, topic: string) => Behaviour | undefined = () => undefined;
   readonly #browsers = new Map<string, { keys: ECDH; auth: Buffer }>();
   #service!: HttpService;
 
@@ -64,7 +64,7 @@ export class WebPushService {
 
   #take(request: ReceivedRequest): Behaviour {
     const name = decodeURIComponent(request.path.replace('/push/', ''));
-    const behaviour = this.behave(name);
+    const behaviour = this.behave(name, String(request.headers['topic']));
     if (behaviour !== undefined) return behaviour;
     const browser = this.#browsers.get(name);
     if (browser === undefined) return { status: 410 };

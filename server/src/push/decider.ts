@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { pushProviderSchema, type PushProviderName } from '@warren/protocol';
 import { PostponedJob } from '../broker/work-queues.js';
 import type { Decision, Due, PushDecisionStore, PushedMessage } from '../storage/push-decisions.js';
@@ -78,7 +79,9 @@ export class Decider {
         return chunks(to, batchSizeOf(provider)).map((chunk) => ({ provider, to: chunk }));
       });
       await Promise.all(
-        batches.map(({ provider, to }) => jobs.deliver(provider, { id, to, failures: 0 })),
+        batches.map(({ provider, to }) =>
+          jobs.deliver(provider, { id, to, owner: randomUUID(), failures: 0 }),
+        ),
       );
       await pushes.setHandedOver(id, fresh);
     }

@@ -58,7 +58,9 @@ export class Deliverer {
     const { name, decisions, pushes, provider } = this.#options;
     const message = await decisions.find(job.id);
     if (message === undefined) return;
-    const open = await pushes.listOpen(job.id, name, job.to);
+    await this.#waitForTurn(job.to.length);
+    const { id, owner } = job;
+    const open = await pushes.claimOpen({ id, provider: name, owner }, job.to);
     const attempts: Attempt[] = [];
     const gone: PushAddress[] = [];
     for (const { user, device, registration } of open) {
@@ -82,6 +84,15 @@ export class Deliverer {
     await this.#settle(job, timely, results);
   }
 
+  /** Before it is looked at who has acked meanwhile. */
+  async #waitForTurn(count: number): Promise<void> {
+    if (this.#rate === undefined) return;
+    const { rate } = this.#options;
+    for (let left = count; left > 0; left -= rate) {
+      await this.#rate.removeTokens(Math.min(left, rate));
+    }
+  }
+
   /** It comes again when the device's quiet hours end. */
   async #waitsForMorning(
     job: DeliverJob,
@@ -95,11 +106,7 @@ export class Deliverer {
   }
 
   async #send(provider: PushProvider, attempts: Attempt[]): Promise<PushResult[]> {
-    const { name, metrics, rate } = this.#options;
-    for (let left = attempts.length; left > 0; left -= rate) {
-      await this.#rate?.removeTokens(Math.min(left, rate));
-      if (this.#rate === undefined) break;
-    }
+    const { name, metrics } = this.#options;
     const stop = metrics.seconds.startTimer({ provider: name });
     const results = await provider.send(attempts.map(({ push }) => push));
     stop();
@@ -142,18 +149,19 @@ export class Deliverer {
       await this.#giveUp(job, [attempt.address], attempt.result);
     }
     const to = failed.filter((attempt) => !isOver(attempt)).map(({ address }) => address);
-    if (to.length > 0) await jobs.deliver(name, { id: job.id, to, failures }, at);
+    if (to.length > 0) await jobs.deliver(name, { ...job, to, failures }, at);
   }
 
   async #giveUp(
-    { id, failures }: DeliverJob,
+    job: DeliverJob,
     to: PushAddress[],
     { reason, detail }: Failure | Refusal,
   ): Promise<void> {
     if (to.length === 0) return;
     const { name, pushes, jobs, onNews, logger, metrics } = this.#options;
     const text = detail === undefined ? reason : `${reason}: ${detail}`;
-    await jobs.bury(name, { id, to, failures }, text);
+    const { id } = job;
+    await jobs.bury(name, { ...job, to }, text);
     await pushes.setFailed(id, to, { reason, now: Date.now() });
     onNews();
     metrics.pushes.inc({ provider: name, result: 'given_up' }, to.length);

@@ -12,6 +12,8 @@ export type DecideJob = z.infer<typeof decideJobSchema>;
 export const deliverJobSchema = z.object({
   id: z.string(),
   to: z.array(z.object({ user: z.string(), device: z.string() })).min(1),
+  /** The same for what is left of the job: a push that belongs to another one is not sent by this. */
+  owner: z.string().min(1),
   /** How often the provider has failed to take them. */
   failures: z.int().min(0),
 });

@@ -192,6 +192,8 @@ export interface PushTable {
   state: string;
   /** Why it has failed; null. */
   reason: string | null;
+  /** The job that it belongs to; null before one has taken it. A message may be decided about twice. */
+  owner: string | null;
 }
 
 /** That a message will not be handled out of this mailbox. */

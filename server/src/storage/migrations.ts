@@ -225,6 +225,7 @@ export function migrationsFor(dialect: Dialect): Record<string, Migration> {
           .addColumn('provider', 'text', (column) => column.notNull())
           .addColumn('state', 'text', (column) => column.notNull())
           .addColumn('reason', 'text')
+          .addColumn('owner', 'text')
           .addPrimaryKeyConstraint('pushes_message_user_device', [
             'message_id',
             'user_id',

@@ -204,6 +204,7 @@ export class PushDecisionStore {
         provider,
         state: 'new',
         reason: null,
+        owner: null,
       })),
     );
     for (let start = 0; start < rows.length; start += ROWS) {

@@ -40,22 +40,35 @@ export class PushStore {
       .execute();
   }
 
-  /** Of these, those that are still to be sent. Others are over when their recipient has acked, or cannot any more. */
-  async listOpen(id: string, provider: string, to: PushAddress[]): Promise<OpenPush[]> {
+  /**
+   * Of these, those that are still to be sent, and belong to nobody else. The others are over, since their
+   * recipient has acked, or cannot any more.
+   * @param owner the job that asks; they are its own from now on.
+   */
+  async claimOpen(
+    { id, provider, owner }: { id: string; provider: string; owner: string },
+    to: PushAddress[],
+  ): Promise<OpenPush[]> {
     const rows = await this.#database
-      .selectFrom('pushes')
-      .innerJoin('recipients', (join) =>
-        join
-          .onRef('recipients.message_id', '=', 'pushes.message_id')
-          .onRef('recipients.user_id', '=', 'pushes.user_id'),
+      .updateTable('pushes')
+      .set({ owner })
+      .where('message_id', '=', id)
+      .where('provider', '=', provider)
+      .where('state', 'in', OPEN_STATES)
+      .where((eb) => eb.or([eb('owner', 'is', null), eb('owner', '=', owner)]))
+      .where((eb) =>
+        eb.exists(
+          eb
+            .selectFrom('recipients')
+            .select('recipients.user_id')
+            .whereRef('recipients.message_id', '=', 'pushes.message_id')
+            .whereRef('recipients.user_id', '=', 'pushes.user_id')
+            .where('recipients.outcome', 'in', ['queued', 'pushed'])
+            .where('recipients.deadline', 'is not', null),
+        ),
       )
-      .select(['pushes.user_id', 'pushes.device_id'])
-      .where('pushes.message_id', '=', id)
-      .where('pushes.provider', '=', provider)
-      .where('pushes.state', 'in', OPEN_STATES)
-      .where('recipients.outcome', 'in', ['queued', 'pushed'])
-      .where('recipients.deadline', 'is not', null)
       .where(this.#among(to))
+      .returning(['user_id', 'device_id'])
       .execute();
     const open = rows.map((row) => ({
       user: fromStored(row.user_id),
