@@ -8,7 +8,7 @@ import { ManagementApi } from './broker/management.js';
 import { examine, report } from './commands/doctor.js';
 import { checkKey, newKey, vapidKey } from './commands/keys.js';
 import { addService, removeService } from './commands/service.js';
-import { readConfig, readHistoryWorkerConfig, readPushWorkerConfig } from './config.js';
+import { readConfig } from './config.js';
 import { fail, runUp } from './dev/index.js';
 import type { DevInfo } from './dev/index.js';
 import { createLogger } from './logger.js';
@@ -18,6 +18,7 @@ import { startServer } from './server.js';
 import { KeyRing } from './sessions/key-ring.js';
 import { readVariable } from './variables.js';
 import type { Warren } from './warren.js';
+import { readHistoryWorkerConfig, readPushWorkerConfig } from './worker-config.js';
 import { runHistoryWorker, runPushWorker, type RunningWorker } from './worker.js';
 
 const program = new Command('warren')

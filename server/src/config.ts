@@ -1,19 +1,12 @@
 import type { z } from 'zod';
-import type { RetentionLimits } from './history/retention.js';
 import type { RateLimits } from './http/rate-limits.js';
 import type { LogLevel } from './logger.js';
 import { findPlaintext, type ConfigProblem } from './plaintext.js';
 import type { UserTokenOptions } from './sessions/user-tokens.js';
-import type { ProviderSettings } from './push/providers/index.js';
-import type { PushLimits } from './push/worker.js';
-import {
-  gather,
-  historyWorkerSchema,
-  pushWorkerSchema,
-  schema,
-  type Environment,
-} from './variables.js';
-import type { HistoryParts, PushParts, WebhookTarget } from './warren.js';
+import type { PushParts } from './push/index.js';
+import { pushContradictions, requireSecret, toProviders, toPushLimits } from './push/config.js';
+import { gather, schema, type Environment } from './variables.js';
+import type { HistoryParts, WebhookTarget } from './parts.js';
 
 /** All that the server takes from its environment, checked and typed. */
 export interface Config {
@@ -46,23 +39,6 @@ export interface Config {
   logLevel: LogLevel;
 }
 
-/** What a worker beside the servers needs of it. */
-export interface WorkerConfig extends Pick<
-  Config,
-  'amqpUrl' | 'dataDir' | 'databaseUrl' | 'logLevel'
-> {
-  names: Pick<Config['names'], 'exchange'>;
-}
-
-export interface HistoryWorkerConfig extends WorkerConfig {
-  history: RetentionLimits;
-}
-
-export interface PushWorkerConfig extends WorkerConfig {
-  providers: ProviderSettings;
-  push: PushLimits;
-}
-
 export type { ConfigProblem };
 
 /** Lists everything that is wrong with the environment at once. */
@@ -91,88 +67,8 @@ export function readConfig(environment: Environment, { isEmbedded = false } = {}
   return toConfig(result.data);
 }
 
-/** As {@link readConfig}, of the variables that the history's worker needs. @throws {ConfigError} */
-export function readHistoryWorkerConfig(environment: Environment): HistoryWorkerConfig {
-  const data = readForWorker(environment, historyWorkerSchema);
-  return {
-    ...toWorkerConfig(data),
-    history: { days: data.WARREN_HISTORY_DAYS, count: data.WARREN_HISTORY_COUNT },
-  };
-}
-
-/** As {@link readConfig}, of the variables that the worker of pushes needs. @throws {ConfigError} */
-export function readPushWorkerConfig(environment: Environment): PushWorkerConfig {
-  const data = readForWorker(environment, pushWorkerSchema);
-  return { ...toWorkerConfig(data), providers: toProviders(data), push: toPushLimits(data) };
-}
-
-function readForWorker<Schema extends z.ZodObject>(
-  environment: Environment,
-  of: Schema,
-): z.output<Schema> {
-  const problems: ConfigProblem[] = [];
-  const values = gather(environment, problems);
-  const result = of.safeParse(values);
-  if (!result.success) problems.push(...problemsOf(result.error, values, problems));
-  const known = new Set([...Object.keys(of.shape), 'WARREN_ALLOW_PLAINTEXT']);
-  const looked = Object.fromEntries(Object.entries(values).filter(([name]) => known.has(name)));
-  problems.push(...pushContradictions(looked), ...findPlaintext(looked, true));
-  if (!result.success || problems.length > 0) throw new ConfigError(problems);
-  return result.data;
-}
-
-function toWorkerConfig(
-  data: Pick<
-    z.output<typeof schema>,
-    | 'WARREN_AMQP_URL'
-    | 'WARREN_DATA_DIR'
-    | 'WARREN_DATABASE_URL'
-    | 'WARREN_EXCHANGE'
-    | 'WARREN_LOG_LEVEL'
-  >,
-): WorkerConfig {
-  return {
-    amqpUrl: data.WARREN_AMQP_URL,
-    dataDir: data.WARREN_DATA_DIR,
-    databaseUrl: data.WARREN_DATABASE_URL,
-    names: data.WARREN_EXCHANGE === undefined ? {} : { exchange: data.WARREN_EXCHANGE },
-    logLevel: data.WARREN_LOG_LEVEL,
-  };
-}
-
-type PushVariables = z.output<typeof pushWorkerSchema>;
-
-function toProviders(values: PushVariables): ProviderSettings {
-  const {
-    WARREN_VAPID_PRIVATE_KEY: vapidPrivateKey,
-    WARREN_VAPID_SUBJECT: vapidSubject,
-    WARREN_WEBPUSH_HOSTS: hosts,
-    WARREN_FCM_SERVICE_ACCOUNT: account,
-    WARREN_FCM_URL: url,
-    WARREN_PUSH_WEBHOOK_URL: webhookUrl,
-    WARREN_WEBHOOK_SECRET: secret,
-  } = values;
-  return {
-    webpush:
-      vapidPrivateKey === undefined || vapidSubject === undefined
-        ? undefined
-        : { vapidPrivateKey, vapidSubject, hosts },
-    fcm: account && { account, url },
-    webhook:
-      webhookUrl === undefined || secret === undefined ? undefined : { url: webhookUrl, secret },
-  };
-}
-
-const toPushLimits = (values: PushVariables): PushLimits => ({
-  attempts: values.WARREN_PUSH_ATTEMPTS,
-  rates: {
-    webpush: values.WARREN_RATE_WEBPUSH,
-    fcm: values.WARREN_RATE_FCM,
-    webhook: values.WARREN_RATE_PUSH_WEBHOOK,
-  },
-});
-
-function problemsOf(
+/** What is wrong with them, but for what is known already. */
+export function problemsOf(
   { issues }: z.ZodError,
   values: Environment,
   known: ConfigProblem[],
@@ -210,25 +106,6 @@ function contradictions(values: Environment): ConfigProblem[] {
   const signed = ['WARREN_WEBHOOK_URL', 'WARREN_POLICY_URL'];
   if (signed.some((variable) => values[variable] !== undefined)) requireSecret(values, problems);
   return problems;
-}
-
-function pushContradictions(values: Environment): ConfigProblem[] {
-  const problems: ConfigProblem[] = [];
-  const pair = ['WARREN_VAPID_PRIVATE_KEY', 'WARREN_VAPID_SUBJECT'] as const;
-  for (const [variable, other] of [pair, [pair[1], pair[0]]] as const) {
-    if (values[variable] === undefined || values[other] !== undefined) continue;
-    problems.push({ variable: other, message: `set it together with ${variable}` });
-  }
-  if (values['WARREN_PUSH_WEBHOOK_URL'] !== undefined) requireSecret(values, problems);
-  return problems;
-}
-
-function requireSecret(values: Environment, problems: ConfigProblem[]): void {
-  const variable = 'WARREN_WEBHOOK_SECRET';
-  if (values[variable] !== undefined) return;
-  if (problems.some((problem) => problem.variable === variable)) return;
-  const message = 'is required: the application tells by it that Warren asks, and nobody else';
-  problems.push({ variable, message });
 }
 
 function toConfig(values: z.output<typeof schema>): Config {

@@ -14,7 +14,8 @@ import { notFound, reportProblem } from './http/router.js';
 import { policyOf } from './outbound/policy.js';
 import { HttpProblem } from './problem.js';
 import { createUserTokenVerifier } from './sessions/user-tokens.js';
-import { assembleWarren, type Warren, type WarrenParts } from './warren.js';
+import type { WarrenParts } from './parts.js';
+import { assembleWarren, type Warren } from './warren.js';
 
 export interface ServerExtras {
   /** More routes, which only development has. */

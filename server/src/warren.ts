@@ -1,6 +1,5 @@
 import { createRequire } from 'node:module';
 import type { Router } from 'express';
-import type { Logger } from 'pino';
 import { DEFAULT_NAMES, type TopologyNames } from '@warren/rabbitmq';
 import { openBroker } from './broker/index.js';
 import { probeKey, type LoginVerdict } from './broker/login-probe.js';
@@ -10,22 +9,16 @@ import { CaughtUp } from './history/caught-up.js';
 import { History } from './history/history.js';
 import { Losses } from './history/losses.js';
 import { Recovery } from './history/recovery.js';
-import { DEFAULT_RETENTION, type RetentionLimits } from './history/retention.js';
 import { startHistoryWorker } from './history/worker.js';
-import { AccessControl, type Authenticate } from './http/access.js';
+import { AccessControl } from './http/access.js';
 import { withOpenApi } from './http/openapi.js';
-import { DEFAULT_RATE_LIMITS, RateLimiter, type RateLimits } from './http/rate-limits.js';
-import type { Route } from './http/route.js';
+import { DEFAULT_RATE_LIMITS, RateLimiter } from './http/rate-limits.js';
 import { createRouter } from './http/router.js';
 import { createRoutes } from './http/routes/index.js';
 import type { Metrics } from './metrics.js';
-import { PushJobs } from './push/jobs.js';
-import { createPushMetrics } from './push/metrics.js';
-import { createProviders, type ProviderSettings } from './push/providers/index.js';
-import { Registrations } from './push/registrations.js';
-import { DEFAULT_PUSH_LIMITS, startPushWorker, type PushLimits } from './push/worker.js';
+import { DEFAULT_PUSH, openPush } from './push/index.js';
+import { DEFAULT_HISTORY, type WarrenParts } from './parts.js';
 import { Presence } from './presence/presence.js';
-import type { Policy } from './outbound/policy.js';
 import { SignedPost } from './outbound/signed-post.js';
 import { startWebhooks } from './outbound/webhooks.js';
 import type { Publisher } from './publisher/index.js';
@@ -41,83 +34,13 @@ import { Endings } from './sessions/endings.js';
 import { Gatekeeper } from './sessions/gatekeeper.js';
 import { KeyRing } from './sessions/key-ring.js';
 import { OwnTokens } from './sessions/own-tokens.js';
-import { Sessions, type Endpoints } from './sessions/sessions.js';
+import { Sessions } from './sessions/sessions.js';
 import { Upkeep } from './sessions/upkeep.js';
 import { Users } from './sessions/users.js';
 import { openStorage } from './storage/index.js';
 import { Receipts } from './tracking/receipts.js';
 import { Settlement } from './tracking/settlement.js';
 import { Tracker } from './tracking/tracker.js';
-
-/** What Warren is made of, once the configuration has been read and checked. */
-export interface WarrenParts {
-  /** The server's own account, vhost included. */
-  amqpUrl: string;
-  /** RabbitMQ's management API with the server's account in it. */
-  managementUrl: string;
-  /**
-   * The private key that signs clients' tokens, as PEM; the broker holds the public one. Older ones may
-   * follow it, whose tokens are still good.
-   */
-  signingKey: string;
-  /** Addresses of the broker as clients reach it. */
-  endpoints: Endpoints;
-  serviceKeys: string[];
-  authenticate: Authenticate;
-  /** Where the SQLite file lies. */
-  dataDir: string;
-  /** PostgreSQL instead. */
-  databaseUrl?: string | undefined;
-  /** Decides what clients may send. Default: nothing. */
-  policy?: Policy | undefined;
-  /** Where events are posted to. Default: nowhere. */
-  webhooks?: WebhookTarget | undefined;
-  names?: Partial<Omit<TopologyNames, 'vhost'>>;
-  /** How long a client's token lasts, in seconds. The SDK renews before. Default 3,600. */
-  sessionTtlSeconds?: number;
-  /** How many unacknowledged messages the broker sends a client ahead. Default 50. */
-  prefetch?: number;
-  /** How many devices a user may have. Default 50. */
-  maxDevices?: number;
-  rateLimits?: RateLimits;
-  /** How long after its token's end a connection is closed, in milliseconds. Default 10,000. */
-  expiryGraceMs?: number;
-  /** How long somebody has to be gone before it is told, in milliseconds. Default 2,000. */
-  offlineGraceMs?: number;
-  /** How long after a tracked message's time it is settled without word of it, in ms. Default 60,000. */
-  unconfirmedAfterMs?: number;
-  /** What the history keeps, and whether this process writes it. Default: 365 days, and it does. */
-  history?: HistoryParts;
-  /** By whom pushes reach devices, and whether this process sends them. Default: nobody, and it does. */
-  push?: PushParts;
-  extraRoutes?: Route[];
-  logger: Logger;
-}
-
-export interface HistoryParts {
-  limits: RetentionLimits;
-  /** False where `warren worker history` does. */
-  hasWorker: boolean;
-}
-
-const DEFAULT_HISTORY: HistoryParts = { limits: DEFAULT_RETENTION, hasWorker: true };
-
-export interface PushParts {
-  providers: ProviderSettings;
-  limits: PushLimits;
-  /** False where `warren worker push` does. */
-  hasWorker: boolean;
-}
-
-const DEFAULT_PUSH: PushParts = { providers: {}, limits: DEFAULT_PUSH_LIMITS, hasWorker: true };
-
-export interface WebhookTarget {
-  url: string;
-  /** Base64, with or without `whsec_` before it. */
-  secret: string;
-  /** Of the events' routing keys. */
-  patterns: string[];
-}
 
 export interface Warren {
   /** The routes of the API, to be mounted anywhere. */
@@ -172,6 +95,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     },
   );
   const { devices, locks } = storage;
+  const maxDevices = parts.maxDevices ?? 50;
   const broker = openBroker({ amqpUrl, managementUrl: parts.managementUrl, names, logger });
   const { publisher, link, provisioner, exchanges, management, watch, connections, metrics } =
     broker;
@@ -221,7 +145,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     vhost,
     endpoints: parts.endpoints,
     prefetch: parts.prefetch ?? 50,
-    maxDevices: parts.maxDevices ?? 50,
+    maxDevices,
     logger,
   });
   const users = new Users({
@@ -277,14 +201,24 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     logger,
   });
   const rates = new RateLimiter(parts.rateLimits ?? DEFAULT_RATE_LIMITS);
-  const pushJobs = new PushJobs({ channel: broker.internal, exchange: names.exchange });
+  const push = openPush({
+    parts: parts.push ?? DEFAULT_PUSH,
+    exchange: names.exchange,
+    storage,
+    broker,
+    cutoffs,
+    events,
+    maxDevices,
+    registry: metrics.registry,
+    logger,
+  });
   const sender = new Sender({
     publisher,
     provisioner,
     recipients: new Recipients({ devices, groups, watch }),
     groups,
     tracker,
-    pushJobs,
+    pushJobs: push.jobs,
     rates,
     audit: storage.audit,
     metrics,
@@ -295,23 +229,6 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     startWebhooks({ post: new SignedPost(url, secret), workQueues: broker.workQueues, patterns });
   }
   startSendQueue({ sender, events, workQueues: broker.workQueues });
-  const push = parts.push ?? DEFAULT_PUSH;
-  const providers = createProviders(push.providers);
-  const pushWorker = push.hasWorker
-    ? startPushWorker({
-        exchange: names.exchange,
-        storage,
-        workQueues: broker.workQueues,
-        jobs: pushJobs,
-        providers,
-        limits: push.limits,
-        onNews: () => {
-          events.poke();
-        },
-        metrics: createPushMetrics(metrics.registry),
-        logger,
-      })
-    : undefined;
   const { limits, hasWorker } = parts.history ?? DEFAULT_HISTORY;
   const historyWorker = hasWorker
     ? startHistoryWorker({
@@ -341,14 +258,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     answer: (answer) => handOverAnswer(broker.internal, answer),
     presence,
     history,
-    registrations: new Registrations({
-      store: storage.pushDevices,
-      devices,
-      locks,
-      cutoffs,
-      providers,
-      maxDevices: parts.maxDevices ?? 50,
-    }),
+    registrations: push.registrations,
     recovery: new Recovery({ storage, caughtUp: new CaughtUp(broker.internal, storage.history) }),
     metrics,
     health,
@@ -372,7 +282,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     await Promise.all([gatekeeper, upkeep, presence, settlement].map((part) => part.close()));
     await endings.settled();
     await historyWorker?.close();
-    await pushWorker?.close();
+    await push.close();
     await broker.workQueues.close();
     await events.close();
     await broker.close();

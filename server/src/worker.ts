@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import { DEFAULT_NAMES } from '@warren/rabbitmq';
 import { Registry } from 'prom-client';
 import { WorkQueues } from './broker/work-queues.js';
-import type { HistoryWorkerConfig, PushWorkerConfig, WorkerConfig } from './config.js';
+import type { HistoryWorkerConfig, PushWorkerConfig, WorkerConfig } from './worker-config.js';
 import { startHistoryWorker } from './history/worker.js';
 import { ConfirmChannel } from './publisher/confirm-channel.js';
 import { PushJobs } from './push/jobs.js';

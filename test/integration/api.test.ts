@@ -411,6 +411,8 @@ describe('the rest of the API', () => {
       '/v1/history',
       '/v1/me/history',
       '/v1/me/messages',
+      '/v1/me/push-devices',
+      '/v1/me/push-devices/{id}',
       '/v1/me/receipts',
       '/v1/me/recovery',
       '/v1/me/replies/{correlationId}',

@@ -300,7 +300,7 @@ describe('an ack and a deadline in the same moment', () => {
           if (!isAcked) return;
           // Within a few milliseconds of when it is due.
           const dueAt = (sentAt + performance.now()) / 2 + afterMs;
-          const ackAt = dueAt + (Math.random() - 0.25) * 60;
+          const ackAt = dueAt - 10 + Math.random() * 80;
           await new Promise((resolve) => setTimeout(resolve, ackAt - performance.now()));
           await bed.asUser(user, 'POST', '/v1/me/receipts', { delivered: [id] });
         }),

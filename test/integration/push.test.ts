@@ -20,10 +20,12 @@ beforeAll(async () => {
   const { queue } = await channel.assertQueue('warren.test.dead', { exclusive: true });
   await channel.bindQueue(queue, 'warren.dead', '');
   await channel.consume(queue, (message) => {
-    const { headers, messageId } = message!.properties;
-    const reason: unknown = headers?.['x-warren-reason'];
+    const { headers, messageId } = message!.properties as {
+      headers: Record<string, unknown>;
+      messageId: string;
+    };
     const body: unknown = JSON.parse(message!.content.toString('utf8'));
-    deadLetters.set(String(messageId), { reason, body });
+    deadLetters.set(messageId, { reason: headers['x-warren-reason'], body });
   });
 });
 afterEach(() => {
