@@ -29,9 +29,13 @@ const PARTS: Record<string, (bench: Bench) => Promise<void>> = {
 const chroot = process.env['WARREN_BENCH_BROKER_ROOT'];
 const parent = chroot === undefined ? tmpdir() : join(chroot, 'tmp');
 const dataDir = await mkdtemp(join(parent, 'warren-bench-'));
-const broker = new Broker({ dataDir, ...(chroot !== undefined && { chroot }) });
-await broker.start();
-const bench = await startBench(broker, dataDir);
+const startBroker = async (directory: string): Promise<Broker> => {
+  const made = new Broker({ dataDir: directory, ...(chroot !== undefined && { chroot }) });
+  await made.start();
+  return made;
+};
+const broker = await startBroker(dataDir);
+const bench = await startBench(broker, dataDir, startBroker);
 try {
   const wanted = process.argv.slice(2);
   for (const [name, run] of Object.entries(PARTS)) {

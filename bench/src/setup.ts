@@ -23,6 +23,9 @@ export type TransportName = 'stomp' | 'amqp';
 /** A broker with a server on it, and ways to reach users with Warren and without. */
 export interface Bench {
   broker: Broker;
+  dataDir: string;
+  /** Another one of the same kind. */
+  startBroker: (dataDir: string) => Promise<Broker>;
   publisher: Publisher;
   /** A device's queues, for a bare client to consume. */
   grant: (user: string, device: string) => Promise<Grant>;
@@ -38,7 +41,12 @@ export interface Bench {
 const HEADER = 'x-bench-user';
 const SERVICE_KEY = 'service-key-of-the-bench';
 
-export async function startBench(broker: Broker, dataDir: string): Promise<Bench> {
+/** @param startBroker makes another one of the same kind. */
+export async function startBench(
+  broker: Broker,
+  dataDir: string,
+  startBroker: Bench['startBroker'] = () => Promise.reject(new Error('one broker is enough')),
+): Promise<Bench> {
   const { amqpUrl, backendAmqpUrl, clientAmqpUrl, managementUrl, stompUrl } = broker.endpoints;
   const warren = await createWarren({
     amqpUrl,
@@ -60,6 +68,8 @@ export async function startBench(broker: Broker, dataDir: string): Promise<Bench
 
   return {
     broker,
+    dataDir,
+    startBroker,
     publisher,
     grant: async (user, deviceId) => {
       const response = await fetch(`${apiUrl}/v1/sessions`, {

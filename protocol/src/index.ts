@@ -152,6 +152,7 @@ export {
   type PushDeviceBody,
   type PushDevicesReply,
   type PushDeviceState,
+  type PushInput,
   type PushPayload,
   type PushPreferences,
   type PushProviderName,

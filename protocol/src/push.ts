@@ -58,6 +58,8 @@ export const pushSchema = z
     }
   });
 export type Push = z.infer<typeof pushSchema>;
+/** As a back end writes it: what has a default may be left out. */
+export type PushInput = z.input<typeof pushSchema>;
 
 /** Of JSON that is nested too deeply to be written, more than any limit. */
 function sizeOf(value: unknown): number {

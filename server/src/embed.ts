@@ -34,7 +34,7 @@ export interface CreateWarrenOptions {
   authenticate: Authenticate;
   /**
    * Decides what clients may send to users, and to groups that they belong to. Whatever does not resolve
-   * to `true` is refused. Default: `WARREN_POLICY_URL` is asked; without it, nothing may be sent.
+   * to `true`, or to a push for those who do not handle it in time, is refused. Default: `WARREN_POLICY_URL` is asked; without it, nothing may be sent.
    */
   policy?: Policy;
   /** A pino logger. Default: one that writes warnings and errors as JSON lines. */

@@ -6,7 +6,7 @@ export {
   type EmbeddedWarren,
 } from './embed.js';
 export { createLogger, type LogLevel } from './logger.js';
-export type { ClientMessage, Policy } from './outbound/policy.js';
+export type { AllowedWithPush, ClientMessage, Policy } from './outbound/policy.js';
 export {
   createPublisher,
   PublishError,

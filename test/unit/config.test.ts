@@ -93,8 +93,61 @@ describe('the server’s configuration', () => {
     ['WARREN_RATE_PER_USER', '-1'],
     ['WARREN_ALLOW_PLAINTEXT', 'everything'],
     ['WARREN_TLS_CERT', 'not a certificate'],
+    ['WARREN_VAPID_PRIVATE_KEY', 'not a key'],
+    ['WARREN_VAPID_SUBJECT', 'ops@app.example'],
+    ['WARREN_WEBPUSH_HOSTS', 'https://push.example/'],
+    ['WARREN_FCM_SERVICE_ACCOUNT', '{}'],
+    ['WARREN_FCM_SERVICE_ACCOUNT', 'not JSON'],
+    ['WARREN_PUSH_WORKER', 'maybe'],
+    ['WARREN_PUSH_ATTEMPTS', '0'],
   ])('refuses %s=%s', (variable, value) => {
     expect(problemsOf({ ...complete, [variable]: value })).toContain(variable);
+  });
+
+  it('has pushes sent by the providers that it names', () => {
+    const bare = readConfig(complete).push;
+    expect(bare).toMatchObject({
+      providers: { webpush: undefined, fcm: undefined, webhook: undefined },
+      limits: { attempts: 10, rates: { webpush: 500, fcm: 500, webhook: 1000 } },
+      hasWorker: true,
+    });
+    const account = {
+      type: 'service_account',
+      project_id: 'p',
+      client_email: 'x@p.example',
+      private_key: signingKey,
+    };
+    const secret = 'c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0';
+    const vapidPrivateKey = 'KtRlSZQdTFNEBKQoKpWyJAaGtHFuhrJFSbUzPJxd9TE';
+    const { push } = readConfig({
+      ...complete,
+      WARREN_VAPID_PRIVATE_KEY: vapidPrivateKey,
+      WARREN_VAPID_SUBJECT: 'mailto:ops@app.example',
+      WARREN_WEBPUSH_HOSTS: '*.push.example, other.example:8443',
+      WARREN_FCM_SERVICE_ACCOUNT: JSON.stringify(account),
+      WARREN_PUSH_WEBHOOK_URL: 'https://app.example/pushes',
+      WARREN_WEBHOOK_SECRET: secret,
+      WARREN_PUSH_WORKER: 'off',
+      WARREN_RATE_FCM: '7',
+    });
+    expect(push).toMatchObject({
+      providers: {
+        webpush: { vapidPrivateKey, hosts: ['*.push.example', 'other.example:8443'] },
+        fcm: { url: 'https://fcm.googleapis.com', account: { project_id: 'p' } },
+        webhook: { url: 'https://app.example/pushes', secret },
+      },
+      limits: { rates: { fcm: 7 } },
+      hasWorker: false,
+    });
+  });
+
+  it('refuses half of what a provider needs', () => {
+    const key = { WARREN_VAPID_PRIVATE_KEY: 'KtRlSZQdTFNEBKQoKpWyJAaGtHFuhrJFSbUzPJxd9TE' };
+    expect(problemsOf({ ...complete, ...key })).toEqual(['WARREN_VAPID_SUBJECT']);
+    const subject = { WARREN_VAPID_SUBJECT: 'https://app.example' };
+    expect(problemsOf({ ...complete, ...subject })).toEqual(['WARREN_VAPID_PRIVATE_KEY']);
+    const url = { WARREN_PUSH_WEBHOOK_URL: 'https://app.example/pushes' };
+    expect(problemsOf({ ...complete, ...url })).toEqual(['WARREN_WEBHOOK_SECRET']);
   });
 
   it('refuses two kinds of user keys, a variable given twice, and a file that is not there', () => {
@@ -117,6 +170,7 @@ describe('the server’s configuration', () => {
     ['WARREN_USER_JWT_JWKS_URL', 'http://login.example/keys', 'keys'],
     ['WARREN_DATABASE_URL', 'postgres://u:p@db/warren', 'database'],
     ['WARREN_DATABASE_URL', 'postgres://u:p@db/warren?sslmode=no-verify', 'database'],
+    ['WARREN_FCM_URL', 'http://fcm.example', 'webhooks'],
     ['WARREN_HOST', '0.0.0.0', 'http'],
   ])('does not let %s=%s leave the machine in plain text, unless told', (variable, value, part) => {
     const { WARREN_USER_JWT_SECRET: _secret, ...rest } = complete;

@@ -183,9 +183,11 @@ export class WorkQueues {
     dueAt: number,
     more: Record<string, string> = {},
   ): Promise<void> {
-    const waitMs = WAITS_MS.filter((rung) => rung <= dueAt - Date.now()).at(-1) ?? SHORTEST_WAIT_MS;
     try {
-      await this.#publish(waitOf(waitMs), queue, message, { ...more, [DUE_HEADER]: String(dueAt) });
+      await this.#publish(waitFor(dueAt) ?? waitOf(SHORTEST_WAIT_MS), queue, message, {
+        ...more,
+        [DUE_HEADER]: String(dueAt),
+      });
     } catch (error) {
       // Somebody may have deleted what it was to wait in.
       await this.#declareWaits();
@@ -242,6 +244,15 @@ export class WorkQueues {
     this.#warned = true;
     this.#logger.warn({ err: error }, 'the connection that takes jobs had an error');
   }
+}
+
+/**
+ * The exchange by which a job waits until then, or for as long a part of it as there is a queue for; undefined
+ * when its time has come.
+ */
+export function waitFor(dueAt: number): string | undefined {
+  const waitMs = WAITS_MS.filter((rung) => rung <= dueAt - Date.now()).at(-1);
+  return waitMs === undefined ? undefined : waitOf(waitMs);
 }
 
 /** rabbitmq-client parses what says that it is JSON, and leaves the rest as bytes. */

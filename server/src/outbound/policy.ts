@@ -1,4 +1,4 @@
-import type { Delivery } from '@warren/protocol';
+import type { Delivery, PushInput } from '@warren/protocol';
 import { uuidv7 } from 'uuidv7';
 import { HttpProblem } from '../problem.js';
 import { PostError, SignedPost } from './signed-post.js';
@@ -14,12 +14,19 @@ export interface ClientMessage {
   delivery: Delivery;
 }
 
-/** Whether it may be sent. Whatever is not `true` refuses it. */
-export type Policy = (message: ClientMessage) => Promise<boolean> | boolean;
+/** It may be sent; those who do not handle it in time get this push. */
+export interface AllowedWithPush {
+  push: PushInput;
+}
+
+/** Whether it may be sent. Whatever is neither `true` nor a push refuses it. */
+export type Policy = (
+  message: ClientMessage,
+) => Promise<boolean | AllowedWithPush> | boolean | AllowedWithPush;
 
 /**
- * The application's, by HTTP: 200 with `{"allow": true}` lets the message through. Undefined when it has
- * none.
+ * The application's, by HTTP: 200 with `{"allow": true}` lets the message through, with a `push` beside it
+ * if there is to be one. Undefined when it has none.
  */
 export function policyOf({
   policyUrl,
@@ -31,7 +38,8 @@ export function policyOf({
   return async (message) => {
     try {
       const answer = await post.send(uuidv7(), message);
-      return (answer as { allow?: unknown } | null | undefined)?.allow === true;
+      const { allow, push } = Object(answer) as { allow?: unknown; push?: PushInput };
+      return allow === true && push !== undefined ? { push } : allow === true;
     } catch (error) {
       // An application that answers 403 has been asked, and refuses.
       if (error instanceof PostError && error.status === 403) return false;

@@ -1,7 +1,7 @@
 import { PUSH_KEY, type PushProviderName } from '@warren/protocol';
-import { DEAD_LETTERS, pushQueueOf, RETRY } from '@warren/rabbitmq';
+import { DEAD_LETTERS, PUSH, pushQueueOf, RETRY } from '@warren/rabbitmq';
 import { z } from 'zod';
-import { DUE_HEADER, REASON_HEADER } from '../broker/work-queues.js';
+import { DUE_HEADER, REASON_HEADER, waitFor } from '../broker/work-queues.js';
 import type { ConfirmChannel, OutgoingMessage } from '../publisher/confirm-channel.js';
 
 /** To see who has not acked a message. Holds no more than its id: the rest stands in the database. */
@@ -35,17 +35,20 @@ export class PushJobs {
 
   /** @param at when it is to be done, in milliseconds since 1970. @throws {PublishError} */
   async decide(job: DecideJob, at: number): Promise<void> {
+    const headers = { [DUE_HEADER]: String(at) };
+    const wait = waitFor(at);
+    // No worker need look at it before.
+    if (wait !== undefined)
+      return this.#publish({ exchange: wait, routingKey: PUSH, headers }, job);
     const { exchange } = this.#options;
-    await this.#publish(
-      { exchange, routingKey: PUSH_KEY, headers: { [DUE_HEADER]: String(at) } },
-      job,
-    );
+    await this.#publish({ exchange, routingKey: PUSH_KEY, headers }, job);
   }
 
   /** @param at when it is to be done, in milliseconds since 1970. @throws {PublishError} */
   async deliver(provider: PushProviderName, job: DeliverJob, at = 0): Promise<void> {
     const headers = { [DUE_HEADER]: String(at) };
-    await this.#publish({ exchange: RETRY, routingKey: pushQueueOf(provider), headers }, job);
+    const exchange = waitFor(at) ?? RETRY;
+    await this.#publish({ exchange, routingKey: pushQueueOf(provider), headers }, job);
   }
 
   /** No attempt is left, or would help: an operator finds it in the dead letters. @throws {PublishError} */

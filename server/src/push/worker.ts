@@ -37,7 +37,7 @@ export interface PushWorkerOptions {
   logger: Logger;
 }
 
-const DECISIONS_AT_ONCE = 4;
+const DECISIONS_AT_ONCE = 16;
 const AT_ONCE: Record<PushProviderName, number> = { webpush: 64, fcm: 64, webhook: 8 };
 /** Of failures that are not the provider's: a database that is away. Nothing is given up for that. */
 const RETRY_MS = { low: 1000, high: 60_000 };

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { ClientSendBody, ClientSendReply } from '@warren/protocol';
+import { pushSchema, type ClientSendBody, type ClientSendReply, type Push } from '@warren/protocol';
 import { uuidv7 } from 'uuidv7';
 import type { Groups } from '../groups/groups.js';
 import type { ClientMessage, Policy } from '../outbound/policy.js';
@@ -38,23 +38,32 @@ export class ClientMessages {
     const id = ownId(from, body.id ?? uuidv7());
     // Before anybody else has to write it down.
     encode(data, id, DEFAULT_MAX_MESSAGE_BYTES);
-    if (!(await isAllowed(policy, { from, to, type, data, delivery }))) {
-      throw new HttpProblem('not_allowed');
-    }
-    await sender.send({ ...body, id, from, track: false }, `user:${from}`);
+    const push = await askFor(policy, { from, to, type, data, delivery });
+    await sender.send({ ...body, id, from, track: false, push }, `user:${from}`);
     return { id };
   }
 }
 
-async function isAllowed(policy: Policy, message: ClientMessage): Promise<boolean> {
+/**
+ * @returns the push that the application wants for it, if any.
+ * @throws {HttpProblem} `not_allowed`, `policy_unavailable`
+ */
+async function askFor(policy: Policy, message: ClientMessage): Promise<Push | undefined> {
+  let answer: unknown;
   try {
     // It may be written in JavaScript.
-    const answer: unknown = await policy(message);
-    return answer === true;
+    answer = await policy(message);
   } catch (error) {
     if (error instanceof HttpProblem) throw error;
     throw new HttpProblem('policy_unavailable', undefined, { cause: error });
   }
+  if (answer === true) return undefined;
+  const { push } = Object(answer) as { push?: unknown };
+  if (push === undefined) throw new HttpProblem('not_allowed');
+  const parsed = pushSchema.safeParse(push);
+  if (parsed.success) return parsed.data;
+  // Its texts may stand in the error.
+  throw new HttpProblem('policy_unavailable', 'The policy answered with a push that is none.');
 }
 
 /**

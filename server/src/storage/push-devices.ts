@@ -5,8 +5,8 @@ import {
   type PushPreferences,
   type PushProviderName,
 } from '@warren/protocol';
-import type { Selectable } from 'kysely';
-import { inList, type Database, type PushDeviceTable } from './database.js';
+import { sql, type Selectable } from 'kysely';
+import { inList, isSqlite, type Database, type PushDeviceTable } from './database.js';
 import { fromStored, toStored } from './ids.js';
 
 /** A device that can be reached by push. */
@@ -44,6 +44,12 @@ export class PushDeviceStore {
       updated_at: device.updatedAt,
     };
     await this.#database.transaction().execute(async (transaction) => {
+      if (!isSqlite(this.#database)) {
+        // Two users at once: neither would see the other's row, and one of them would be refused.
+        await sql`select pg_advisory_xact_lock(hashtextextended(${values.token_hash}::text, 0))`.execute(
+          transaction,
+        );
+      }
       await transaction
         .deleteFrom('push_devices')
         .where('token_hash', '=', values.token_hash)
