@@ -67,9 +67,14 @@ async function playWithDemo(page: Page): Promise<string[]> {
   await page.getByRole('button', { name: 'Send ten' }).click();
   await bob.getByText('10 waiting in the queue').waitFor();
   expect(await bob.locator('.bubble').count()).toBe(1);
+  // His phone gets pushes by another way, and the sender is told.
+  await bob.locator('.notifications li').nth(2).waitFor();
+  await page.locator('.log [data-outcome=pushed]').nth(9).waitFor();
   await bob.getByRole('button', { name: 'Give it back' }).click();
   await bob.locator('.bubble').nth(10).waitFor();
   await bob.getByText('waiting in the queue').waitFor({ state: 'hidden' });
+  await bob.locator('.notifications li').first().waitFor({ state: 'detached' });
+  await page.locator('.log [data-outcome=delivered]').nth(11).waitFor();
   return bob.locator('.bubble .number').allTextContents();
 }
 

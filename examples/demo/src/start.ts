@@ -1,24 +1,21 @@
 // `npm start`: a private broker, a server, and the demo's page on it.
 import { fail, readFlags, runUp } from '@warren/server/dev';
-import { createBackend, provisionUsers } from './backend.js';
+import { Api, createBackend, provisionUsers, PUSH_PATH } from './backend.js';
 
 try {
-  let closeBackend: () => Promise<void> = () => Promise.resolve();
   await runUp(
     {
       ...readFlags(process.argv.slice(2)),
-      mount: (app, { info }) => {
-        const { router, close } = createBackend(info);
-        closeBackend = close;
-        app.use('/demo', router);
+      pushPath: PUSH_PATH,
+      mount: (app, { info, webhookSecret }) => {
+        app.use('/demo', createBackend(new Api(info), webhookSecret));
         app.get('/', (_request, response) => {
           response.redirect('/demo/');
         });
       },
-      onStop: () => closeBackend(),
     },
     async ({ info, file }) => {
-      await provisionUsers(info);
+      await provisionUsers(new Api(info));
       process.stdout.write(`
   Warren is ready.
 

@@ -1,16 +1,17 @@
 import { find } from './element.js';
-import { Phone } from './phone.js';
-import { startSender } from './sender.js';
+import { Phone, type FromOutside } from './phone.js';
+import { showOutcomes, startSender } from './sender.js';
 
 const phones = { alice: new Phone('alice', 'Alice'), bob: new Phone('bob', 'Bob') };
 find('.phones', HTMLElement).append(phones.alice.root, phones.bob.root);
 
-async function showWaiting(): Promise<void> {
+async function showPhones(): Promise<void> {
   try {
-    const response = await fetch('/demo/api/waiting');
-    const waiting = (await response.json()) as { alice: number; bob: number };
-    phones.alice.setWaiting(waiting.alice);
-    phones.bob.setWaiting(waiting.bob);
+    const response = await fetch('/demo/api/phones');
+    const { alice, bob } = (await response.json()) as Record<'alice' | 'bob', FromOutside>;
+    phones.alice.update(alice);
+    phones.bob.update(bob);
+    await showOutcomes();
   } catch {
     // The server is away; the phones' own states say so.
   }
@@ -18,5 +19,5 @@ async function showWaiting(): Promise<void> {
 
 phones.alice.start();
 phones.bob.start();
-startSender(() => void showWaiting());
-setInterval(() => void showWaiting(), 1000);
+startSender(() => void showPhones());
+setInterval(() => void showPhones(), 1000);

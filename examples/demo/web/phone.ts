@@ -18,6 +18,14 @@ const STATES: Record<StateChange['current'], string> = {
   failed: 'Signed out',
 };
 
+/** What is known of a phone outside of it. */
+export interface FromOutside {
+  /** How many messages wait for it on the broker. */
+  waiting: number;
+  /** What came by push, by the ids of the messages; the oldest first. */
+  notifications: { id: string; title: string; body: string }[];
+}
+
 /** One user's phone: a client on a network of its own, and what the user sees of it. */
 export class Phone {
   readonly root: HTMLElement;
@@ -25,6 +33,9 @@ export class Phone {
   readonly #network = new Network();
   readonly #state = element('span', { className: 'state', text: STATES.idle });
   readonly #messages = element('ol', { className: 'messages' });
+  readonly #notifications = element('ul', { className: 'notifications' });
+  /** Ids of messages that the app has shown: their notifications go. */
+  readonly #seen = new Set<string>();
   readonly #waiting = element('p', { className: 'waiting' });
   readonly #button = element('button', { className: 'cut', text: 'Cut the network' });
 
@@ -37,11 +48,14 @@ export class Phone {
     this.#messages.setAttribute('aria-label', `${name}'s messages`);
     this.#messages.setAttribute('aria-live', 'polite');
     this.#waiting.hidden = true;
+    this.#notifications.setAttribute('aria-label', `${name}'s notifications`);
+    this.#notifications.setAttribute('aria-live', 'polite');
     const title = element('h2', { text: name });
     const screen = element(
       'div',
       { className: 'screen' },
       element('div', { className: 'bar' }, title, this.#state),
+      this.#notifications,
       this.#messages,
       this.#waiting,
     );
@@ -64,7 +78,8 @@ export class Phone {
     // Once for the device, wherever its page is open: here a real app would save the message.
     client.handle('*', () => undefined);
     // In every tab: what it shows.
-    client.observe('chat.message', ({ data }) => {
+    client.observe('chat.message', ({ id, data }) => {
+      if (id !== undefined) this.#seen.add(id);
       this.#show(data.text, data.number);
     });
     client.observe('*', ({ type, data }) => {
@@ -80,10 +95,19 @@ export class Phone {
     client.start();
   }
 
-  /** How many messages wait for this phone on the broker. */
-  setWaiting(count: number): void {
-    this.#waiting.hidden = count === 0;
-    this.#waiting.textContent = `${String(count)} waiting in the queue`;
+  update({ waiting, notifications }: FromOutside): void {
+    this.#waiting.hidden = waiting === 0;
+    this.#waiting.textContent = `${String(waiting)} waiting in the queue`;
+    const shown = notifications.filter(({ id }) => !this.#seen.has(id)).slice(-3);
+    const key = shown.map(({ id }) => id).join();
+    // What is shown already would appear once more.
+    if (this.#notifications.dataset['shown'] === key) return;
+    this.#notifications.dataset['shown'] = key;
+    this.#notifications.replaceChildren(
+      ...shown.map(({ title, body }) =>
+        element('li', {}, element('b', { text: title }), element('span', { text: body })),
+      ),
+    );
   }
 
   #toggleNetwork(): void {

@@ -1,10 +1,15 @@
 import { element, find } from './element.js';
 
 interface SendReply {
+  id: string;
   number: number;
   outcome: string;
   confirmedInMs: number;
 }
+
+/** What has become of messages that may still be delivered, by their ids. */
+const open = new Map<string, HTMLElement>();
+const MOST = 50;
 
 const NAMES: Record<string, string> = { alice: 'Alice', bob: 'Bob' };
 const SAMPLES = ['Dinner is ready', 'The train leaves at nine', 'Your parcel is here', 'Call me'];
@@ -35,6 +40,21 @@ export function startSender(onSent: () => void): void {
   });
 }
 
+/** Shows what becomes of what was sent, until it is delivered. */
+export async function showOutcomes(): Promise<void> {
+  for (const id of [...open.keys()].slice(0, -MOST)) open.delete(id);
+  if (open.size === 0) return;
+  const response = await fetch(`/demo/api/outcomes?ids=${[...open.keys()].join(',')}`);
+  const outcomes = (await response.json()) as Record<string, string>;
+  for (const [id, outcome] of Object.entries(outcomes)) {
+    const state = open.get(id);
+    if (state === undefined) continue;
+    state.textContent = outcome;
+    state.dataset['outcome'] = outcome;
+    if (outcome === 'delivered') open.delete(id);
+  }
+}
+
 async function sendOne(to: string, text: string): Promise<void> {
   const entry = element(
     'li',
@@ -51,10 +71,12 @@ async function sendOne(to: string, text: string): Promise<void> {
       body: JSON.stringify({ to, text }),
     });
     if (!response.ok) throw new Error(`The server answered ${String(response.status)}.`);
-    const { number, outcome, confirmedInMs } = (await response.json()) as SendReply;
+    const { id, number, outcome, confirmedInMs } = (await response.json()) as SendReply;
     entry.prepend(element('b', { className: 'number', text: String(number) }));
-    const confirm = `${outcome}, confirmed in ${confirmedInMs.toFixed(1)} ms`;
-    entry.append(element('small', { text: confirm }));
+    const state = element('b', { className: 'outcome', text: outcome });
+    const confirm = element('span', { text: ` confirmed in ${confirmedInMs.toFixed(1)} ms` });
+    entry.append(element('small', {}, state, confirm));
+    open.set(id, state);
   } catch {
     entry.append(
       element('small', { className: 'failed', text: 'not sent: the server or the broker is away' }),

@@ -11,6 +11,7 @@ export interface DevState {
   adminKey: string;
   userJwtSecret: string;
   vapidPrivateKey: string;
+  webhookSecret: string;
 }
 
 /** `DIR/dev.json`: how to reach what runs. There only while it does. */
@@ -63,6 +64,7 @@ export async function loadState(dataDir: string, givenPort: number | undefined):
     adminKey: known.adminKey ?? `admin_${secret()}`,
     userJwtSecret: known.userJwtSecret ?? secret() + secret(),
     vapidPrivateKey: known.vapidPrivateKey ?? newVapidKey(),
+    webhookSecret: known.webhookSecret ?? `whsec_${randomBytes(32).toString('base64')}`,
   };
   await writeFile(file, `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 });
   return state;

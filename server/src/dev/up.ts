@@ -16,11 +16,18 @@ export interface UpOptions {
   /** Where all state lives. Default `.warren`. */
   dataDir?: string;
   /** Pages and routes besides the API. */
-  mount?: (app: Express, context: { info: DevInfo; warren: Warren }) => void;
-  /** Closes what `mount` opened, before the rest is stopped. */
-  onStop?: () => Promise<void>;
+  mount?: (app: Express, context: UpContext) => void;
+  /** Where `mount` adds a push proxy, unless `WARREN_PUSH_WEBHOOK_URL` names one. Default: there is none. */
+  pushPath?: string;
   /** Told of each step, for a person to read. */
   onProgress?: (text: string) => void;
+}
+
+export interface UpContext {
+  info: DevInfo;
+  warren: Warren;
+  /** What is posted to webhooks and push proxies is signed with. */
+  webhookSecret: string;
 }
 
 export interface Running {
@@ -49,12 +56,11 @@ export async function up(options: UpOptions = {}): Promise<Running> {
     // Asked first: a broker takes seconds to start.
     if (!(await isPortFree(state.port))) throw new PortTakenError(state.port);
 
-    const own = await startBroker(dataDir, state, progress);
+    const own = await startBroker(dataDir, state, options);
     undo.push(own.stop);
     progress('Starting the server');
     const server = await startOn(own, state, options);
     undo.push(server.running.close);
-    if (options.onStop !== undefined) undo.push(options.onStop);
     if (!(await server.running.warren.ready(20_000))) {
       progress('The broker cannot be reached yet; the server goes on trying');
     }
@@ -78,8 +84,10 @@ interface OwnBroker {
 async function startBroker(
   dataDir: string,
   state: DevState,
-  progress: (text: string) => void,
+  { pushPath, onProgress: progress = () => undefined }: UpOptions,
 ): Promise<OwnBroker> {
+  const isGiven = (name: string): boolean =>
+    [name, `${name}_FILE`].some((variable) => process.env[variable] !== undefined);
   const common = {
     WARREN_SERVICE_KEYS: state.serviceKey,
     WARREN_HOST: '127.0.0.1',
@@ -88,10 +96,14 @@ async function startBroker(
       process.env['WARREN_USER_JWT_JWKS_URL'] === undefined && {
         WARREN_USER_JWT_SECRET: state.userJwtSecret,
       }),
-    ...(process.env['WARREN_VAPID_PRIVATE_KEY'] === undefined &&
-      process.env['WARREN_VAPID_PRIVATE_KEY_FILE'] === undefined && {
-        WARREN_VAPID_PRIVATE_KEY: state.vapidPrivateKey,
-        WARREN_VAPID_SUBJECT: 'mailto:nobody@example.com',
+    ...(!isGiven('WARREN_VAPID_PRIVATE_KEY') && {
+      WARREN_VAPID_PRIVATE_KEY: state.vapidPrivateKey,
+      WARREN_VAPID_SUBJECT: 'mailto:nobody@example.com',
+    }),
+    ...(!isGiven('WARREN_WEBHOOK_SECRET') && { WARREN_WEBHOOK_SECRET: state.webhookSecret }),
+    ...(pushPath !== undefined &&
+      !isGiven('WARREN_PUSH_WEBHOOK_URL') && {
+        WARREN_PUSH_WEBHOOK_URL: `http://127.0.0.1:${String(state.port)}${pushPath}`,
       }),
     ...process.env,
     WARREN_DATA_DIR: dataDir,
@@ -142,7 +154,8 @@ async function startOn(
   const running = await startServer(config, createLogger(config.logLevel), {
     routes: devRoutes(config),
     mount: (app, warren) => {
-      options.mount?.(app, { info, warren });
+      const webhookSecret = config.push.providers.webhook?.secret ?? state.webhookSecret;
+      options.mount?.(app, { info, warren, webhookSecret });
     },
     // Pages that a developer serves from another port of this machine.
     corsOrigins: [/^https?:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/],
