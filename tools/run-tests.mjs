@@ -19,6 +19,7 @@ const BROKERLESS = [
   'test/integration/postgres.test.ts',
   'test/integration/history-store.test.ts',
   'test/faults/history.test.ts',
+  'test/faults/push.test.ts',
 ];
 
 /** What a file and PostgreSQL could answer differently. */
@@ -26,6 +27,7 @@ const IN_DATABASE = [
   'groups',
   'many',
   'tracking',
+  'push',
   'presence',
   'devices',
   'history.',

@@ -37,6 +37,8 @@ export class WebPushProvider implements PushProvider {
   /** What browsers subscribe with, as base64url. */
   readonly publicKey: string;
   readonly #options: WebPushOptions;
+  /** By origin. */
+  readonly #authorizations = new Map<string, { header: string; renewAt: number }>();
 
   constructor(options: WebPushOptions) {
     this.#options = options;
@@ -60,16 +62,33 @@ export class WebPushProvider implements PushProvider {
     return Promise.all(pushes.map((push) => this.#send(push)));
   }
 
+  /** Made once for each push service: signing takes longer than all the rest of a push. */
+  #authorizationFor(origin: string): string {
+    const known = this.#authorizations.get(origin);
+    if (known !== undefined && known.renewAt > Date.now()) return known.header;
+    const { vapidPrivateKey, vapidSubject } = this.#options;
+    const { Authorization: header } = webPush.getVapidHeaders(
+      origin,
+      vapidSubject,
+      this.publicKey,
+      vapidPrivateKey,
+      'aes128gcm',
+      Math.floor((Date.now() + 12 * HOUR_MS) / 1000),
+    );
+    // Somebody may have registered any number of subdomains.
+    if (this.#authorizations.size >= MOST_ORIGINS) this.#authorizations.clear();
+    this.#authorizations.set(origin, { header, renewAt: Date.now() + 6 * HOUR_MS });
+    return header;
+  }
+
   async #send({ token, payload, expiresAt }: OutgoingPush): Promise<PushResult> {
     // It may have been registered when other hosts were allowed.
     const problem = this.check(token);
     if (problem !== undefined) return { kind: 'refused', reason: 'refused', detail: problem };
-    const { vapidPrivateKey: privateKey, vapidSubject: subject } = this.#options;
     const { endpoint, headers, body } = webPush.generateRequestDetails(
       pushSubscriptionSchema.parse(JSON.parse(token)),
       JSON.stringify(payload),
       {
-        vapidDetails: { subject, publicKey: this.publicKey, privateKey },
         TTL: Math.max(0, Math.ceil((expiresAt - Date.now()) / 1000)),
         urgency: 'high',
         topic: topicOf(payload.tag),
@@ -77,9 +96,10 @@ export class WebPushProvider implements PushProvider {
     );
     const { 'Content-Length': _, ...others } = headers as Record<string, unknown>;
     const answer = await post(endpoint, {
-      headers: Object.fromEntries(
-        Object.entries(others).map(([name, value]) => [name, String(value)]),
-      ),
+      headers: {
+        ...Object.fromEntries(Object.entries(others).map(([name, value]) => [name, String(value)])),
+        authorization: this.#authorizationFor(new URL(endpoint).origin),
+      },
       body,
       timeoutMs: PROVIDER_TIMEOUT_MS,
     });
@@ -89,6 +109,9 @@ export class WebPushProvider implements PushProvider {
     return resultOf(answer);
   }
 }
+
+const HOUR_MS = 60 * 60 * 1000;
+const MOST_ORIGINS = 1000;
 
 /** A push service keeps only the newest of a topic, which has 32 characters of base64url at most. */
 const topicOf = (tag: string): string =>
