@@ -14,12 +14,12 @@ const BROKERLESS = [
   'test/commands/start.test.ts',
   // Its chroot is what the second run stands on.
   'test/faults/launcher.test.ts',
-  // It takes long, and what it kills is the same.
+  // They take long, and what they kill is the same.
   'test/faults/chaos.test.ts',
+  'test/faults/push.test.ts',
   'test/integration/postgres.test.ts',
   'test/integration/history-store.test.ts',
   'test/faults/history.test.ts',
-  'test/faults/push.test.ts',
 ];
 
 /** What a file and PostgreSQL could answer differently. */

@@ -153,6 +153,7 @@ describe('a registration', () => {
       [at('https://example.com/push'), 'invalid_request'],
       [at('http://169.254.169.254/latest/meta-data'), 'invalid_request'],
       [at(`http://${bed.browsers.host}@evil.example/`), 'invalid_request'],
+      [at(`http://name:word@${bed.browsers.host}/`), 'invalid_request'],
       [at('http://127.0.0.1:1/'), 'invalid_request'],
       [at('file:///etc/passwd'), 'invalid_request'],
       [at('no url'), 'invalid_request'],

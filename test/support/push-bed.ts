@@ -26,12 +26,16 @@ export class PushBed {
     readonly proxy: PushProxy,
   ) {}
 
-  /** @param hasWorker false: the test starts workers of its own. */
+  /**
+   * @param hasWorker false: the test starts workers of its own.
+   * @param rates of pushes a second. Default: no limit.
+   */
   static async start({
     config,
     hasWorker = true,
+    rates = NO_RATES,
     ...options
-  }: StackOptions & { hasWorker?: boolean } = {}): Promise<PushBed> {
+  }: StackOptions & { hasWorker?: boolean; rates?: typeof NO_RATES } = {}): Promise<PushBed> {
     const [browsers, fcm, proxy] = await Promise.all([
       WebPushService.start(),
       FcmService.start(),
@@ -50,7 +54,7 @@ export class PushBed {
             fcm: { account: fcm.account, url: fcm.url },
             webhook: { url: proxy.url, secret: proxy.secret },
           },
-          limits: { attempts: 3, rates: NO_RATES },
+          limits: { attempts: 3, rates },
           hasWorker,
         },
         ...config,

@@ -47,10 +47,11 @@ export class WebPushProvider implements PushProvider {
 
   check(token: string): string | undefined {
     const { endpoint, keys } = pushSubscriptionSchema.parse(JSON.parse(token));
-    const { protocol, hostname, host } = new URL(endpoint);
+    const { protocol, hostname, host, username, password } = new URL(endpoint);
     const isKnown = this.#options.hosts.some((known) =>
       known.startsWith('*.') ? host.endsWith(known.slice(1)) : host === known,
     );
+    if (username + password !== '') return 'The endpoint must not hold a name or a password.';
     if (!isKnown) return 'The endpoint is at no push service that this server knows.';
     const isHere = ['127.0.0.1', 'localhost', '[::1]'].includes(hostname);
     if (protocol !== 'https:' && !isHere) return 'The endpoint must be at an https: address.';
