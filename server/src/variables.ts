@@ -85,6 +85,8 @@ const count = (what: string, { min = 0, max = 1_000_000 } = {}) =>
     .min(min)
     .max(max);
 
+const portNumber = z.coerce.number({ error: 'must be a port number' }).int().min(0).max(65535);
+
 /** Each with what it must be, and its default. */
 export const VARIABLES = {
   WARREN_AMQP_URL: url('amqp:', 'amqps:'),
@@ -113,12 +115,8 @@ export const VARIABLES = {
   WARREN_USER_JWT_AUDIENCE: z.string().optional(),
   WARREN_USER_JWT_CLAIM: z.string().optional(),
   WARREN_HOST: z.string().default('127.0.0.1'),
-  WARREN_PORT: z.coerce
-    .number({ error: 'must be a port number' })
-    .int()
-    .min(0)
-    .max(65535)
-    .default(8080),
+  WARREN_PORT: portNumber.default(8080),
+  WARREN_METRICS_PORT: portNumber.optional(),
   WARREN_TLS_CERT: z
     .string()
     .refine(
@@ -195,6 +193,8 @@ const WORKER = {
   WARREN_DATA_DIR: true,
   WARREN_DATABASE_URL: true,
   WARREN_EXCHANGE: true,
+  WARREN_HOST: true,
+  WARREN_METRICS_PORT: true,
   WARREN_LOG_LEVEL: true,
 } as const;
 /** Of those, what the history's worker needs beside the servers. */

@@ -16,8 +16,10 @@ import {
 /** What a worker beside the servers needs. */
 export interface WorkerConfig extends Pick<
   Config,
-  'amqpUrl' | 'dataDir' | 'databaseUrl' | 'logLevel'
+  'amqpUrl' | 'dataDir' | 'databaseUrl' | 'host' | 'logLevel'
 > {
+  /** Where its metrics are, if anywhere. */
+  metricsPort: number | undefined;
   names: Pick<Config['names'], 'exchange'>;
 }
 
@@ -67,6 +69,8 @@ function toWorkerConfig(
     | 'WARREN_DATA_DIR'
     | 'WARREN_DATABASE_URL'
     | 'WARREN_EXCHANGE'
+    | 'WARREN_HOST'
+    | 'WARREN_METRICS_PORT'
     | 'WARREN_LOG_LEVEL'
   >,
 ): WorkerConfig {
@@ -75,6 +79,8 @@ function toWorkerConfig(
     dataDir: data.WARREN_DATA_DIR,
     databaseUrl: data.WARREN_DATABASE_URL,
     names: data.WARREN_EXCHANGE === undefined ? {} : { exchange: data.WARREN_EXCHANGE },
+    host: data.WARREN_HOST,
+    metricsPort: data.WARREN_METRICS_PORT,
     logLevel: data.WARREN_LOG_LEVEL,
   };
 }

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { DEFAULT_NAMES } from '@warren/rabbitmq';
-import { Registry } from 'prom-client';
+import { collectDefaultMetrics, Registry } from 'prom-client';
 import { WorkQueues } from './broker/work-queues.js';
 import type { HistoryWorkerConfig, PushWorkerConfig, WorkerConfig } from './worker-config.js';
 import { startHistoryWorker } from './history/worker.js';
@@ -10,6 +10,7 @@ import { createPushMetrics } from './push/metrics.js';
 import { createProviders } from './push/providers/index.js';
 import { startPushWorker } from './push/worker.js';
 import { openStorage, type Storage } from './storage/index.js';
+import { serveMetrics } from './worker-metrics.js';
 
 export interface RunningWorker {
   close: () => Promise<void>;
@@ -17,33 +18,29 @@ export interface RunningWorker {
 
 /**
  * The history's worker as a process of its own, beside servers that share its database.
- * @throws when the database cannot be used.
+ * @throws when the database cannot be used. @throws {PortTakenError}
  */
 export async function runHistoryWorker(
   config: HistoryWorkerConfig,
   logger: Logger,
 ): Promise<RunningWorker> {
-  const { storage, channel, exchange } = await open(config, logger);
+  const parts = await open(config, logger);
+  const { storage, channel, exchange } = parts;
   const { amqpUrl, history: limits } = config;
   const worker = startHistoryWorker({ amqpUrl, exchange, storage, limits, channel, logger });
-  return {
-    close: async () => {
-      await worker.close();
-      await channel.close(1000);
-      await storage.close();
-    },
-  };
+  return closing(worker, parts);
 }
 
 /**
  * The worker of pushes as a process of its own; any number of them.
- * @throws when the database cannot be used.
+ * @throws when the database cannot be used. @throws {PortTakenError}
  */
 export async function runPushWorker(
   config: PushWorkerConfig,
   logger: Logger,
 ): Promise<RunningWorker> {
-  const { storage, channel, exchange } = await open(config, logger);
+  const parts = await open(config, logger);
+  const { storage, channel, exchange, registry } = parts;
   const workQueues = new WorkQueues(config.amqpUrl, channel, logger);
   const worker = startPushWorker({
     exchange,
@@ -54,23 +51,26 @@ export async function runPushWorker(
     limits: config.push,
     // The servers look for news every second.
     onNews: () => undefined,
-    metrics: createPushMetrics(new Registry()),
+    metrics: createPushMetrics(registry),
     logger,
   });
-  return {
-    close: async () => {
-      await worker.close();
-      await workQueues.close();
-      await channel.close(1000);
-      await storage.close();
-    },
-  };
+  return closing(worker, workQueues, parts);
 }
 
-async function open(
-  { amqpUrl, dataDir, databaseUrl: url, names }: WorkerConfig,
-  logger: Logger,
-): Promise<{ storage: Storage; channel: ConfirmChannel; exchange: string }> {
+/** What every worker needs. */
+interface Parts {
+  storage: Storage;
+  channel: ConfirmChannel;
+  exchange: string;
+  registry: Registry;
+  close: () => Promise<void>;
+}
+
+async function open(config: WorkerConfig, logger: Logger): Promise<Parts> {
+  const { amqpUrl, dataDir, databaseUrl: url, names, host, metricsPort: port } = config;
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const metrics = port === undefined ? undefined : await serveMetrics({ host, port, registry });
   const storage = await openStorage({ dataDir, url }, (error) => {
     logger.warn({ err: error }, 'a connection to the database had an error');
   });
@@ -85,5 +85,22 @@ async function open(
       logger.warn({ err: error }, 'the connection to the broker had an error');
     },
   });
-  return { storage, channel, exchange: names.exchange ?? DEFAULT_NAMES.exchange };
+  return {
+    storage,
+    channel,
+    exchange: names.exchange ?? DEFAULT_NAMES.exchange,
+    registry,
+    close: async () => {
+      await channel.close(1000);
+      await storage.close();
+      await metrics?.close();
+    },
+  };
 }
+
+/** Closes them one after the other. */
+const closing = (...parts: RunningWorker[]): RunningWorker => ({
+  close: async () => {
+    for (const part of parts) await part.close();
+  },
+});

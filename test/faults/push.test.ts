@@ -1,6 +1,7 @@
 import { connect, type ChannelModel } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { fcmError } from '../support/fcm-service.js';
+import { freePorts } from '@warren/rabbitmq';
 import type { Behaviour } from '../support/http-service.js';
 import { Program } from '../support/program.js';
 import { PushBed, VAPID_KEY } from '../support/push-bed.js';
@@ -42,7 +43,7 @@ afterAll(async () => {
 });
 
 /** `warren worker push`, configured as an operator does it. */
-async function startWorker(): Promise<Program> {
+async function startWorker(more: Record<string, string> = {}): Promise<Program> {
   const databaseUrl = inject('databaseUrl');
   const worker = new Program(process.execPath, ['server/bin/warren.js', 'worker', 'push'], {
     WARREN_AMQP_URL: inject('broker').endpoints.amqpUrl,
@@ -55,6 +56,7 @@ async function startWorker(): Promise<Program> {
     WARREN_FCM_URL: bed.fcm.url,
     WARREN_PUSH_WEBHOOK_URL: bed.proxy.url,
     WARREN_WEBHOOK_SECRET: bed.proxy.secret,
+    ...more,
   });
   await until(
     () => worker.output.includes('sends pushes'),
@@ -143,7 +145,7 @@ describe('providers that fail in each way, while workers are killed', () => {
         Array.from({ length: 3 * USERS }, (_, index) => register(index)),
       );
       misbehaveAll();
-      workers.push(...(await Promise.all(Array.from({ length: WORKERS }, startWorker))));
+      workers.push(...(await Promise.all(Array.from({ length: WORKERS }, () => startWorker()))));
       const ids: string[] = [];
       const users = people.map(({ user }) => user);
       for (let kill = 0; kill < KILLS; kill++) {
@@ -199,4 +201,24 @@ describe('providers that fail in each way, while workers are killed', () => {
       await Promise.all(workers.map((worker) => worker.exited));
     },
   );
+});
+
+describe('a worker', () => {
+  it('tells of what it does where it is asked to', async () => {
+    bed.beKind();
+    const [port = 0] = await freePorts(1);
+    const worker = await startWorker({ WARREN_METRICS_PORT: String(port) });
+    workers.push(worker);
+    const user = uniqueUser();
+    await bed.register(user);
+    await bed.expectOutcome(await bed.push({ user }, { afterMs: 0 }), user, 'pushed');
+    const ask = async (path: string) => fetch(`http://127.0.0.1:${String(port)}${path}`);
+    expect((await ask('/health/live')).status).toBe(200);
+    expect((await ask('/anything')).status).toBe(404);
+    const metrics = await (await ask('/metrics')).text();
+    expect(metrics).toMatch(/warren_pushes_total{provider="webhook",result="sent"} 1/);
+    expect(metrics).toContain('process_cpu_seconds_total');
+    worker.interrupt();
+    expect(await worker.exited).toBe(0);
+  });
 });

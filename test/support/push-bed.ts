@@ -1,5 +1,6 @@
 import { expect } from 'vitest';
 import type { MessageState, ProxiedPush, PushDeviceState } from '@warren/protocol';
+import type { Config } from '@warren/server';
 import { FcmService } from './fcm-service.js';
 import { PushProxy } from './push-proxy.js';
 import {
@@ -13,6 +14,8 @@ import {
 } from './stack.js';
 import { until } from './until.js';
 import { WebPushService } from './web-push-service.js';
+
+type PushLimits = Config['push']['limits'];
 
 export const VAPID_KEY = 'KtRlSZQdTFNEBKQoKpWyJAaGtHFuhrJFSbUzPJxd9TE';
 export const TEXT = { title: 'Anna', body: 'Are you there?' };
@@ -28,14 +31,14 @@ export class PushBed {
 
   /**
    * @param hasWorker false: the test starts workers of its own.
-   * @param rates of pushes a second. Default: no limit.
+   * @param limits default: three attempts, as fast as can be.
    */
   static async start({
     config,
     hasWorker = true,
-    rates = NO_RATES,
+    limits = {},
     ...options
-  }: StackOptions & { hasWorker?: boolean; rates?: typeof NO_RATES } = {}): Promise<PushBed> {
+  }: StackOptions & { hasWorker?: boolean; limits?: Partial<PushLimits> } = {}): Promise<PushBed> {
     const [browsers, fcm, proxy] = await Promise.all([
       WebPushService.start(),
       FcmService.start(),
@@ -54,7 +57,7 @@ export class PushBed {
             fcm: { account: fcm.account, url: fcm.url },
             webhook: { url: proxy.url, secret: proxy.secret },
           },
-          limits: { attempts: 3, rates },
+          limits: { attempts: 3, rates: NO_RATES, ...limits },
           hasWorker,
         },
         ...config,

@@ -16,6 +16,10 @@ export interface PushLimits {
   attempts: number;
   /** How many pushes a second each provider gets of a process; 0 is no limit. */
   rates: Record<PushProviderName, number>;
+  /**
+   * How long after its time a decision is looked for whose job has not come, in milliseconds. Default 60,000.
+   */
+  overdueMs?: number;
 }
 
 export const DEFAULT_PUSH_LIMITS: Readonly<PushLimits> = {
@@ -41,8 +45,6 @@ const DECISIONS_AT_ONCE = 16;
 const AT_ONCE: Record<PushProviderName, number> = { webpush: 64, fcm: 64, webhook: 8 };
 /** Of failures that are not the provider's: a database that is away. Nothing is given up for that. */
 const RETRY_MS = { low: 1000, high: 60_000 };
-/** How often, and after how long, what should have been decided is looked for, in milliseconds. */
-const SWEEP_MS = 15_000;
 const OVERDUE_MS = 60_000;
 const SWEEP_SIZE = 100;
 
@@ -88,19 +90,20 @@ export function startPushWorker(options: PushWorkerOptions): { close: () => Prom
       handle: (job) => deliverer.run(read(deliverJobSchema, job)),
     });
   }
-  return startSweep(decisions, jobs, logger);
+  return startSweep(decisions, jobs, limits.overdueMs ?? OVERDUE_MS, logger);
 }
 
 /** What the database says should have been decided, and no job has come for. */
 function startSweep(
   decisions: Storage['pushDecisions'],
   jobs: PushJobs,
+  overdueMs: number,
   logger: Logger,
 ): { close: () => Promise<void> } {
   let sweeping: Promise<void> | undefined;
   const sweep = async (): Promise<void> => {
     try {
-      const limits = { graceMs: OVERDUE_MS, limit: SWEEP_SIZE };
+      const limits = { graceMs: overdueMs, limit: SWEEP_SIZE };
       for (const id of await decisions.claimOverdue(Date.now(), limits)) {
         await jobs.decide({ id }, 0);
       }
@@ -112,7 +115,7 @@ function startSweep(
     sweeping ??= sweep().finally(() => {
       sweeping = undefined;
     });
-  }, SWEEP_MS);
+  }, overdueMs / 4);
   timer.unref();
   return {
     close: async () => {
