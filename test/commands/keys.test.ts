@@ -5,6 +5,7 @@ import jwt from 'jsonwebtoken';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { getClient, type Client } from '@warren/client';
 import { freePorts, type Broker } from '@warren/rabbitmq';
+import { readConfig } from '@warren/server';
 import { brokerDefaults, createBroker } from '../support/broker.js';
 import { Program } from '../support/program.js';
 import { collect, request, TRANSPORTS, USER_SECRET, userToken } from '../support/stack.js';
@@ -164,5 +165,25 @@ describe('exchanging keys while all goes on', () => {
     await tellOf('the keys stay as they were', 2);
     expect((await send(NEW_KEY, 'x')).status).toBe(202);
     await writeFile(at('service-keys'), NEW_KEY);
+  });
+});
+
+describe('warren keys vapid', () => {
+  it('prints a key that the server takes, with what belongs to it', async () => {
+    const { code, output } = await warren('keys', 'vapid');
+    expect(code).toBe(0);
+    const given = Object.fromEntries(
+      [...output.matchAll(/^(WARREN_\w+)=(\S+)$/gm)].map(([, name, value]) => [name, value]),
+    );
+    const { push } = readConfig({
+      WARREN_AMQP_URL: broker.endpoints.amqpUrl,
+      WARREN_MANAGEMENT_URL: broker.endpoints.managementUrl,
+      WARREN_PUBLIC_STOMP_URL: broker.endpoints.stompUrl,
+      WARREN_SIGNING_KEY_FILE: at('signing.pem'),
+      WARREN_SERVICE_KEYS: 'a-service-key-of-a-test',
+      ...given,
+    });
+    expect(push.providers.webpush).toMatchObject({ vapidSubject: 'mailto:you@example.com' });
+    expect((await warren('keys', 'vapid')).output).not.toBe(output);
   });
 });
