@@ -101,7 +101,7 @@ describe('the tabs of one device', () => {
   it('hand a message to the tab that handles its type, and ack it after that', async () => {
     const leader = await open({ handles: ['note'] });
     await leader.ready();
-    const follower = await open({ handles: ['other'], handlerMs: 400 });
+    const follower = await open({ handles: ['other'], handlerMs: 1500 });
     await follower.ready();
     await stack.send({ user }, 'for the follower', { type: 'other' });
     await until(async () => (await follower.handled()).length === 1);
@@ -112,7 +112,7 @@ describe('the tabs of one device', () => {
     await stack.send({ user }, 'for nobody', { type: 'strange' });
     await stack.send({ user }, 'for the leader');
     await until(async () => (await leader.handled()).length === 1);
-    expect((await stack.user(user)).devices[0]!.depth).toBe(0);
+    await until(async () => (await stack.user(user)).devices[0]!.depth === 0, 'the last ack');
   });
 
   it('do not lose what a tab was handling when it is killed', async () => {
