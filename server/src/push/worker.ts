@@ -1,4 +1,4 @@
-import type { PushProviderName } from '@warren/protocol';
+import { PUSH_KEY, type PushProviderName } from '@warren/protocol';
 import { PUSH, PUSH_PROVIDERS, pushQueueOf } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
@@ -63,7 +63,7 @@ export function startPushWorker(options: PushWorkerOptions): { close: () => Prom
   });
   workQueues.consume({
     queue: PUSH,
-    bindings: [{ exchange, routingKey: 'push' }],
+    bindings: [{ exchange, routingKey: PUSH_KEY }],
     concurrency: DECISIONS_AT_ONCE,
     retryDelayMs,
     handle: (job) => decider.run(read(decideJobSchema, job)),
