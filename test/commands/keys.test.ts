@@ -172,8 +172,8 @@ describe('warren keys vapid', () => {
   it('prints a key that the server takes, with what belongs to it', async () => {
     const { code, output } = await warren('keys', 'vapid');
     expect(code).toBe(0);
-    const given = Object.fromEntries(
-      [...output.matchAll(/^(WARREN_\w+)=(\S+)$/gm)].map(([, name, value]) => [name, value]),
+    const given: Record<string, string> = Object.fromEntries(
+      [...output.matchAll(/^(WARREN_\w+)=(\S+)$/gm)].map(([, name, value]) => [name!, value!]),
     );
     const { push } = readConfig({
       WARREN_AMQP_URL: broker.endpoints.amqpUrl,
