@@ -64,18 +64,23 @@ describe('a message with a push', () => {
     );
   });
 
-  it('is not pushed when a device has handled it in time', async () => {
-    const user = await bed.provisioned();
-    await bed.register(user);
-    const client = bed.stack.client(user, TRANSPORTS.amqp(), { deviceId: 'phone' });
-    collect(client);
-    client.start();
-    await client.ready();
-    const id = await bed.push({ user }, { afterMs: 1500 });
-    await bed.expectOutcome(id, user, 'delivered');
+  it('is not pushed when a device has handled it in time, and nobody is told that it could not be', async () => {
+    const users = [await bed.provisioned(), await bed.provisioned()];
+    await bed.register(users[0]!);
+    const clients = users.map((user) =>
+      bed.stack.client(user, TRANSPORTS.amqp(), { deviceId: 'phone' }),
+    );
+    for (const client of clients) {
+      collect(client);
+      client.start();
+    }
+    await Promise.all(clients.map((client) => client.ready()));
+    const id = await bed.push({ users }, { afterMs: 1500 });
+    for (const user of users) await bed.expectOutcome(id, user, 'delivered');
     await bed.afterOthers(1500);
     expect(bed.pushesOf(id)).toEqual([]);
-    expect(log.of(user)).toEqual(['message.delivered delivered']);
+    expect((await bed.stateOf(id)).counts).toEqual({ delivered: 2 });
+    for (const user of users) expect(log.of(user)).toEqual(['message.delivered delivered']);
   });
 
   it('is pushed to the thirty of a room of fifty who are away, and to nobody else', async () => {
