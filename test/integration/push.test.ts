@@ -144,6 +144,19 @@ describe('a message with a push', () => {
     );
   });
 
+  it('is pushed to the one device that it is for', async () => {
+    const user = await bed.provisioned();
+    await bed.register(user, 'phone');
+    await bed.register(user, 'tablet');
+    const to = (device: string) => ({ device: { user, device } });
+    const id = await bed.push(to('phone'), { afterMs: 0 });
+    await bed.expectOutcome(id, user, 'pushed');
+    await bed.afterOthers(0);
+    expect(bed.pushesOf(id).map(({ device }) => device)).toEqual(['phone']);
+    const elsewhere = await bed.push(to('watch'), { afterMs: 0 });
+    await bed.expectOutcome(elsewhere, user, 'no_push_device', 'no_device');
+  });
+
   it('is pushed once, however often it is sent with one id', async () => {
     const user = await bed.provisioned();
     await bed.register(user);

@@ -49,10 +49,14 @@ export class Decider {
     if (next !== undefined) throw new PostponedJob(next);
   }
 
-  #decide(message: PushedMessage, { user, hasMailbox, devices }: Due, now: number): Decision {
+  #decide(message: PushedMessage, { user, hasMailbox, devices: all }: Due, now: number): Decision {
     const { metrics } = this.#options;
+    const { target } = message;
+    // What is for one device is not shown on another.
+    const devices =
+      'device' in target ? all.filter(({ deviceId }) => deviceId === target.device.device) : all;
     const isMuted = ({ preferences }: PushDevice): boolean =>
-      'group' in message.target && preferences.mutedGroups.includes(message.target.group);
+      'group' in target && preferences.mutedGroups.includes(target.group);
     const isTooQuiet = ({ preferences: { quietHours } }: PushDevice): boolean =>
       quietHours !== undefined &&
       (quietUntil(quietHours, now) ?? 0) > pushExpiresAt(message.push, message);
