@@ -54,25 +54,27 @@ function build(projects) {
   if (!run(process.execPath, [tsc, '-b', ...projects])) {
     giveUp('The build failed.', 'See above.');
   }
-  buildDemo();
+  buildPages('The demo', 'examples/demo/web', 'examples/demo/dist/web', ['client-sdk/src']);
+  buildPages('The console', 'server/console', 'server/console/dist/web', ['client-sdk/src']);
 }
 
 function newestIn(directory) {
   const entries = readdirSync(directory, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => entry.isFile());
-  return Math.max(
-    ...files.map((entry) => statSync(join(entry.parentPath ?? entry.path, entry.name)).mtimeMs),
-  );
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .filter((file) => !/[\\/](dist|node_modules)[\\/]/.test(file));
+  return Math.max(...files.map((file) => statSync(file).mtimeMs));
 }
 
-function buildDemo() {
-  const page = join(root, 'examples', 'demo', 'dist', 'web', 'index.html');
-  const sources = [join(root, 'examples', 'demo', 'web'), join(root, 'client-sdk', 'src')];
-  if (existsSync(page) && statSync(page).mtimeMs > Math.max(...sources.map(newestIn))) return;
+/** With Vite, when something that the pages are made of is newer than they are. */
+function buildPages(what, source, out, others) {
+  const page = join(root, out, 'index.html');
+  const newest = Math.max(...[source, ...others].map((path) => newestIn(join(root, path))));
+  if (existsSync(page) && statSync(page).mtimeMs > newest) return;
   const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js');
-  const demo = join(root, 'examples', 'demo');
-  if (!run(process.execPath, [vite, 'build', '--logLevel', 'warn', join(demo, 'web')])) {
-    giveUp('The demo could not be built.', 'See above.');
+  if (!run(process.execPath, [vite, 'build', '--logLevel', 'warn', join(root, source)])) {
+    giveUp(`${what} could not be built.`, 'See above.');
   }
 }
 

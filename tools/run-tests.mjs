@@ -4,8 +4,9 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import process from 'node:process';
+import { stripVTControlCharacters } from 'node:util';
 import { secondBroker } from './second-broker.mjs';
 
 /** What runs without a broker, or has one of its own whose version it does not ask for. */
@@ -32,6 +33,9 @@ const IN_DATABASE = [
   'devices',
   'history.',
   'recovery',
+  'timeline',
+  'dead-letters',
+  'admin',
 ].map((name) => `test/integration/${name}`);
 
 const say = (text) => process.stdout.write(`  ${text}\n`);
@@ -46,14 +50,33 @@ function runOnce(name, args, env = {}) {
     env: { ...process.env, ...env },
   });
   try {
-    const counts = JSON.parse(readFileSync(report, 'utf8'));
-    const { numPassedTests: passed, numFailedTests: failed, numPendingTests: skipped } = counts;
-    return { passed, failed, skipped, ok: status === 0 && passed > 0 && failed === 0 };
+    const results = JSON.parse(readFileSync(report, 'utf8'));
+    const { numPassedTests: passed, numFailedTests: failed, numPendingTests: skipped } = results;
+    const ok = status === 0 && passed > 0 && failed === 0;
+    return { passed, failed, skipped, ok, failures: failuresIn(name, results) };
   } catch {
     process.stderr.write('The test runner wrote no report.\n');
-    return { passed: 0, failed: 0, skipped: 0, ok: false };
+    return { passed: 0, failed: 0, skipped: 0, ok: false, failures: [] };
   }
 }
+
+/** What failed, a paragraph each: whoever has only the end of a long log can tell what went wrong. */
+function failuresIn(run, { testResults }) {
+  return testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const file = relative(process.cwd(), name);
+    const failed = assertionResults.filter((test) => test.status === 'failed');
+    // A file that could not be loaded, or whose hooks failed, says so in its own message.
+    if (failed.length === 0)
+      return status === 'failed' ? [`${run}: ${file}\n${beginning(message)}`] : [];
+    return failed.map(
+      ({ fullName, failureMessages }) =>
+        `${run}: ${file}: ${fullName}\n${beginning(failureMessages.join('\n'))}`,
+    );
+  });
+}
+
+const beginning = (message) =>
+  stripVTControlCharacters(message).split('\n').slice(0, 12).join('\n').slice(0, 1000);
 
 const args = process.argv.slice(2);
 const runs = [runOnce('own', args)];
@@ -69,6 +92,8 @@ if (args.length === 0 && process.env.WARREN_TEST_BROKER_ROOT === undefined) {
 }
 rmSync(dir, { recursive: true, force: true });
 
+for (const failure of runs.flatMap(({ failures }) => failures))
+  process.stdout.write(`\nFAILED in ${failure}\n`);
 const sum = (key) => runs.reduce((total, run) => total + run[key], 0);
 const skipped = sum('skipped') > 0 ? `, ${sum('skipped')} skipped` : '';
 process.stdout.write(`${sum('passed')} passed, ${sum('failed')} failed${skipped}\n`);

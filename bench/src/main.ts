@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Broker } from '@warren/rabbitmq';
+import { measureConsole } from './console.js';
 import { compareDeliveries } from './deliveries.js';
 import { compareFanOut } from './fan-out.js';
 import { compareGrowth } from './growth.js';
@@ -22,6 +23,7 @@ const PARTS: Record<string, (bench: Bench) => Promise<void>> = {
   growth: compareGrowth,
   history: compareHistory,
   push: comparePushes,
+  console: measureConsole,
   storm: (bench) => compareStorms(bench, 2000),
 };
 

@@ -1,7 +1,9 @@
 import { Client as StompClient } from '@stomp/stompjs';
 import { connect, type ChannelModel, type Options } from 'amqplib';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import express from 'express';
 import WebSocket from 'ws';
 import { getClient, stomp, type Client } from '@warren/client';
@@ -23,7 +25,11 @@ export type TransportName = 'stomp' | 'amqp';
 /** A broker with a server on it, and ways to reach users with Warren and without. */
 export interface Bench {
   broker: Broker;
+  /** Of the server. */
+  apiUrl: string;
   dataDir: string;
+  /** The broker's process. */
+  brokerPid: () => Promise<number>;
   /** Another one of the same kind. */
   startBroker: (dataDir: string) => Promise<Broker>;
   publisher: Publisher;
@@ -31,6 +37,8 @@ export interface Bench {
   grant: (user: string, device: string) => Promise<Grant>;
   /** A request of a back end. */
   api: (method: string, path: string, body?: unknown) => Promise<unknown>;
+  /** What an admin looks at. */
+  admin: (path: string) => Promise<unknown>;
   sdk: (user: string, transport: TransportName) => Client;
   /** amqplib with the account of a back end or with a device's token. */
   amqplib: (grant?: Grant) => Promise<ChannelModel>;
@@ -40,6 +48,7 @@ export interface Bench {
 
 const HEADER = 'x-bench-user';
 const SERVICE_KEY = 'service-key-of-the-bench';
+export const ADMIN_KEY = 'admin-key-of-the-bench';
 
 /** @param startBroker makes another one of the same kind. */
 export async function startBench(
@@ -47,14 +56,17 @@ export async function startBench(
   dataDir: string,
   startBroker: Bench['startBroker'] = () => Promise.reject(new Error('one broker is enough')),
 ): Promise<Bench> {
-  const { amqpUrl, backendAmqpUrl, clientAmqpUrl, managementUrl, stompUrl } = broker.endpoints;
+  const { amqpUrl, backendAmqpUrl, clientAmqpUrl, managementUrl, metricsUrl, stompUrl } =
+    broker.endpoints;
   const warren = await createWarren({
     amqpUrl,
     managementUrl,
+    brokerMetricsUrl: metricsUrl,
     publicStompUrl: stompUrl,
     publicAmqpUrl: clientAmqpUrl,
     signingKey: broker.signingKey.privateKey,
     serviceKeys: [SERVICE_KEY],
+    adminKeys: [ADMIN_KEY],
     dataDir,
     authenticate: (request) => request.get(HEADER) ?? null,
   });
@@ -68,7 +80,9 @@ export async function startBench(
 
   return {
     broker,
+    apiUrl,
     dataDir,
+    brokerPid: async () => Number(await readFile(join(broker.dataDir, 'node.pid'), 'utf8')),
     startBroker,
     publisher,
     grant: async (user, deviceId) => {
@@ -87,6 +101,10 @@ export async function startBench(
       });
       if (!response.ok) throw new Error(`${method} ${path}: ${String(response.status)}`);
       return response.status === 204 ? undefined : response.json();
+    },
+    admin: async (path) => {
+      const headers = { authorization: `Bearer ${ADMIN_KEY}` };
+      return (await fetch(`${apiUrl}/v1/admin/${path}`, { headers })).json();
     },
     sdk: (user, transport) =>
       getClient({

@@ -1,7 +1,8 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { Calls, type ClientSendOptions, type HistoryPage } from './calls.js';
 import { DedupeWindow } from './dedupe.js';
-import { Dispatcher, type Handler, type HandlerContext } from './dispatcher.js';
+import { Dispatcher, type Handler } from './dispatcher.js';
+import type { HandlerContext } from './handler-context.js';
 import { Api, type GetToken } from './api.js';
 import { Backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
@@ -46,9 +47,11 @@ export type MessageOf<Events extends EventMap, Type> = Type extends keyof Events
 
 type TypeOf<Events extends EventMap> = (keyof Events & string) | '*';
 
-/** Types of what Warren itself sends: what was read, and that the mailbox has lost something. */
+/** Types of what Warren itself sends: what was read, that the mailbox has lost something, that somebody watches. */
 const READ_TYPE = 'warren.read';
 const MISSED_TYPE = 'warren.missed';
+const WATCH_TYPE = 'warren.watch';
+const OWN_TYPES = new Set([READ_TYPE, MISSED_TYPE, WATCH_TYPE]);
 /** How long {@link Client.retain} outlives its last holder, in milliseconds. */
 const LINGER_MS = 1000;
 
@@ -112,6 +115,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     this.#receipts = new Receipts({
       api,
       platform,
+      deviceId: options.deviceId,
       storage: platform.storage,
       key: `${key}:receipts`,
       backoff: backoff(),
@@ -130,6 +134,9 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       },
       onTracked: (id) => {
         this.#receipts.add('delivered', [id]);
+      },
+      onHandled: (handled) => {
+        if (!OWN_TYPES.has(handled.type)) this.#receipts.addHandled(handled);
       },
       onHandlers: () => {
         this.#supervisor.announceHandlers();
@@ -400,6 +407,13 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       MISSED_TYPE,
       () => {
         this.#supervisor.recover();
+      },
+      undefined,
+    );
+    this.#dispatcher.handle(
+      WATCH_TYPE,
+      ({ data }) => {
+        this.#receipts.watch(Number((Object(data) as { forMs?: unknown }).forMs) || 0);
       },
       undefined,
     );

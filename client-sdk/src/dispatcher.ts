@@ -1,20 +1,14 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { DedupeWindow, Ending } from './dedupe.js';
 import { throwLater } from './emitter.js';
+import { CallContext, TimeoutError, type HandlerContext } from './handler-context.js';
 import { WarrenError } from './errors.js';
 import { Lane } from './lane.js';
 import { decode, typeOf, type Decode, type Message, type Parcel } from './message.js';
+import type { Handled } from './receipts.js';
 import type { Platform } from './platform/platform.js';
 import { delay } from './timing.js';
 import type { Delivery } from './transport.js';
-
-/** What a handler is told beside the message. */
-export interface HandlerContext {
-  /** Aborts when the handler has taken longer than `handlerTimeoutMs`. */
-  signal: AbortSignal;
-  /** 1 for the first call. */
-  attempt: number;
-}
 
 export type Handler = (message: Message, context: HandlerContext) => unknown;
 export type Observer = (message: Message) => void;
@@ -53,6 +47,8 @@ export interface DispatcherOptions {
   onUnhandled: (message: Message) => void;
   /** The sender wants to know that this one was handled; it will be acked now. */
   onTracked: (id: string) => void;
+  /** A message has ended in this tab. */
+  onHandled: (handled: Handled) => void;
   /** Types that are handled or observed have changed. */
   onHandlers: () => void;
 }
@@ -65,25 +61,11 @@ interface Registration {
 /** On a message of which the sender wants to know that it was handled. */
 const TRACK_HEADER = 'x-warren-track';
 
-class TimeoutError extends Error {}
-
-/** Makes the signal when it is first asked for: most handlers never do, and it is not cheap. */
-class Context implements HandlerContext {
-  #controller: AbortController | undefined;
-
-  constructor(readonly attempt: number) {}
-
-  get signal(): AbortSignal {
-    this.#controller ??= new AbortController();
-    return this.#controller.signal;
-  }
-
-  abort(): void {
-    // Also when it is first asked for afterwards.
-    this.#controller ??= new AbortController();
-    this.#controller.abort();
-  }
-}
+/**
+ * Why a message was rejected; undefined when it was not; `gone` when its connection went away before it was
+ * done.
+ */
+type Failure = { error: NonNullable<Handled['error']>; name?: string } | 'gone' | undefined;
 
 /**
  * Hands messages to handlers, and acks after the handler has resolved. It outlives connections, so
@@ -290,6 +272,7 @@ export class Dispatcher {
   async #refuse(parcel: Parcel): Promise<Ending> {
     const message = await this.#decode(parcel, undefined);
     if (message !== undefined) this.#options.onUnhandled(message);
+    this.#tell(parcel, this.#options.platform.now(), { error: 'no_handler' });
     return 'rejected';
   }
 
@@ -302,42 +285,61 @@ export class Dispatcher {
     { schema, handler }: Registration,
     isCurrent: () => boolean,
   ): Promise<Ending | undefined> {
+    const began = this.#options.platform.now();
     const message = await this.#decode(parcel, schema);
-    const ending =
-      message === undefined ? 'rejected' : await this.#attempt(message, handler, isCurrent);
-    if (ending === undefined) return undefined;
+    const failure: Failure =
+      message === undefined
+        ? { error: 'undecodable' }
+        : await this.#attempt(message, handler, isCurrent);
+    if (failure === 'gone') return undefined;
+    const ending = failure === undefined ? 'acked' : 'rejected';
+    this.#tell(parcel, began, failure ?? {});
     this.others?.tellEnded(parcel, ending);
     if (ending === 'acked' && this.#observers.size > 0) void this.#show(parcel);
     return ending;
   }
 
-  async #attempt(
-    message: Message,
-    handler: Handler,
-    isCurrent: () => boolean,
-  ): Promise<Ending | undefined> {
+  #tell(
+    parcel: Parcel,
+    began: number,
+    failure: { error?: NonNullable<Handled['error']>; name?: string },
+  ): void {
+    const at = this.#options.platform.now();
+    const { messageId: id } = parcel.properties;
+    this.#options.onHandled({
+      ...(id !== undefined && { id }),
+      type: typeOf(parcel),
+      tookMs: Math.max(0, at - began),
+      at,
+      ...failure,
+    });
+  }
+
+  /** @returns why it was rejected; undefined when it was not. */
+  async #attempt(message: Message, handler: Handler, isCurrent: () => boolean): Promise<Failure> {
     const { attempts, onError } = this.#options;
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#call(handler, message, attempt);
-        return 'acked';
+        return undefined;
       } catch (error) {
         if (attempt >= attempts) {
           const code = error instanceof TimeoutError ? 'handler_timeout' : 'handler_failed';
           const why = `The handler of "${message.type}" failed ${String(attempts)} times; the message was rejected.`;
           onError(new WarrenError(code, why, { cause: error }), message);
-          return 'rejected';
+          const name = error instanceof Error && code === 'handler_failed' ? error.name : undefined;
+          return { error: code, ...(name !== undefined && { name }) };
         }
       }
       await this.#pause(attempt);
-      if (!isCurrent()) return undefined;
+      if (!isCurrent()) return 'gone';
     }
   }
 
   /** @throws what the handler throws, or a {@link TimeoutError}. */
   #call(handler: Handler, message: Message, attempt: number): unknown {
     const { platform, handlerTimeoutMs } = this.#options;
-    const context = new Context(attempt);
+    const context = new CallContext(attempt);
     const result = handler(message, context);
     if (handlerTimeoutMs === 0 || !isThenable(result)) return result;
     const timer = delay(platform, handlerTimeoutMs);

@@ -20,7 +20,7 @@ export {
   type UsageCode,
   type WarrenErrorCode,
 } from './errors.js';
-export type { HandlerContext } from './dispatcher.js';
+export type { HandlerContext } from './handler-context.js';
 export type { Background } from './lifecycle.js';
 export type { HistoryQuery } from './history.js';
 export type { Decode, Message, MessageTarget } from './message.js';

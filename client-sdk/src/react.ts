@@ -5,7 +5,7 @@
  */
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from 'react';
 import { getClient, type Client, type EventMap, type MessageOf } from './client.js';
-import type { HandlerContext } from './dispatcher.js';
+import type { HandlerContext } from './handler-context.js';
 import type { ClientOptions } from './options.js';
 import type { Snapshot } from './state.js';
 

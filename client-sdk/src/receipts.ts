@@ -1,3 +1,4 @@
+import type { Handling } from '@warren/protocol';
 import type { Api } from './api.js';
 import type { Backoff } from './backoff.js';
 import type { ClientStorage, Platform } from './platform/platform.js';
@@ -7,8 +8,12 @@ import { Countdown } from './timing.js';
 /** What is told of a message. */
 type Kind = 'delivered' | 'read';
 
+/** How a message ended here, and when, by this device's clock. */
+export type Handled = Omit<Handling, 'agoMs'> & { at: number };
+
 export interface ReceiptsOptions {
   api: Api;
+  deviceId: string;
   platform: Platform;
   /** Undefined: what could not be told is lost with the page. */
   storage: ClientStorage | undefined;
@@ -25,11 +30,16 @@ const PAUSE_MS = 1000;
 const BATCH = 200;
 /** More are not kept; the oldest are told of first. */
 const MAX_KEPT = 2000;
+/** However long somebody wants to watch: it is asked for again and again. */
+const MAX_WATCH_MS = 60_000;
 
 /** Tells the server which messages were handled and read, in batches, until it has heard. */
 export class Receipts {
   readonly #options: ReceiptsOptions;
-  readonly #pending: Record<Kind, Set<string>> = { delivered: new Set(), read: new Set() };
+  /** When each was told of; 0 for what another page has left behind. */
+  readonly #pending: Record<Kind, Map<string, number>> = { delivered: new Map(), read: new Map() };
+  #handled: Handled[] = [];
+  #watchedUntil = 0;
   #storage: ClientStorage | undefined;
   #timer: unknown;
   #sending: Promise<void> | undefined;
@@ -44,8 +54,23 @@ export class Receipts {
 
   add(kind: Kind, ids: readonly string[]): void {
     const pending = this.#pending[kind];
-    for (const id of ids) if (pending.size < MAX_KEPT) pending.add(id);
+    const now = this.#options.platform.now();
+    for (const id of ids) {
+      if (pending.size < MAX_KEPT && !pending.has(id)) pending.set(id, now);
+    }
     this.#keep();
+    this.#schedule(GATHER_MS);
+  }
+
+  /** Somebody watches, and wants to hear of every message. */
+  watch(forMs: number): void {
+    this.#watchedUntil = this.#options.platform.now() + Math.min(forMs, MAX_WATCH_MS);
+  }
+
+  /** Tells of rejections, and while somebody watches, of everything; once, and not at any price. */
+  addHandled(handled: Handled): void {
+    if (handled.error === undefined && !this.#isWatched) return;
+    if (this.#handled.push(handled) > BATCH) this.#handled.shift();
     this.#schedule(GATHER_MS);
   }
 
@@ -70,7 +95,7 @@ export class Receipts {
         Record<Kind, string[]>
       >;
       for (const kind of ['delivered', 'read'] as const) {
-        for (const id of kept[kind] ?? []) this.#pending[kind].add(id);
+        for (const id of kept[kind] ?? []) this.#pending[kind].set(id, 0);
       }
     } catch {
       // Not ours, or cut off.
@@ -89,6 +114,7 @@ export class Receipts {
     this.#options.platform.clearTimer(this.#timer);
     this.#timer = undefined;
     for (const pending of Object.values(this.#pending)) pending.clear();
+    this.#handled = [];
     forget(this.#options.storage, this.#options.key);
   }
 
@@ -101,7 +127,11 @@ export class Receipts {
   }
 
   get #size(): number {
-    return this.#pending.delivered.size + this.#pending.read.size;
+    return this.#pending.delivered.size + this.#pending.read.size + this.#handled.length;
+  }
+
+  get #isWatched(): boolean {
+    return this.#options.platform.now() < this.#watchedUntil;
   }
 
   #schedule(ms: number): void {
@@ -128,11 +158,25 @@ export class Receipts {
 
   /** @returns how long to wait before the next request, in milliseconds. */
   async #send(): Promise<number> {
-    const { api, backoff } = this.#options;
-    const delivered = [...this.#pending.delivered].slice(0, BATCH);
-    const read = [...this.#pending.read].slice(0, BATCH);
+    const { api, backoff, deviceId, platform } = this.#options;
+    const now = platform.now();
+    const some = [...this.#pending.delivered].slice(0, BATCH);
+    const delivered = some.map(([id]) => id);
+    const agoMs = some.map(([, at]) => (at === 0 ? null : Math.max(0, now - at)));
+    const read = [...this.#pending.read.keys()].slice(0, BATCH);
+    const handled = this.#handled.map(({ at, ...rest }) => ({
+      ...rest,
+      agoMs: Math.max(0, now - at),
+    }));
+    // Not worth a second try.
+    this.#handled = [];
     try {
-      const body = { delivered, read };
+      const body = {
+        delivered,
+        read,
+        ...(delivered.length > 0 && { agoMs }),
+        ...(handled.length > 0 && { deviceId, handled, watched: this.#isWatched }),
+      };
       // The page may be closed before the answer is there.
       const reply = await api.call({ method: 'POST', path: 'me/receipts', body, keepalive: true });
       if (reply.status === 429 || reply.status >= 500) {
@@ -154,7 +198,7 @@ export class Receipts {
       if (this.#size === 0) this.#storage?.removeItem(this.#options.key);
       else {
         const { delivered, read } = this.#pending;
-        const kept = { delivered: [...delivered], read: [...read] };
+        const kept = { delivered: [...delivered.keys()], read: [...read.keys()] };
         this.#storage?.setItem(this.#options.key, JSON.stringify(kept));
       }
     } catch {

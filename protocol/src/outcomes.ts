@@ -71,12 +71,50 @@ export const messageStateSchema = z.object({
 });
 export type MessageState = z.infer<typeof messageStateSchema>;
 
+/** A client's word of how a message ended there. */
+export const handlingSchema = z.object({
+  /** Missing: the message had none. */
+  id: z.string().min(1).max(128).optional(),
+  type: z.string().min(1).max(255),
+  /** Why it was rejected; missing: it was acked. */
+  error: z
+    .enum(['no_handler', 'handler_failed', 'handler_timeout', 'undecodable'])
+    .optional()
+    .catch('handler_failed'),
+  /** The name of what the handler threw, `TypeError` for one; never its text. */
+  name: z
+    .string()
+    .regex(/^[\w$.]{1,80}$/)
+    .optional()
+    .catch(undefined),
+  /** How long it took here, until the ack or the rejection, in milliseconds. */
+  tookMs: z.number().min(0),
+  /** How long ago that was, in milliseconds. */
+  agoMs: z.number().min(0),
+});
+export type Handling = z.infer<typeof handlingSchema>;
+
 /** The body of `POST /v1/me/receipts`. Unknown fields are ignored, for clients newer than the server. */
 export const receiptsBodySchema = z.object({
+  deviceId: z.string().max(256).optional(),
   delivered: z.array(z.string().min(1).max(128)).max(500).default([]),
+  /** How long ago each of `delivered` was acked, in milliseconds; null where it is not known. */
+  agoMs: z.array(z.number().min(0).nullable()).max(500).default([]),
   read: z.array(z.string().min(1).max(128)).max(500).default([]),
+  /** Messages that were rejected, and while somebody watches, all of them. */
+  handled: z.array(handlingSchema).max(500).default([]),
+  /** Whether somebody watches, as the client was told by a message `warren.watch`. */
+  watched: z.boolean().default(false),
 });
 export type ReceiptsBody = z.infer<typeof receiptsBodySchema>;
+
+/** The type of a live message that asks a user's devices to tell of all that they handle, for a while. */
+export const WATCH_TYPE = 'warren.watch';
+/** What it carries. */
+export interface WatchNews {
+  /** For how long from now, in milliseconds. */
+  forMs: number;
+}
 
 /** The type of a message that tells a user's devices what was read on another one. */
 export const READ_TYPE = 'warren.read';

@@ -69,6 +69,8 @@ export interface BrokerEndpoints {
   stompUrl: string;
   /** The server's account. */
   managementUrl: string;
+  /** Of the Prometheus plugin, from this machine alone. */
+  metricsUrl: string;
 }
 
 /** Where `rabbitmq-server` is, or undefined when this machine has none. */
@@ -135,6 +137,7 @@ export class Broker {
       clientAmqpUrl: amqp(''),
       stompUrl: `ws${s}://${host}:${String(ports.stomp)}/ws`,
       managementUrl: `http${s}://warren-server:${passwords.server}@${host}:${String(management)}`,
+      metricsUrl: `http://${HOST}:${String(ports.metrics)}/metrics`,
     };
   }
 

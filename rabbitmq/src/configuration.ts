@@ -38,6 +38,8 @@ export async function writeConfiguration(
       : await secureListeners(ports, tls, { dataDir, inside })),
     `management.tcp.ip = ${HOST}`,
     `management.tcp.port = ${String(ports.management)}`,
+    `prometheus.tcp.ip = ${HOST}`,
+    `prometheus.tcp.port = ${String(ports.metrics)}`,
     `auth_oauth2.default_key = ${kid}`,
     `auth_oauth2.signing_keys.${kid} = ${inside(publicKeyPath)}`,
     'definitions.import_backend = local_filesystem',

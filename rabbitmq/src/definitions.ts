@@ -58,6 +58,10 @@ export const PUSH = 'warren.push';
 export const PUSH_PROVIDERS = ['webpush', 'fcm', 'webhook'] as const;
 export const pushQueueOf = (provider: string): string => `${PUSH}.${provider}`;
 
+/** Queues that copy what is sent to a user while somebody watches, and those of admin consoles. */
+export const TRACE_PREFIX = 'warren.trace.';
+export const CONSOLE_PREFIX = 'warren.console.';
+
 /** The direct exchange by which answers to requests find who waits for them, by a key that only it knows. */
 export const REPLIES = 'warren.replies';
 

@@ -8,6 +8,7 @@ export {
 export {
   backendAccount,
   BROADCAST,
+  CONSOLE_PREFIX,
   DEAD_LETTERS,
   DEFAULT_NAMES,
   EVENTS,
@@ -25,6 +26,7 @@ export {
   SEND,
   serverAccount,
   topology,
+  TRACE_PREFIX,
   WAIT_PREFIX,
   waitOf,
   WAITS_MS,

@@ -10,6 +10,8 @@ export interface BrokerPorts {
   management: number;
   /** By TLS, where that is asked for. */
   secureManagement: number;
+  /** Of the Prometheus plugin. */
+  metrics: number;
   distribution: number;
   epmd: number;
 }
@@ -51,11 +53,12 @@ export async function readState(dir: string): Promise<BrokerState | undefined> {
   }
   try {
     const state = JSON.parse(text) as BrokerState;
-    // Directories of before it had a port of its own.
-    const [secureManagement = 0] = await freePorts(1);
+    // Directories of before they had ports of their own.
+    const [secureManagement = 0, metrics = 0] = await freePorts(2);
     state.ports = {
       ...state.ports,
       secureManagement: state.ports.secureManagement || secureManagement,
+      metrics: state.ports.metrics || metrics,
     };
     return state;
   } catch (error) {
@@ -77,12 +80,13 @@ export async function writeState(dir: string, state: BrokerState): Promise<void>
 
 /** Ports that were given stand; the others are as before, or free ones. */
 export async function newState(given: Partial<BrokerPorts>): Promise<BrokerState> {
-  const [amqp = 0, stomp = 0, management = 0, secureManagement = 0, distribution = 0, epmd = 0] =
-    await freePorts(6);
+  const drawn = await freePorts(7);
+  const [amqp = 0, stomp = 0, management = 0, secureManagement = 0, metrics = 0] = drawn;
+  const [distribution = 0, epmd = 0] = drawn.slice(5);
   const secret = () => randomBytes(24).toString('base64url');
   return {
     nodeName: `warren-${randomBytes(4).toString('hex')}@localhost`,
-    ports: { amqp, stomp, management, secureManagement, distribution, epmd, ...given },
+    ports: { amqp, stomp, management, secureManagement, metrics, distribution, epmd, ...given },
     passwords: { server: secret(), backend: secret() },
   };
 }

@@ -7,6 +7,9 @@ import { DEFAULT_NAMES, topology, type TopologyNames } from '@warren/rabbitmq';
 import { ManagementApi } from './broker/management.js';
 import { examine, report } from './commands/doctor.js';
 import { checkKey, newKey, vapidKey } from './commands/keys.js';
+import type { AdminAccess } from './commands/admin-api.js';
+import { tail } from './commands/tail.js';
+import { why } from './commands/why.js';
 import { addService, removeService } from './commands/service.js';
 import { readConfig } from './config.js';
 import { fail, runUp } from './dev/index.js';
@@ -73,8 +76,8 @@ function stopWith(running: { close: () => Promise<void> }): void {
 /** Keys alone: what else changed asks for a restart. */
 async function reload(warren: Warren, logger: Logger): Promise<void> {
   try {
-    const { signingKey, serviceKeys } = readConfig(process.env);
-    await warren.reload({ signingKey, serviceKeys });
+    const { signingKey, serviceKeys, adminKeys } = readConfig(process.env);
+    await warren.reload({ signingKey, serviceKeys, adminKeys });
     logger.info({ kid: new KeyRing(signingKey).signing.kid }, 'took the keys into use');
   } catch (error) {
     logger.error({ err: error }, 'the keys stay as they were');
@@ -263,6 +266,54 @@ function deliveryOf({ live, stored }: SendFlags): Delivery {
   return live === true ? 'live' : stored === true ? 'stored' : 'queued';
 }
 
+interface AdminFlags {
+  api?: string;
+  dataDir: string;
+}
+
+/** A server of one's own by `--api` and `WARREN_ADMIN_KEYS`, or the one of "npm start". */
+async function adminAccess({ api, dataDir }: AdminFlags): Promise<AdminAccess> {
+  const [key] = (readVariable(process.env, 'WARREN_ADMIN_KEYS') ?? '').split(',');
+  const adminKey = key?.trim().replace(/^(viewer|operator):/, '');
+  if (api !== undefined && adminKey) return { apiUrl: api, adminKey };
+  if (api !== undefined) throw new Error('Set WARREN_ADMIN_KEYS to a key of that server.');
+  const info = await readDevInfo(dataDir);
+  return { apiUrl: info.apiUrl, adminKey: adminKey || info.adminKey };
+}
+
+program
+  .command('why')
+  .description('what became of a message, or what happened to a user in the last 7 days')
+  .argument('<id>', "a user's id, or that of a message")
+  .option('--limit <n>', 'how many entries of a user, the newest', integer, 50)
+  .option('--api <url>', 'the server, with a key in WARREN_ADMIN_KEYS')
+  .option('--data-dir <dir>', 'where "npm start" keeps its state', '.warren')
+  .action(async (id: string, options: AdminFlags & { limit: number }) => {
+    process.stdout.write(await why(await adminAccess(options), id, options));
+  });
+
+program
+  .command('tail')
+  .description('print what happens, as it happens: events, or all that one user is sent and does')
+  .argument('[user]', 'whom to watch, which the audit log will say')
+  .option('--json', 'one JSON object a line')
+  .option('--api <url>', 'the server, with a key in WARREN_ADMIN_KEYS')
+  .option('--data-dir <dir>', 'where "npm start" keeps its state', '.warren')
+  .action(async (user: string | undefined, options: AdminFlags & { json?: boolean }) => {
+    const stop = new AbortController();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => {
+        stop.abort();
+      });
+    }
+    await tail(await adminAccess(options), {
+      user,
+      isJson: options.json === true,
+      print: (line) => process.stdout.write(`${line}\n`),
+      signal: stop.signal,
+    });
+  });
+
 interface SendFlags {
   stored?: boolean;
   device?: string;
@@ -285,7 +336,7 @@ async function readDevInfo(dataDir: string): Promise<DevInfo> {
   try {
     return JSON.parse(await readFile(join(dataDir, 'dev.json'), 'utf8')) as DevInfo;
   } catch (error) {
-    const advice = `Nothing runs on ${dataDir}: run "npm start" first, or set WARREN_AMQP_URL.`;
+    const advice = `Nothing runs on ${dataDir}: run "npm start" first, or name a server (see --help).`;
     throw new Error(advice, { cause: error });
   }
 }

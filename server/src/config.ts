@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { AdminKey } from './http/access.js';
 import type { RateLimits } from './http/rate-limits.js';
 import type { LogLevel } from './logger.js';
 import { findPlaintext, type ConfigProblem } from './plaintext.js';
@@ -15,6 +16,9 @@ export interface Config {
   endpoints: { stomp: string[]; amqp: string[] };
   signingKey: string;
   serviceKeys: string[];
+  adminKeys: AdminKey[];
+  /** Where the broker's Prometheus plugin answers; one for each node. */
+  brokerMetricsUrls: string[];
   /** Undefined: no JWTs of the application's, only those that Warren makes. */
   userTokens: UserTokenOptions | undefined;
   host: string;
@@ -118,6 +122,10 @@ function toConfig(values: z.output<typeof schema>): Config {
     },
     signingKey: values.WARREN_SIGNING_KEY,
     serviceKeys: values.WARREN_SERVICE_KEYS,
+    adminKeys: values.WARREN_ADMIN_KEYS ?? [],
+    brokerMetricsUrls: values.WARREN_BROKER_METRICS_URL ?? [
+      usualMetricsUrl(values.WARREN_MANAGEMENT_URL),
+    ],
     userTokens: userTokens(values),
     host: values.WARREN_HOST,
     port: values.WARREN_PORT,
@@ -158,6 +166,10 @@ function toConfig(values: z.output<typeof schema>): Config {
   };
 }
 
+/** Where the plugin is, unless somebody has moved it. */
+const usualMetricsUrl = (managementUrl: string): string =>
+  `http://${new URL(managementUrl).hostname}:15692/metrics`;
+
 function signedTo<More>(
   { WARREN_WEBHOOK_SECRET: secret }: z.output<typeof schema>,
   url: string | undefined,
@@ -174,6 +186,7 @@ function userTokens(values: z.output<typeof schema>): UserTokenOptions | undefin
     WARREN_USER_JWT_ISSUER: issuer,
     WARREN_USER_JWT_AUDIENCE: audience,
     WARREN_USER_JWT_CLAIM: claim,
+    WARREN_USER_JWT_ROLE_CLAIM: roleClaim,
   } = values;
   const key =
     secret !== undefined
@@ -189,5 +202,6 @@ function userTokens(values: z.output<typeof schema>): UserTokenOptions | undefin
     ...(issuer !== undefined && { issuer }),
     ...(audience !== undefined && { audience }),
     ...(claim !== undefined && { claim }),
+    ...(roleClaim !== undefined && { roleClaim }),
   };
 }

@@ -13,6 +13,8 @@ export interface CreateWarrenOptions {
   amqpUrl?: string;
   /** RabbitMQ's management API, with the account. `WARREN_MANAGEMENT_URL`. */
   managementUrl?: string;
+  /** Where RabbitMQ's Prometheus plugin answers, for the console's figures. `WARREN_BROKER_METRICS_URL`. */
+  brokerMetricsUrl?: string;
   /** Where browsers reach the broker; several with commas. `WARREN_PUBLIC_STOMP_URL`. */
   publicStompUrl?: string;
   /** Where Node and Electron clients reach the broker. `WARREN_PUBLIC_AMQP_URL`. */
@@ -21,6 +23,11 @@ export interface CreateWarrenOptions {
   signingKey?: string;
   /** Keys for the routes that back ends call. `WARREN_SERVICE_KEYS`. */
   serviceKeys?: string[];
+  /**
+   * Keys of the admin console, each with all rights, or `viewer:` before it. `WARREN_ADMIN_KEYS`. Users whose
+   * {@link authenticate} says a `role` may enter it, too.
+   */
+  adminKeys?: string[];
   /** Where the database file lies. Default `.warren`. `WARREN_DATA_DIR`. */
   dataDir?: string;
   /** PostgreSQL instead of the file. `WARREN_DATABASE_URL`. */
@@ -42,7 +49,7 @@ export interface CreateWarrenOptions {
 }
 
 /** What can change while Warren runs. */
-export type EmbeddedKeys = Pick<CreateWarrenOptions, 'signingKey' | 'serviceKeys'>;
+export type EmbeddedKeys = Pick<CreateWarrenOptions, 'signingKey' | 'serviceKeys' | 'adminKeys'>;
 
 export interface EmbeddedWarren<Events extends EventMap> {
   /** `app.use('/warren', warren.router)` */
@@ -84,8 +91,8 @@ export async function createWarren<Events extends EventMap = Record<string, unkn
     ready: warren.ready,
     reload: async (keys = {}) => {
       const next = { ...current, ...keys };
-      const { signingKey, serviceKeys } = readOptions(next);
-      await warren.reload({ signingKey, serviceKeys });
+      const { signingKey, serviceKeys, adminKeys } = readOptions(next);
+      await warren.reload({ signingKey, serviceKeys, adminKeys });
       current = next;
     },
     close: warren.close,
@@ -96,10 +103,12 @@ function readOptions(options: CreateWarrenOptions): Config {
   const given = {
     WARREN_AMQP_URL: options.amqpUrl,
     WARREN_MANAGEMENT_URL: options.managementUrl,
+    WARREN_BROKER_METRICS_URL: options.brokerMetricsUrl,
     WARREN_PUBLIC_STOMP_URL: options.publicStompUrl,
     WARREN_PUBLIC_AMQP_URL: options.publicAmqpUrl,
     WARREN_SIGNING_KEY: options.signingKey,
     WARREN_SERVICE_KEYS: options.serviceKeys?.join(','),
+    WARREN_ADMIN_KEYS: options.adminKeys?.join(','),
     WARREN_DATA_DIR: options.dataDir,
     WARREN_DATABASE_URL: options.databaseUrl,
   };

@@ -19,5 +19,5 @@ export {
   type SendResult,
 } from './publisher/index.js';
 export { PortTakenError, startServer, type RunningServer, type ServerExtras } from './server.js';
-export { UnknownKeyError } from './warren.js';
+export { UnknownKeyError } from './reloadable-keys.js';
 export type { WarrenEvent } from '@warren/protocol';

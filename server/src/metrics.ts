@@ -5,6 +5,9 @@ export interface Metrics {
   registry: Registry;
   messages: Counter<'delivery' | 'outcome'>;
   publishSeconds: Histogram;
+  deliverySeconds: Histogram;
+  receipts: Counter<'kind'>;
+  deadLetters: Counter<'reason'>;
   sessions: Counter<'kind'>;
   connectionsClosed: Counter<'reason'>;
   requestSeconds: Histogram<'method' | 'route' | 'status'>;
@@ -41,7 +44,25 @@ export function createMetrics(isBrokerUp: () => boolean, pendingMessages: () => 
     publishSeconds: new Histogram({
       name: 'warren_publish_seconds',
       help: 'From the call to the confirm.',
-      buckets: [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+      buckets: [0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+      registers,
+    }),
+    deliverySeconds: new Histogram({
+      name: 'warren_delivery_seconds',
+      help: 'Of tracked messages: from the call to the ack of the first device.',
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60],
+      registers,
+    }),
+    receipts: new Counter({
+      name: 'warren_receipts_total',
+      help: 'What clients have told of messages: delivered, read, or the error with which they were rejected.',
+      labelNames: ['kind'],
+      registers,
+    }),
+    deadLetters: new Counter({
+      name: 'warren_dead_letters_total',
+      help: 'Messages and jobs that were given up, by reason.',
+      labelNames: ['reason'],
       registers,
     }),
     sessions: new Counter({

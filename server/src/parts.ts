@@ -1,5 +1,5 @@
 import { DEFAULT_RETENTION, type RetentionLimits } from './history/retention.js';
-import type { Authenticate } from './http/access.js';
+import type { AdminKey, Authenticate } from './http/access.js';
 import type { RateLimits } from './http/rate-limits.js';
 import type { Route } from './http/route.js';
 import type { Policy } from './outbound/policy.js';
@@ -22,6 +22,10 @@ export interface WarrenParts {
   /** Addresses of the broker as clients reach it. */
   endpoints: Endpoints;
   serviceKeys: string[];
+  /** Keys of the admin console. Default: none. */
+  adminKeys?: AdminKey[];
+  /** Where the broker's Prometheus plugin answers, one for each node. Default: it is not asked. */
+  brokerMetricsUrls?: string[];
   authenticate: Authenticate;
   /** Where the SQLite file lies. */
   dataDir: string;

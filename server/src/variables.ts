@@ -1,6 +1,6 @@
 import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { RESERVED_PREFIXES } from '@warren/protocol';
+import { adminRoleSchema, RESERVED_PREFIXES, type AdminRole } from '@warren/protocol';
 import { z } from 'zod';
 import { DEFAULT_RETENTION } from './history/retention.js';
 import { DEFAULT_RATE_LIMITS } from './http/rate-limits.js';
@@ -42,6 +42,12 @@ const word = z
   .refine((text) => !RESERVED_PREFIXES.includes(text), {
     error: `must be none of ${RESERVED_PREFIXES.join(', ')}`,
   });
+
+/** `viewer:` or `operator:` before a key says what it may do; without, everything. */
+function toAdminKey(text: string): { key: string; role: AdminRole } {
+  const [, role = 'operator', key = ''] = /^(?:(viewer|operator):)?(.*)$/.exec(text) ?? [];
+  return { key, role: adminRoleSchema.parse(role) };
+}
 
 function isKey(make: (text: string) => unknown): (text: string) => boolean {
   return (text) => {
@@ -91,6 +97,7 @@ const portNumber = z.coerce.number({ error: 'must be a port number' }).int().min
 export const VARIABLES = {
   WARREN_AMQP_URL: url('amqp:', 'amqps:'),
   WARREN_MANAGEMENT_URL: url('http:', 'https:'),
+  WARREN_BROKER_METRICS_URL: urls('http:', 'https:').optional(),
   WARREN_PUBLIC_STOMP_URL: urls('ws:', 'wss:').optional(),
   WARREN_PUBLIC_AMQP_URL: urls('amqp:', 'amqps:').optional(),
   WARREN_SIGNING_KEY: z.string().refine(isRsaKeys, {
@@ -102,6 +109,18 @@ export const VARIABLES = {
     .pipe(
       z.array(z.string().min(16, { error: 'each key must have 16 characters or more' })).min(1),
     ),
+  WARREN_ADMIN_KEYS: z
+    .string()
+    .transform((text) => list(text).map(toAdminKey))
+    .pipe(
+      z.array(
+        z.object({
+          key: z.string().min(16, { error: 'each key must have 16 characters or more' }),
+          role: adminRoleSchema,
+        }),
+      ),
+    )
+    .optional(),
   WARREN_USER_JWT_SECRET: z
     .string()
     .min(32, { error: 'must have 32 characters or more' })
@@ -114,6 +133,7 @@ export const VARIABLES = {
   WARREN_USER_JWT_ISSUER: z.string().optional(),
   WARREN_USER_JWT_AUDIENCE: z.string().optional(),
   WARREN_USER_JWT_CLAIM: z.string().optional(),
+  WARREN_USER_JWT_ROLE_CLAIM: z.string().optional(),
   WARREN_HOST: z.string().default('127.0.0.1'),
   WARREN_PORT: portNumber.default(8080),
   WARREN_METRICS_PORT: portNumber.optional(),

@@ -1,9 +1,11 @@
-import { createRequire } from 'node:module';
 import type { Router } from 'express';
 import { DEFAULT_NAMES, type TopologyNames } from '@warren/rabbitmq';
 import { openBroker } from './broker/index.js';
-import { probeKey, type LoginVerdict } from './broker/login-probe.js';
+import { probeKey } from './broker/login-probe.js';
+import { openConsole } from './console/index.js';
+import { consolePages } from './console/pages.js';
 import { Events } from './events/events.js';
+import { PassingEvents } from './events/passing-events.js';
 import { Groups } from './groups/groups.js';
 import { CaughtUp } from './history/caught-up.js';
 import { History } from './history/history.js';
@@ -38,9 +40,12 @@ import { Sessions } from './sessions/sessions.js';
 import { Upkeep } from './sessions/upkeep.js';
 import { Users } from './sessions/users.js';
 import { openStorage } from './storage/index.js';
+import { TimelineWriter } from './timeline/writer.js';
+import { UnknownKeyError, type ReloadableKeys } from './reloadable-keys.js';
 import { Receipts } from './tracking/receipts.js';
 import { Settlement } from './tracking/settlement.js';
 import { Tracker } from './tracking/tracker.js';
+import { VERSION } from './version.js';
 
 export interface Warren {
   /** The routes of the API, to be mounted anywhere. */
@@ -58,28 +63,6 @@ export interface Warren {
   close: () => Promise<void>;
 }
 
-export interface ReloadableKeys {
-  /** As {@link WarrenParts.signingKey}. */
-  signingKey: string;
-  serviceKeys: string[];
-}
-
-/** The broker refuses tokens that are signed with a key, or could not be asked. */
-export class UnknownKeyError extends Error {
-  override readonly name = 'UnknownKeyError';
-  readonly code = 'unknown_key';
-  readonly remedy = 'Add its public half on every node of the broker first (docs/operating.md).';
-  constructor(kid: string, verdict: Exclude<LoginVerdict, 'accepted'>) {
-    super(
-      verdict === 'refused'
-        ? `The broker refuses tokens that are signed with the key ${kid}.`
-        : `The broker could not be asked whether it knows the key ${kid}.`,
-    );
-  }
-}
-
-const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
-
 /** The composition: all that Warren is made of is put together here and nowhere else. */
 export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const { amqpUrl, logger } = parts;
@@ -95,12 +78,14 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     },
   );
   const { devices, locks } = storage;
+  const timeline = new TimelineWriter(storage.timeline, logger);
   const maxDevices = parts.maxDevices ?? 50;
   const broker = openBroker({ amqpUrl, managementUrl: parts.managementUrl, names, logger });
   const { publisher, link, provisioner, exchanges, management, watch, connections, metrics } =
     broker;
 
   const events = new Events({ channel: broker.internal, outbox: storage.outbox, logger });
+  const passing = new PassingEvents(broker.internal);
   const keys = new KeyRing(parts.signingKey);
   const cutoffs = new Cutoffs(storage.cutoffs);
   const history = new History({ storage, channel: broker.internal });
@@ -120,6 +105,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     connections,
     tracker,
     events,
+    timeline,
     logger,
   });
   const groups = new Groups({
@@ -138,6 +124,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     groups,
     tracker,
     events,
+    timeline,
     provisioner,
     connections,
     tokens: new ClientTokens({ keys, vhost, ttlSeconds: parts.sessionTtlSeconds ?? 3600 }),
@@ -158,6 +145,8 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     provisioner,
     history,
     pushDevices: storage.pushDevices,
+    timeline: storage.timeline,
+    tracker,
     prefixes,
   });
   const upkeep = new Upkeep({
@@ -168,6 +157,9 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     cutoffStore: storage.cutoffs,
     messages: storage.messages,
     presenceStore: storage.presence,
+    timelineStore: storage.timeline,
+    deadLetterStore: storage.deadLetters,
+    timeline,
     locks,
     endings,
     groups,
@@ -192,14 +184,6 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     graceMs: parts.offlineGraceMs ?? 2000,
     logger,
   });
-  const settlement = new Settlement({
-    tracker,
-    losses: new Losses({ devices, publisher }),
-    outcomes: storage.outcomes,
-    workQueues: broker.workQueues,
-    events,
-    logger,
-  });
   const rates = new RateLimiter(parts.rateLimits ?? DEFAULT_RATE_LIMITS);
   const push = openPush({
     parts: parts.push ?? DEFAULT_PUSH,
@@ -212,6 +196,26 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     registry: metrics.registry,
     logger,
   });
+  const consoleSide = openConsole({
+    parts,
+    names,
+    prefixes,
+    storage,
+    broker,
+    keys,
+    timelineWriter: timeline,
+    events: passing,
+    pushes: push.metrics?.pushes,
+  });
+  const settlement = new Settlement({
+    tracker,
+    deadLetters: consoleSide.services.deadLetters,
+    losses: new Losses({ devices, publisher }),
+    outcomes: storage.outcomes,
+    workQueues: broker.workQueues,
+    events,
+    logger,
+  });
   const sender = new Sender({
     publisher,
     provisioner,
@@ -221,6 +225,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     pushJobs: push.jobs,
     rates,
     audit: storage.audit,
+    timeline,
     metrics,
     logger,
   });
@@ -252,7 +257,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     ownTokens,
     sender,
     tracker,
-    receipts: new Receipts(tracker, publisher),
+    receipts: new Receipts({ tracker, publisher, events: passing, timeline, metrics }),
     requests: new Requests({ publisher, devices, watch }),
     clientMessages: new ClientMessages({ sender, groups, policy: parts.policy }),
     answer: (answer) => handOverAnswer(broker.internal, answer),
@@ -260,30 +265,39 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     history,
     registrations: push.registrations,
     recovery: new Recovery({ storage, caughtUp: new CaughtUp(broker.internal, storage.history) }),
+    ...consoleSide.services,
+    directory: storage.directory,
+    audit: storage.audit,
     metrics,
     health,
   });
-  let { serviceKeys } = parts;
+  let { serviceKeys, adminKeys = [] } = parts;
   const router = createRouter({
-    routes: withOpenApi([...routes, ...(parts.extraRoutes ?? [])], version),
+    console: consolePages(parts.endpoints.stomp),
+    routes: withOpenApi([...routes, ...(parts.extraRoutes ?? [])], VERSION),
     access: new AccessControl({
       serviceKeys: () => serviceKeys,
+      adminKeys: () => adminKeys,
+      adminTokens: consoleSide.services.adminTokens,
       ownTokens,
       authenticate: parts.authenticate,
       refuseRevoked: (identity) => cutoffs.refuseRevoked(identity),
     }),
     rates,
+    audit: storage.audit,
     metrics,
     logger,
   });
 
   let closing: Promise<void> | undefined;
   const closeAll = async (): Promise<void> => {
-    await Promise.all([gatekeeper, upkeep, presence, settlement].map((part) => part.close()));
+    const first = [gatekeeper, upkeep, presence, settlement, consoleSide];
+    await Promise.all(first.map((part) => part.close()));
     await endings.settled();
     await historyWorker?.close();
     await push.close();
     await broker.workQueues.close();
+    await timeline.close();
     await events.close();
     await broker.close();
     await storage.close();
@@ -300,7 +314,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
         if (verdict !== 'accepted') throw new UnknownKeyError(ring.signing.kid, verdict);
       }
       keys.replaceBy(ring);
-      ({ serviceKeys } = next);
+      ({ serviceKeys, adminKeys } = next);
     },
     close: () => (closing ??= closeAll()),
   };

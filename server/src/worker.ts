@@ -2,14 +2,17 @@ import type { Logger } from 'pino';
 import { DEFAULT_NAMES } from '@warren/rabbitmq';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { WorkQueues } from './broker/work-queues.js';
+import { PassingEvents } from './events/passing-events.js';
 import type { HistoryWorkerConfig, PushWorkerConfig, WorkerConfig } from './worker-config.js';
 import { startHistoryWorker } from './history/worker.js';
 import { ConfirmChannel } from './publisher/confirm-channel.js';
 import { PushJobs } from './push/jobs.js';
-import { createPushMetrics } from './push/metrics.js';
+import { createPushMetrics, type PushMetrics } from './push/metrics.js';
 import { createProviders } from './push/providers/index.js';
 import { startPushWorker } from './push/worker.js';
+import { StatsFeed } from './stats/stats-feed.js';
 import { openStorage, type Storage } from './storage/index.js';
+import { VERSION } from './version.js';
 import { serveMetrics } from './worker-metrics.js';
 
 export interface RunningWorker {
@@ -28,7 +31,7 @@ export async function runHistoryWorker(
   const { storage, channel, exchange } = parts;
   const { amqpUrl, history: limits } = config;
   const worker = startHistoryWorker({ amqpUrl, exchange, storage, limits, channel, logger });
-  return closing(worker, parts);
+  return closing(parts.tellStats('history'), worker, parts);
 }
 
 /**
@@ -42,6 +45,7 @@ export async function runPushWorker(
   const parts = await open(config, logger);
   const { storage, channel, exchange, registry } = parts;
   const workQueues = new WorkQueues(config.amqpUrl, channel, logger);
+  const metrics = createPushMetrics(registry);
   const worker = startPushWorker({
     exchange,
     storage,
@@ -51,10 +55,10 @@ export async function runPushWorker(
     limits: config.push,
     // The servers look for news every second.
     onNews: () => undefined,
-    metrics: createPushMetrics(registry),
+    metrics,
     logger,
   });
-  return closing(worker, workQueues, parts);
+  return closing(parts.tellStats('push', metrics.pushes), worker, workQueues, parts);
 }
 
 /** What every worker needs. */
@@ -63,6 +67,8 @@ interface Parts {
   channel: ConfirmChannel;
   exchange: string;
   registry: Registry;
+  /** For the admin console. */
+  tellStats: (role: 'history' | 'push', pushes?: PushMetrics['pushes']) => StatsFeed;
   close: () => Promise<void>;
 }
 
@@ -90,6 +96,13 @@ async function open(config: WorkerConfig, logger: Logger): Promise<Parts> {
     channel,
     exchange: names.exchange ?? DEFAULT_NAMES.exchange,
     registry,
+    tellStats: (role, pushes) =>
+      new StatsFeed({
+        events: new PassingEvents(channel),
+        role,
+        version: VERSION,
+        ...(pushes !== undefined && { pushes }),
+      }),
     close: async () => {
       await channel.close(1000);
       await storage.close();

@@ -5,12 +5,14 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { freePorts } from '@warren/rabbitmq';
 import { Program } from '../support/program.js';
 import {
+  ADMIN_KEY,
   request,
   SERVICE_KEY,
   startStack,
   uniqueUser,
   USER_SECRET,
   userToken,
+  VIEWER_KEY,
   type Stack,
 } from '../support/stack.js';
 import { until } from '../support/until.js';
@@ -82,6 +84,26 @@ describe('warren', () => {
     expect(await program.exited).toBe(0);
   });
 
+  it('worker: several that begin together on a new file all run', async () => {
+    for (let round = 0; round < 3; round++) {
+      const data = join(dir, `together-${String(round)}`);
+      const workers = Array.from(
+        { length: 3 },
+        () =>
+          new Program(process.execPath, [WARREN, 'worker', 'history'], {
+            WARREN_AMQP_URL: inject('broker').endpoints.amqpUrl,
+            WARREN_DATA_DIR: data,
+          }),
+      );
+      await until(
+        () => workers.every(({ output }) => output.includes('writes stored messages down')),
+        () => workers.map(({ output }) => output).join('\n'),
+      );
+      for (const worker of workers) worker.signal('SIGTERM');
+      await Promise.all(workers.map(({ exited }) => exited));
+    }
+  });
+
   it('worker: says what is missing, what is wrong with the database, and which there are', async () => {
     const missing = await run(['worker', 'history'], { WARREN_HISTORY_DAYS: 'x' });
     expect(missing.code).toBe(1);
@@ -127,6 +149,52 @@ describe('warren', () => {
     const { code, output } = await run(['send', 'a', 'b', '--data-dir', join(dir, 'nothing')]);
     expect(code).toBe(1);
     expect(output).toMatch(/npm start/);
+  });
+
+  it('why: says what happened to a user, and what became of a message', async () => {
+    const user = uniqueUser();
+    const { body } = await stack.send({ user }, 1, { track: true });
+    const environment = { WARREN_ADMIN_KEYS: `viewer:${VIEWER_KEY}` };
+    const ofUser = await run(['why', user, '--api', stack.apiUrl], environment);
+    expect(ofUser.code).toBe(0);
+    expect(ofUser.output).toMatch(/note was sent\..*\n.*note failed: the user had no mailbox\./);
+    expect(ofUser.output).toContain('The last trouble: A message note failed');
+    const ofMessage = await run(['why', body.id, '--api', stack.apiUrl], environment);
+    expect(ofMessage.output).toContain(`${user}: unprovisioned`);
+    const nobody = await run(['why', uniqueUser(), '--api', stack.apiUrl], environment);
+    expect(nobody.output).toContain('Nothing happened');
+  });
+
+  it('why: says what to do about a wrong key, a wrong address, and no server', async () => {
+    const wrong = { WARREN_ADMIN_KEYS: 'none-of-the-admin-keys' };
+    const refused = await run(['why', 'x', '--api', stack.apiUrl], wrong);
+    expect([refused.code, refused.output]).toEqual([
+      1,
+      expect.stringContaining('WARREN_ADMIN_KEYS'),
+    ]);
+    expect(refused.output).not.toContain('none-of-the-admin-keys');
+    const away = await run(['why', 'x', '--api', 'http://127.0.0.1:9'], wrong);
+    expect(away.output).toContain('Nothing answers at http://127.0.0.1:9');
+    const nothing = await run(['why', 'x', '--data-dir', join(dir, 'nothing')]);
+    expect([nothing.code, nothing.output]).toEqual([1, expect.stringContaining('npm start')]);
+  });
+
+  it('tail: prints what a user is sent, until Ctrl-C', async () => {
+    const user = uniqueUser();
+    await stack.api('PUT', `/v1/users/${user}`, { devices: ['phone'] });
+    const program = new Program(
+      process.execPath,
+      [WARREN, 'tail', user, '--json', '--api', stack.apiUrl],
+      { WARREN_ADMIN_KEYS: ADMIN_KEY },
+    );
+    await until(async () => {
+      await stack.send({ user }, { text: 'hello' });
+      return program.output.includes('"event":"trace"');
+    });
+    const [line = ''] = program.output.trim().split('\n');
+    expect(JSON.parse(line)).toMatchObject({ user, step: 'sent', preview: '{"text":"hello"}' });
+    program.signal('SIGINT');
+    expect(await program.exited).toBe(0);
   });
 
   it('provision: prints what it would make, and makes it', async () => {

@@ -32,7 +32,10 @@ beforeAll(async () => {
     serviceKeys: [SERVICE_KEY],
     dataDir: dir,
     // The application's own login: here, a header that its middleware has checked.
-    authenticate: (incoming) => incoming.get('x-session')?.replace(/^session-of-/, '') ?? null,
+    authenticate: (incoming) =>
+      incoming.get('authorization') === 'Bearer pass-of-the-boss'
+        ? { userId: 'boss', issuedAt: Date.now(), role: 'operator' }
+        : (incoming.get('x-session')?.replace(/^session-of-/, '') ?? null),
     policy: ({ from, to, type }) => {
       if (type === 'broken') throw new Error('a bug of the application');
       // As it may be in JavaScript.
@@ -57,6 +60,21 @@ afterAll(async () => {
 });
 
 describe('Warren in somebody’s own Express application', () => {
+  it('has the console below its router, for whom the application says', async () => {
+    const moved = await fetch(`${url}/warren/console`);
+    expect([moved.status, moved.url]).toEqual([200, `${url}/warren/console/`]);
+    const page = await moved.text();
+    const script = /src="\.\/([^"]+)"/.exec(page)?.[1] ?? '';
+    const code = await fetch(`${url}/warren/console/${script}`);
+    expect(code.headers.get('content-type')).toContain('javascript');
+    expect(code.headers.get('cache-control')).toContain('immutable');
+    const boss = await request(`${url}/warren/v1/admin/tokens`, 'POST', 'pass-of-the-boss');
+    expect(boss.body).toMatchObject({ role: 'operator', actor: 'user:boss' });
+    const headers = { 'x-session': 'session-of-alice' };
+    const alice = await request(`${url}/warren/v1/admin/users`, 'GET', 'x', undefined, headers);
+    expect([alice.status, alice.body.code]).toEqual([403, 'role_required']);
+  });
+
   it('asks its policy what clients may send', async () => {
     const user = uniqueUser();
     const send = async (to: string, type = 'greeting') => {

@@ -21,6 +21,7 @@ let stack: Stack;
 let attacker: SessionGrant;
 let victim: SessionGrant;
 let victimUser: string;
+let adminQueue: string;
 let cases = 0;
 const { endpoints } = inject('broker');
 
@@ -30,6 +31,7 @@ beforeAll(async () => {
   attacker = await stack.session(uniqueUser(), { deviceId: 'phone' });
   victim = await stack.session(victimUser, { deviceId: 'phone' });
   await stack.send({ user: victimUser }, 'for the victim alone');
+  adminQueue = (await stack.admin('POST', 'sessions', {})).body.queue;
 });
 afterAll(async () => {
   process.stdout.write(`  ${String(cases)} attacks, all refused\n`);
@@ -56,7 +58,7 @@ function encodings(name: string): string[] {
 const wildcards = (): string[] => ['*', '#', 'user.*', 'user.#', `${attacker.queue}*`, '.*', '%2A'];
 
 function targets(): string[] {
-  const names = [victim.queue, victim.liveQueue, `user.${victimUser}`, 'warren.dead'];
+  const names = [victim.queue, victim.liveQueue, `user.${victimUser}`, 'warren.dead', adminQueue];
   return [...names.flatMap(encodings), ...wildcards()];
 }
 
@@ -332,12 +334,13 @@ describe('by HTTP', () => {
     }
   });
 
-  it('there is no administration, nothing of development, and no file to be had', async () => {
+  it('there is nothing of development, and no file to be had', async () => {
     const paths = [
       '/v1/admin',
-      '/v1/admin/users',
-      '/v1/admin/sessions',
-      '/console',
+      '/v1/admin/nothing',
+      '/console/nothing',
+      '/console/..%2f..%2fpackage.json',
+      '/console/%2e%2e/%2e%2e/package.json',
       '/dev/token',
       '/..%2f..%2fetc/passwd',
       '/%2e%2e/%2e%2e/etc/passwd',

@@ -5,6 +5,7 @@ import { encodeId, isValidId, PROBLEMS } from '@warren/protocol';
 import { Application } from '../support/application.js';
 import { KNOWN_ROUTES } from '../support/routes.js';
 import {
+  ADMIN_KEY,
   SERVICE_KEY,
   startStack,
   uniqueUser,
@@ -90,6 +91,24 @@ const body = fc.oneof(
         remove: texts,
         delivered: texts,
         read: texts,
+        agoMs: fc.array(fc.oneof(fc.double(), text), { maxLength: 3 }),
+        handled: fc.array(
+          fc.record({
+            id: text,
+            type: text,
+            error: text,
+            name: text,
+            tookMs: fc.double(),
+            agoMs: fc.double(),
+          }),
+          { maxLength: 3 },
+        ),
+        watched: fc.boolean(),
+        events: texts,
+        watch: texts,
+        ids: fc.array(fc.oneof(fc.integer(), text), { maxLength: 3 }),
+        all: fc.constantFrom(true, false),
+        reason: text,
         reply: fc.anything({ maxDepth: 2 }),
         failed: fc.oneof(fc.boolean(), text),
         messages: fc.array(
@@ -110,7 +129,7 @@ const body = fc.oneof(
 
 describe('the HTTP API, fed with anything', () => {
   it('answers with one of its problems, never with 500', async () => {
-    const bearer = fc.constantFrom(SERVICE_KEY, userToken(user), 'x', '');
+    const bearer = fc.constantFrom(SERVICE_KEY, ADMIN_KEY, userToken(user), 'x', '');
     const type = fc.constantFrom('application/json', 'text/plain', 'application/json; charset=x');
     await fc.assert(
       fc.asyncProperty(

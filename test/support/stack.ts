@@ -14,6 +14,14 @@ import {
 } from '@warren/client';
 import { amqp } from '@warren/client/amqp';
 import type {
+  AdminMessage,
+  AdminToken,
+  AdminUser,
+  AdminUsersReply,
+  Audience,
+  AuditReply,
+  DeadLetter,
+  DeadLettersDone,
   GroupState,
   HistoryItem,
   MembersPage,
@@ -22,9 +30,11 @@ import type {
   MessageOutcome,
   PresenceReply,
   Problem,
+  PurgeReply,
   PushDevicesReply,
   SendReply,
   SessionGrant,
+  TimelineEntry,
   UserState,
 } from '@warren/protocol';
 import {
@@ -37,6 +47,8 @@ import {
 import type { BrokerEndpoints } from '@warren/rabbitmq';
 
 export const SERVICE_KEY = 'service-key-for-tests-only';
+export const ADMIN_KEY = 'admin-key-for-tests-only';
+export const VIEWER_KEY = 'viewer-key-for-tests-only';
 export const USER_SECRET = 'a secret for user tokens that only tests know';
 
 /** Both ways to the broker, as a test names them. STOMP goes by the `ws` package's sockets in Node. */
@@ -71,6 +83,8 @@ export interface Stack {
   /** A request with the service key; `body` is sent as JSON. */
   api: (method: string, path: string, body?: unknown) => Promise<ApiReply>;
   send: (to: object, data: unknown, more?: object) => Promise<ApiReply>;
+  /** A request below `/v1/admin/`, with the operator's key or another one. */
+  admin: (method: string, path: string, body?: unknown, key?: string) => Promise<AdminReply>;
   /** Opens a session as a client does. */
   session: (userId: string, body: object) => Promise<SessionGrant>;
   user: (userId: string) => Promise<UserState>;
@@ -83,6 +97,31 @@ export interface ApiReply {
   status: number;
   headers: Headers;
   body: ReplyBody;
+}
+
+/** Every field that some route of admins answers with. */
+export interface AdminReply {
+  status: number;
+  headers: Headers;
+  body: Problem &
+    AdminToken &
+    Audience &
+    PurgeReply &
+    DeadLettersDone &
+    Omit<SessionGrant, 'token' | 'expiresAt'> &
+    Omit<AdminMessage, 'id' | 'type' | 'next'> & {
+      id: string | number;
+      next?: string;
+      users: AdminUsersReply['users'];
+      groups: unknown[];
+      letters: DeadLetter[];
+      total: number;
+      body: string;
+      entries: (TimelineEntry & AuditReply['entries'][number])[];
+      items: HistoryItem[];
+      members: MembersPage['members'];
+      pushDevices: AdminUser['pushDevices'];
+    };
 }
 
 /** Every field that some route answers with; a test looks for those of its own. */
@@ -124,6 +163,11 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     endpoints: { stomp: [endpoints.stompUrl], amqp: [endpoints.clientAmqpUrl] },
     signingKey: options.signingKey ?? shared.signingKey,
     serviceKeys: [SERVICE_KEY],
+    adminKeys: [
+      { key: ADMIN_KEY, role: 'operator' },
+      { key: VIEWER_KEY, role: 'viewer' },
+    ],
+    brokerMetricsUrls: [endpoints.metricsUrl],
     userTokens: { key: { secret: USER_SECRET } },
     host: '127.0.0.1',
     port: 0,
@@ -163,6 +207,13 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     apiUrl: server.url,
     api,
     send: (to, data, more = {}) => api('POST', '/v1/messages', { to, type: 'note', data, ...more }),
+    admin: (method, path, body, key = ADMIN_KEY) =>
+      request(
+        `${server.url}/v1/admin/${path}`,
+        method,
+        key,
+        body,
+      ) as Promise<unknown> as Promise<AdminReply>,
     session: async (userId, body) => {
       const reply = await request(`${server.url}/v1/sessions`, 'POST', userToken(userId), body);
       if (reply.status !== 201) throw new Error(`no session: ${JSON.stringify(reply.body)}`);

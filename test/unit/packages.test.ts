@@ -12,7 +12,7 @@ import { ROOT } from '../support/program.js';
 import { bundle, bundleSdk } from '../support/sdk-page.js';
 
 /** socket.io-client has 14.6 KB, pusher-js 17.8, centrifuge 19. */
-const MOST_BYTES = 16_500;
+const MOST_BYTES = 16_750;
 
 const gzipped = (code: string): number => gzipSync(code, { level: 9 }).length;
 
@@ -22,7 +22,7 @@ describe('the browser bundle', () => {
     all = await bundleSdk();
   });
 
-  it('has at most 16.5 KB with STOMP, lifecycle and tabs, gzipped', () => {
+  it('has at most 16.75 KB with STOMP, lifecycle and tabs, gzipped', () => {
     process.stdout.write(`  browser bundle: ${String(gzipped(all))} bytes gzipped\n`);
     expect(gzipped(all)).toBeLessThanOrEqual(MOST_BYTES);
   });

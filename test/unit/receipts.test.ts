@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { settle } from '@warren/client/testing';
+import type { ReceiptsBody } from '@warren/protocol';
 import { setupBed } from '../support/bed.js';
 
 /** A client that has a handler, connected. */
@@ -9,9 +10,16 @@ async function setup(...options: Parameters<typeof setupBed>) {
   client.handle('note', () => undefined);
   await connect();
   const track = (id: string) => bed.deliver('note', 1, { id, headers: { 'x-warren-track': '1' } });
+  const bodies = () =>
+    bed.calls
+      .filter(({ path }) => path === '/v1/me/receipts')
+      .map(({ body }) => body as unknown as Partial<ReceiptsBody>);
+  /** What was handled and read. */
   const receipts = () =>
-    bed.calls.filter(({ path }) => path === '/v1/me/receipts').map(({ body }) => body);
-  return { ...parts, track, receipts };
+    bodies()
+      .map(({ delivered = [], read = [] }) => ({ delivered, read }))
+      .filter(({ delivered, read }) => delivered.length + read.length > 0);
+  return { ...parts, track, receipts, bodies };
 }
 
 describe('receipts', () => {
@@ -105,6 +113,74 @@ describe('receipts', () => {
     await clock.advance(60_000);
     expect(receipts()).toEqual([]);
     expect([...bed.stored.keys()].filter((key) => key.endsWith(':receipts'))).toEqual([]);
+  });
+});
+
+describe('how a message ended', () => {
+  it('is told with how long ago, by which the server knows how long it took', async () => {
+    const { bed, clock, track, bodies } = await setup();
+    bed.callReplies.push(503);
+    await track('a');
+    await clock.advance(100);
+    await track('b');
+    await clock.advance(10_000);
+    const [last] = bodies();
+    expect(last!.delivered).toEqual(['a', 'b']);
+    const [a, b] = last!.agoMs!;
+    expect(a! - b!).toBe(100);
+    expect(b).toBeGreaterThan(1000);
+  });
+
+  it('is told of rejections by their names, and never what the error says', async () => {
+    const { bed, client, clock, bodies } = await setup({
+      handlerAttempts: 1,
+      handlerTimeoutMs: 50,
+    });
+    client.handle('bad', () => {
+      throw new RangeError('a secret');
+    });
+    client.handle('slow', () => new Promise(() => undefined));
+    await bed.deliver('bad', 1, { id: '1' });
+    const slow = bed.deliver('slow', 1, { id: '2' });
+    await clock.advance(100);
+    await slow;
+    await bed.deliver('unknown', 1, { id: '3' });
+    await bed.deliver('note', 1, { id: '4' });
+    await clock.advance(5000);
+    const handled = bodies().flatMap((body) => body.handled ?? []);
+    expect(handled.map(({ id, type, error, name }) => [id, type, error, name])).toEqual([
+      ['1', 'bad', 'handler_failed', 'RangeError'],
+      ['2', 'slow', 'handler_timeout', undefined],
+      ['3', 'unknown', 'no_handler', undefined],
+    ]);
+    expect(bodies().every(({ deviceId }) => deviceId === client.deviceId)).toBe(true);
+    expect(JSON.stringify(bodies())).not.toContain('secret');
+  });
+
+  it('is told of every message while somebody watches, and no longer', async () => {
+    const { bed, clock, bodies } = await setup();
+    await bed.deliver('note', 1, { id: 'before' });
+    await bed.deliver('warren.watch', { forMs: 30_000 }, { delivery: 'live' });
+    await bed.deliver('note', 1, { id: 'during' });
+    await clock.advance(31_000);
+    await bed.deliver('note', 1, { id: 'after' });
+    await clock.advance(5000);
+    expect(bodies()).toMatchObject([{ watched: true, handled: [{ id: 'during', type: 'note' }] }]);
+    await bed.deliver('warren.watch', 'rubbish', { delivery: 'live' });
+    await bed.deliver('note', 1, { id: 'rubbish' });
+    await clock.advance(5000);
+    expect(bodies()).toHaveLength(1);
+  });
+
+  it('is not tried again, and holds nothing up, when the server cannot be reached', async () => {
+    const { bed, client, clock, bodies } = await setup({ handlerAttempts: 1 });
+    client.handle('bad', () => {
+      throw new Error('a bug');
+    });
+    bed.callReplies.push(503);
+    await bed.deliver('bad', 1, { id: '1' });
+    await clock.advance(60_000);
+    expect(bodies()).toEqual([]);
   });
 });
 

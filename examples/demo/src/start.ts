@@ -19,9 +19,10 @@ try {
       process.stdout.write(`
   Warren is ready.
 
-    Demo   ${info.apiUrl}/demo/
-    API    ${info.apiUrl}  (described at /openapi.json)
-    Keys   ${file}
+    Demo     ${info.apiUrl}/demo/
+    Console  ${info.consoleUrl}  (sign in with the adminKey in dev.json)
+    API      ${info.apiUrl}  (described at /openapi.json)
+    Keys     ${file}
 
   Open the demo, and send Alice a message (the other way round, it waits for her):
 

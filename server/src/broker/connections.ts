@@ -15,6 +15,8 @@ export type CloseReason =
   | 'token_expired'
   /** Of a client that no session was granted to, or under a name that is not its own. */
   | 'no_session'
+  /** Of the admin console. */
+  | 'console_ended'
   /** Older than this process, and perhaps the one that holds a queue which others are to have. */
   | 'unknown_identity';
 
@@ -35,12 +37,16 @@ const RETRIES = 32;
 /** How long a closed connection's consumer may stay: twenty times this, in milliseconds. */
 const PATIENCE_MS = 25;
 const PATIENCE = 20;
+/** How long after it was asked for the end of a connection is heard of, at most, in milliseconds. */
+const REASON_MS = 30_000;
 /** How long a process that has just begun waits to know of all connections, in milliseconds. */
 const LISTED_MS = 2000;
 
 /** The connections of clients: whether there are any, and how to end them. */
 export class Connections {
   readonly #options: ConnectionsOptions;
+  /** Why this process has connections closed that it may still hear of, by their names. */
+  readonly #reasons = new Map<string, CloseReason>();
 
   constructor(options: ConnectionsOptions) {
     this.#options = options;
@@ -48,6 +54,19 @@ export class Connections {
     options.watch.on('began', () => {
       options.provisioner.showItself().catch(() => undefined);
     });
+  }
+
+  /** Why this process has had it closed; undefined when it has not. Asked once. */
+  reasonOf({ name }: ClientConnection): CloseReason | undefined {
+    const reason = this.#reasons.get(name);
+    this.#reasons.delete(name);
+    return reason;
+  }
+
+  #remember(name: string, reason: CloseReason): void {
+    this.#reasons.set(name, reason);
+    // Of one that has gone before, nobody asks.
+    setTimeout(() => this.#reasons.delete(name), REASON_MS).unref();
   }
 
   /** Whether somebody is connected with the token of this queue. */
@@ -63,6 +82,7 @@ export class Connections {
   async closeAll(queue: string, reason: CloseReason): Promise<void> {
     const { watch, management, metrics } = this.#options;
     const known = watch.connectionsOf(queue);
+    for (const { name } of known) this.#remember(name, reason);
     const liars = known.filter(({ login }) => login !== queue);
     await Promise.all([
       management.closeConnections(queue, reason).then(() => {
@@ -115,6 +135,7 @@ export class Connections {
   /** Closes one. Not by its login, which may be somebody else's. */
   async close(connection: ClientConnection, reason: CloseReason): Promise<void> {
     const { watch, management, metrics } = this.#options;
+    this.#remember(connection.name, reason);
     for (let attempt = 0; attempt < RETRIES; attempt++) {
       if (await management.closeConnection(connection.name, reason)) {
         metrics.connectionsClosed.inc({ reason });

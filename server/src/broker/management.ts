@@ -35,6 +35,18 @@ export class ManagementApi {
     return new Map(items.map(({ name, messages }) => [name, messages ?? 0]));
   }
 
+  /** How many messages wait in all queues whose names begin so. */
+  async waiting(prefix: string): Promise<number> {
+    const query = new URLSearchParams({ columns: 'name,messages', enable_queue_totals: 'true' });
+    const response = await this.#request('GET', `/queues/${this.#vhost}?${query.toString()}`, {
+      timeoutMs: LISTING_TIMEOUT_MS,
+    });
+    const all = (await response.json()) as { name: string; messages?: number }[];
+    return all
+      .filter(({ name }) => name.startsWith(prefix))
+      .reduce((sum, { messages }) => sum + (messages ?? 0), 0);
+  }
+
   /** Whether somebody is connected with this login. */
   async isConnected(login: string): Promise<boolean> {
     const path = `/connections/username/${encodeURIComponent(login)}`;

@@ -123,6 +123,14 @@ export class Provisioner {
     });
   }
 
+  /** Throws away what waits in a queue. @returns how many messages. */
+  async purge(queue: string): Promise<number> {
+    return this.#guard(async () => {
+      const { messageCount } = await (await this.#pool.next()).queuePurge({ queue });
+      return messageCount;
+    });
+  }
+
   /** Deletes queues with all that waits in them, and cancels their consumers. */
   async deleteQueues(queues: string[]): Promise<void> {
     await this.#guard(async () => {

@@ -15,12 +15,13 @@ export interface ClientConnection {
   user: string | undefined;
 }
 
+/** Times are the broker's own, in milliseconds since 1970, and the same for all who listen. */
 interface Events {
   /** Somebody has logged in, and this is who it really is. */
-  authenticated: [ClientConnection];
+  authenticated: [ClientConnection, at: number];
   /** One that is older than the watch, so that its login is all that is known of it. */
   found: [ClientConnection];
-  closed: [ClientConnection];
+  closed: [ClientConnection, at: number];
   queueDeleted: [queue: string];
   /** What happened before was missed, in whole or in part. */
   began: [];
@@ -163,8 +164,10 @@ export class BrokerWatch extends EventEmitter<Events> {
 
   #take({ routingKey, headers = {} }: AsyncMessage): void {
     const text = (name: string): string => String(headers[name] ?? '');
+    const told = Number(headers['timestamp_in_ms']);
+    const at = Number.isSafeInteger(told) && told > 0 ? told : Date.now();
     if (routingKey === 'connection.closed') {
-      this.#forget(text('name'));
+      this.#forget(text('name'), at);
       return;
     }
     if (text('vhost') !== this.#options.vhost) return;
@@ -174,7 +177,7 @@ export class BrokerWatch extends EventEmitter<Events> {
         return;
       case 'channel.created':
         // "<connection> (<number>)"
-        this.#authenticate(text('name').replace(/ \(\d+\)$/, ''), text('user'));
+        this.#authenticate(text('name').replace(/ \(\d+\)$/, ''), text('user'), at);
         return;
       case 'queue.deleted':
         this.emit('queueDeleted', text('name'));
@@ -187,22 +190,22 @@ export class BrokerWatch extends EventEmitter<Events> {
     this.#index(connection);
   }
 
-  #authenticate(name: string, user: string): void {
+  #authenticate(name: string, user: string, at: number): void {
     const known = this.#byName.get(name) ?? { name, login: user, user: undefined };
     if (known.user === user) return;
     this.#unindex(known);
     known.user = user;
     this.#add(known);
-    this.emit('authenticated', known);
+    this.emit('authenticated', known, at);
   }
 
-  #forget(name: string): void {
+  #forget(name: string, at: number): void {
     this.#closedMeanwhile?.add(name);
     const known = this.#byName.get(name);
     if (known === undefined) return;
     this.#byName.delete(name);
     this.#unindex(known);
-    this.emit('closed', known);
+    this.emit('closed', known, at);
   }
 
   #index(connection: ClientConnection): void {
@@ -234,7 +237,7 @@ export class BrokerWatch extends EventEmitter<Events> {
         this.#add(found);
         this.emit('found', found);
       }
-      for (const name of before) if (!names.has(name)) this.#forget(name);
+      for (const name of before) if (!names.has(name)) this.#forget(name, Date.now());
       this.#isListed = true;
       this.emit('listed');
     } catch (error) {

@@ -30,6 +30,10 @@ export interface Job {
   body: unknown;
   headers: Record<string, unknown>;
   messageId: string | undefined;
+  type: string | undefined;
+  routingKey: string;
+  /** Of the body, in bytes; of JSON as it is written shortest. */
+  size: number;
   /** The account that published it; only when it says so, which the broker checks. */
   userId: string | undefined;
   /** 1 for the first. */
@@ -62,6 +66,8 @@ export const DUE_HEADER = 'x-warren-due';
 /** On a dead letter, why it is one. */
 export const REASON_HEADER = 'x-warren-reason';
 const ATTEMPT_HEADER = 'x-warren-attempt';
+/** What belongs to the job, and not to what it is about. */
+export const BOOKKEEPING_HEADERS: readonly string[] = [DUE_HEADER, REASON_HEADER, ATTEMPT_HEADER];
 /** What is due sooner waits here. */
 const SHORTEST_WAIT_MS = Math.min(...WAITS_MS);
 /** Before a job is given back that could not be put aside, in milliseconds. */
@@ -140,6 +146,9 @@ export class WorkQueues {
       body: parsed(message.body),
       headers,
       messageId: message.messageId,
+      type: message.type,
+      routingKey: message.routingKey,
+      size: toBytes(message.body).length,
       userId: message.userId,
       attempt: Number(headers[ATTEMPT_HEADER] ?? 1),
     };
@@ -220,8 +229,6 @@ export class WorkQueues {
     more: Record<string, string>,
   ): Promise<void> {
     const { messageId = '', type = '', contentType = 'application/octet-stream' } = message;
-    const body: unknown = message.body;
-    const isText = typeof body === 'string' || Buffer.isBuffer(body);
     const routing = await this.#channel.publish(
       {
         exchange,
@@ -233,7 +240,7 @@ export class WorkQueues {
         mandatory: true,
         headers: { ...(message.headers as Record<string, unknown>), ...more },
       },
-      isText ? Buffer.from(body) : Buffer.from(JSON.stringify(body), 'utf8'),
+      toBytes(message.body),
     );
     // Confirmed, and nobody has it: the queue is not there yet.
     if (routing === 'unroutable') throw new Error(`There is no queue behind ${exchange}.`);
@@ -254,6 +261,11 @@ export function waitFor(dueAt: number): string | undefined {
   const waitMs = WAITS_MS.filter((rung) => rung <= dueAt - Date.now()).at(-1);
   return waitMs === undefined ? undefined : waitOf(waitMs);
 }
+
+const toBytes = (body: unknown): Buffer =>
+  Buffer.isBuffer(body)
+    ? body
+    : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body), 'utf8');
 
 /** rabbitmq-client parses what says that it is JSON, and leaves the rest as bytes. */
 function parsed(body: unknown): unknown {

@@ -17,8 +17,7 @@ export interface DevState {
 /** `DIR/dev.json`: how to reach what runs. There only while it does. */
 export interface DevInfo {
   apiUrl: string;
-  /** Null until the console is part of Warren. */
-  consoleUrl: string | null;
+  consoleUrl: string;
   stompUrl: string;
   amqpUrl: string;
   managementUrl: string;

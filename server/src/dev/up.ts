@@ -90,6 +90,7 @@ async function startBroker(
     [name, `${name}_FILE`].some((variable) => process.env[variable] !== undefined);
   const common = {
     WARREN_SERVICE_KEYS: state.serviceKey,
+    WARREN_ADMIN_KEYS: state.adminKey,
     WARREN_HOST: '127.0.0.1',
     WARREN_LOG_LEVEL: 'warn',
     ...(process.env['WARREN_USER_JWT_PUBLIC_KEY'] === undefined &&
@@ -118,11 +119,13 @@ async function startBroker(
   const broker = new Broker({ dataDir: join(dataDir, 'broker') });
   await broker.start();
   try {
-    const { amqpUrl, backendAmqpUrl, clientAmqpUrl, managementUrl, stompUrl } = broker.endpoints;
+    const { amqpUrl, backendAmqpUrl, clientAmqpUrl, managementUrl, metricsUrl, stompUrl } =
+      broker.endpoints;
     const config = readConfig({
       ...common,
       WARREN_AMQP_URL: amqpUrl,
       WARREN_MANAGEMENT_URL: managementUrl,
+      WARREN_BROKER_METRICS_URL: metricsUrl,
       WARREN_PUBLIC_STOMP_URL: stompUrl,
       WARREN_PUBLIC_AMQP_URL: clientAmqpUrl,
       WARREN_SIGNING_KEY: broker.signingKey.privateKey,
@@ -141,14 +144,14 @@ async function startOn(
 ): Promise<{ running: RunningServer; info: DevInfo }> {
   const info: DevInfo = {
     apiUrl: `http://127.0.0.1:${String(state.port)}`,
-    consoleUrl: null,
+    consoleUrl: `http://127.0.0.1:${String(state.port)}/console/`,
     stompUrl: config.endpoints.stomp[0] ?? '',
     amqpUrl: backendAmqpUrl,
     managementUrl: config.managementUrl,
     vhost: decodeURIComponent(new URL(config.amqpUrl).pathname.slice(1)),
     exchange: config.names.exchange ?? DEFAULT_NAMES.exchange,
     serviceKey: config.serviceKeys[0] ?? '',
-    adminKey: state.adminKey,
+    adminKey: config.adminKeys.find(({ role }) => role === 'operator')?.key ?? '',
     pid: process.pid,
   };
   const running = await startServer(config, createLogger(config.logLevel), {

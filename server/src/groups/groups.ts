@@ -162,6 +162,11 @@ export class Groups {
     }
   }
 
+  /** Those that a user is in. */
+  async listOf(userId: string): Promise<string[]> {
+    return this.#options.store.listOf(userId);
+  }
+
   /** How many groups a user is in. */
   async countOf(userId: string): Promise<number> {
     return (await this.#options.store.listOf(userId)).length;

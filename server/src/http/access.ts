@@ -1,7 +1,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Request } from 'express';
-import { isValidId, PROTOCOL_VERSION } from '@warren/protocol';
+import { isValidId, PROTOCOL_VERSION, type AdminRole } from '@warren/protocol';
 import { HttpProblem } from '../problem.js';
+import { userIdOf, type Admin, type AdminTokens } from '../sessions/admin-tokens.js';
 import type { Identity } from '../sessions/identity.js';
 import type { Access } from './route.js';
 
@@ -12,7 +13,16 @@ import type { Access } from './route.js';
 export type Authenticate = (request: Request) => MaybePromise<string | Identity | null>;
 type MaybePromise<Value> = Promise<Value> | Value;
 
+/** Opens the console. */
+export interface AdminKey {
+  key: string;
+  role: AdminRole;
+}
+
 const digest = (text: string): Buffer => createHash('sha256').update(text, 'utf8').digest();
+
+/** Enough of a key's digest to tell which one it was, and too little to find it by. */
+export const SHOWN_CHARACTERS = 8;
 
 /** The token of an `Authorization: Bearer` header, or undefined. */
 export function bearerToken(request: Request): string | undefined {
@@ -24,6 +34,8 @@ export function bearerToken(request: Request): string | undefined {
 export interface Caller {
   /** On routes for users. */
   identity: Identity | undefined;
+  /** On routes for admins. */
+  admin: Admin | undefined;
   /** Undefined for whoever needs to show nothing. */
   budget: string | undefined;
 }
@@ -31,6 +43,8 @@ export interface Caller {
 export interface AccessOptions {
   /** Asked for at each request, since they can be exchanged. */
   serviceKeys: () => string[];
+  adminKeys: () => AdminKey[];
+  adminTokens: AdminTokens;
   /** Users' tokens that Warren signed; undefined for one that it did not. */
   ownTokens: { verify: (token: string) => Identity | undefined };
   authenticate: Authenticate;
@@ -48,12 +62,62 @@ export class AccessControl {
 
   /** @throws {HttpProblem} when the request is refused. */
   async check(access: Access, request: Request): Promise<Caller> {
-    if (access === 'user') {
-      const identity = await this.#user(request);
-      return { identity, budget: `user:${identity.userId}` };
+    const nobody = { identity: undefined, admin: undefined, budget: undefined };
+    switch (access) {
+      case 'none':
+        return nobody;
+      case 'service':
+        return { ...nobody, budget: this.#service(request) };
+      case 'user': {
+        const identity = await this.#user(request);
+        return { ...nobody, identity, budget: `user:${identity.userId}` };
+      }
+      case 'viewer':
+      case 'operator': {
+        const { admin, identity } = await this.#admin(request);
+        if (access === 'operator' && admin.role !== 'operator') {
+          throw new HttpProblem('role_required', 'A viewer looks; this asks for an operator.');
+        }
+        return { identity, admin, budget: `admin:${admin.actor}` };
+      }
     }
-    if (access === 'service') return { identity: undefined, budget: this.#service(request) };
-    return { identity: undefined, budget: undefined };
+  }
+
+  /** By an admin key, the console's own token, or a user's JWT with a role. */
+  async #admin(request: Request): Promise<Omit<Caller, 'budget'> & { admin: Admin }> {
+    const { adminKeys, adminTokens, refuseRevoked } = this.#options;
+    const token = bearerToken(request);
+    if (token === undefined) throw new HttpProblem('token_missing');
+    const keys = adminKeys().map((entry) => ({ ...entry, digest: digest(entry.key) }));
+    const given = digest(token);
+    const [match] = keys.filter((entry) => timingSafeEqual(entry.digest, given));
+    if (match !== undefined) {
+      const key = given.toString('base64url');
+      const actor = `admin:${key.slice(0, SHOWN_CHARACTERS)}`;
+      return {
+        admin: { actor, role: match.role, key, issuedAt: Date.now() },
+        identity: undefined,
+      };
+    }
+    const admin = adminTokens.verify(token);
+    if (admin === undefined) return this.#adminByRole(request);
+    if (admin.key !== undefined) {
+      // A key that is taken away takes its tokens along; its role may have changed.
+      const key = keys.find((entry) => entry.digest.toString('base64url') === admin.key);
+      if (key === undefined) throw new HttpProblem('token_invalid');
+      return { admin: { ...admin, role: key.role }, identity: undefined };
+    }
+    const userId = userIdOf(admin.actor);
+    if (userId === undefined) throw new HttpProblem('token_invalid');
+    await refuseRevoked({ userId, issuedAt: admin.issuedAt });
+    return { admin, identity: undefined };
+  }
+
+  async #adminByRole(request: Request): Promise<Omit<Caller, 'budget'> & { admin: Admin }> {
+    const identity = await this.#user(request);
+    const { userId, role, issuedAt } = identity;
+    if (role === undefined) throw new HttpProblem('role_required', 'The token names no role.');
+    return { admin: { actor: `user:${userId}`, role, key: undefined, issuedAt }, identity };
   }
 
   #service(request: Request): string {

@@ -2,9 +2,21 @@ import { PROBLEMS, problemSchema, type ProblemCode } from '@warren/protocol';
 import { z, type ZodType } from 'zod';
 import { route, type Route } from './route.js';
 
+const ADMIN: ProblemCode[] = [
+  'token_missing',
+  'token_invalid',
+  'token_expired',
+  'token_revoked',
+  'role_required',
+  'keys_unavailable',
+  'database_unavailable',
+  'rate_limited',
+];
 const FROM_ACCESS: Record<Route['access'], ProblemCode[]> = {
   none: [],
   service: ['token_missing', 'token_invalid', 'rate_limited'],
+  viewer: ADMIN,
+  operator: ADMIN,
   user: [
     'token_missing',
     'token_invalid',
@@ -47,11 +59,19 @@ export function createOpenApi(routes: Route[], version: string): Json {
       securitySchemes: {
         service: { type: 'http', scheme: 'bearer', description: 'A service key.' },
         user: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: "A user's JWT." },
+        admin: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'An admin key, a JWT with a role, or a token of `POST /v1/admin/tokens`.',
+        },
       },
       schemas: { Problem: jsonSchema(problemSchema, 'output') },
     },
   };
 }
+
+const schemeOf = (access: Route['access']): string =>
+  access === 'viewer' || access === 'operator' ? 'admin' : access;
 
 function operation(entry: Route): Json {
   const inPath = [...entry.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
@@ -70,7 +90,7 @@ function operation(entry: Route): Json {
   ]) as [string, Json][];
   return {
     summary: entry.summary,
-    ...(entry.access !== 'none' && { security: [{ [entry.access]: [] }] }),
+    ...(entry.access !== 'none' && { security: [{ [schemeOf(entry.access)]: [] }] }),
     ...(parameters.length > 0 && { parameters }),
     ...(entry.body !== undefined && {
       requestBody: {

@@ -5,7 +5,7 @@ import { HttpProblem } from '../problem.js';
 export interface RateLimits {
   /** Of one service key, a second. */
   perKey: number;
-  /** Of one user, a minute, by all its devices together. */
+  /** Of one user, a minute, by all its devices together; ten times as many of an admin. */
   perUser: number;
   /** Messages to everybody, a minute, by whomever. */
   broadcasts: number;
@@ -27,12 +27,14 @@ export class RateLimiter {
     this.#limiters = {
       key: limiter(perKey, 1),
       user: limiter(perUser, 60),
+      // A page of the console asks several times a second.
+      admin: limiter(perUser * 10, 60),
       broadcast: limiter(broadcasts, 60),
     };
   }
 
   /**
-   * @param budget `key:…`, `user:…` or `broadcast:…`
+   * @param budget `key:…`, `user:…`, `admin:…` or `broadcast:…`
    * @throws {HttpProblem} `rate_limited`
    */
   async take(budget: string): Promise<void> {

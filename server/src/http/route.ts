@@ -1,13 +1,15 @@
-import type { ProblemCode } from '@warren/protocol';
+import type { AdminRole, ProblemCode } from '@warren/protocol';
 import type { Request } from 'express';
 import type { ZodType } from 'zod';
 import { HttpProblem } from '../problem.js';
+import type { Admin } from '../sessions/admin-tokens.js';
 import type { Identity } from '../sessions/identity.js';
 
 /**
  * - `service`: a service key. `user`: a user's JWT. `none`: anybody who can reach the address.
+ * - `viewer`, `operator`: an admin with this role, or a more powerful one.
  */
-export type Access = 'service' | 'user' | 'none';
+export type Access = 'service' | 'user' | AdminRole | 'none';
 
 export interface RouteContext<Body, Query = unknown> {
   /** Decoded parameters of the path. */
@@ -16,7 +18,9 @@ export interface RouteContext<Body, Query = unknown> {
   body: Body;
   /** Who calls: on routes for users, else undefined. */
   identity: Identity | undefined;
-  /** For logs and audits: `user:<id>`, or `key:` and the beginning of the key's digest. */
+  /** Who calls: on routes for admins, else undefined. */
+  admin: Admin | undefined;
+  /** For logs and audits: `user:<id>`, or `key:` or `admin:` and the beginning of the key's digest. */
   caller: string;
   request: Request;
 }
@@ -52,6 +56,10 @@ export interface Route<Body = unknown, Query = unknown> {
   replies: Record<number, { description: string; schema?: ZodType }>;
   /** Codes that this route answers with besides those of its access and body. */
   problems: ProblemCode[];
+  /**
+   * Written into the audit log before it is done, and how it ended after. Every route of operators has one.
+   */
+  audit?: { action: string; target: (context: RouteContext<Body, Query>) => string };
   handle: (context: RouteContext<Body, Query>) => Promise<RouteReply> | RouteReply;
 }
 

@@ -11,17 +11,20 @@ import type { Logger } from 'pino';
 import type { ZodType } from 'zod';
 import type { Metrics } from '../metrics.js';
 import { HttpProblem } from '../problem.js';
-import type { Identity } from '../sessions/identity.js';
 import { toProblem } from '../to-problem.js';
 import { parse } from '../validation.js';
-import type { AccessControl } from './access.js';
+import type { AuditStore } from '../storage/audit.js';
+import { SHOWN_CHARACTERS, type AccessControl, type Caller } from './access.js';
 import type { RateLimiter } from './rate-limits.js';
-import type { Route } from './route.js';
+import type { Route, RouteContext, RouteReply } from './route.js';
 
 export interface RouterOptions {
   routes: Route[];
+  /** The pages of the admin console. */
+  console: RequestHandler;
   access: AccessControl;
   rates: RateLimiter;
+  audit: AuditStore;
   metrics: Metrics;
   logger: Logger;
 }
@@ -30,6 +33,7 @@ export interface RouterOptions {
 export function createRouter(options: RouterOptions): Router {
   const { routes, metrics, logger } = options;
   const router = express.Router();
+  router.use('/console', options.console);
   const readBody = express.json({ limit: MAX_BODY_BYTES, strict: false, inflate: false });
 
   for (const path of new Set(routes.map((entry) => entry.path))) {
@@ -39,7 +43,7 @@ export function createRouter(options: RouterOptions): Router {
       mounted[entry.method](
         observe(entry, metrics),
         authorize(entry, options),
-        handle(entry, readBody),
+        handle(entry, readBody, options),
       );
     }
     mounted.all((_request, response) => {
@@ -69,43 +73,74 @@ function observe({ method, path }: Route, metrics: Metrics): RequestHandler {
 // Before the body is read: nobody makes the server parse without having shown a key.
 function authorize({ access: needed }: Route, { access, rates }: RouterOptions): RequestHandler {
   return async (request, response, next) => {
-    const { identity, budget } = await access.check(needed, request);
+    const caller = await access.check(needed, request);
+    const { budget } = caller;
     if (budget !== undefined) await rates.take(budget);
-    Object.assign(response.locals, { identity, caller: nameOf(budget) } satisfies Locals);
+    Object.assign(response.locals, { ...caller, caller: nameOf(caller) } satisfies Locals);
     next();
   };
 }
 
-interface Locals {
-  identity: Identity | undefined;
+interface Locals extends Caller {
   caller: string;
 }
 
-/** Enough of a key's digest to tell which one it was, and too little to find it by. */
-const nameOf = (budget = 'anybody'): string =>
-  budget.startsWith('key:') ? budget.slice(0, 12) : budget;
+const nameOf = ({ admin, budget = 'anybody' }: Caller): string =>
+  admin?.actor ??
+  (budget.startsWith('key:') ? budget.slice(0, 'key:'.length + SHOWN_CHARACTERS) : budget);
 
-function handle(entry: Route, readBody: RequestHandler): RequestHandler {
+function handle(
+  entry: Route,
+  readBody: RequestHandler,
+  { audit, logger }: RouterOptions,
+): RequestHandler {
   return async (request, response) => {
     const body =
       entry.body === undefined
         ? undefined
         : await parseBody(entry.body, request, response, readBody);
-    const { identity, caller } = response.locals as Locals;
-    const reply = await entry.handle({
+    const { identity, admin, caller } = response.locals as Locals;
+    const context: RouteContext<unknown> = {
       params: request.params as Record<string, string>,
       query: entry.query === undefined ? undefined : parse(entry.query, request.query),
       body,
       identity,
+      admin,
       caller,
       request,
-    });
+    };
+    const reply = await audited(entry, context, audit, logger);
     response.status(reply.status);
     if (reply.body === undefined) response.end();
     else if (typeof reply.body === 'string')
       response.type(reply.contentType ?? 'text').send(reply.body);
     else response.json(reply.body);
   };
+}
+
+/** What cannot be written into the audit log is not done. */
+async function audited(
+  { audit: entry, handle: work }: Route,
+  context: RouteContext<unknown>,
+  audit: AuditStore,
+  logger: Logger,
+): Promise<RouteReply> {
+  if (entry === undefined) return work(context);
+  const { caller: actor } = context;
+  const target = entry.target(context);
+  const id = await audit.add({ at: Date.now(), actor, action: entry.action, target });
+  const settle = (result: string): Promise<void> =>
+    audit.settle(id, result).catch((error: unknown) => {
+      logger.warn({ err: error }, 'how an action ended could not be written down');
+    });
+  try {
+    const reply = await work(context);
+    await settle('done');
+    return reply;
+  } catch (error) {
+    await settle(toProblem(error).code);
+    throw error;
+  }
 }
 
 async function parseBody(

@@ -42,7 +42,7 @@ export class Presence {
     this.#options = options;
     const { watch } = options;
     for (const event of ['authenticated', 'found'] as const) {
-      watch.on(event, (connection) => {
+      watch.on(event, (connection: ClientConnection) => {
         this.#note(connection, GATHER_MS);
       });
     }

@@ -5,7 +5,7 @@ import type { Cutoffs } from '../sessions/cutoffs.js';
 import type { Storage } from '../storage/index.js';
 import type { Logger } from 'pino';
 import { PushJobs } from './jobs.js';
-import { createPushMetrics } from './metrics.js';
+import { createPushMetrics, type PushMetrics } from './metrics.js';
 import { createProviders, type ProviderSettings } from './providers/index.js';
 import { Registrations } from './registrations.js';
 import { DEFAULT_PUSH_LIMITS, startPushWorker, type PushLimits } from './worker.js';
@@ -42,6 +42,8 @@ export interface PushOptions {
 export function openPush(options: PushOptions): {
   jobs: PushJobs;
   registrations: Registrations;
+  /** Undefined where another process sends them. */
+  metrics: PushMetrics | undefined;
   close: () => Promise<void>;
 } {
   const { parts, exchange, storage, broker, cutoffs, events, maxDevices, logger } = options;
@@ -56,7 +58,10 @@ export function openPush(options: PushOptions): {
     providers,
     maxDevices,
   });
-  if (!parts.hasWorker) return { jobs, registrations, close: () => Promise.resolve() };
+  if (!parts.hasWorker) {
+    return { jobs, registrations, metrics: undefined, close: () => Promise.resolve() };
+  }
+  const metrics = createPushMetrics(options.registry);
   const { close } = startPushWorker({
     exchange,
     storage,
@@ -67,8 +72,8 @@ export function openPush(options: PushOptions): {
     onNews: () => {
       events.poke();
     },
-    metrics: createPushMetrics(options.registry),
+    metrics,
     logger,
   });
-  return { jobs, registrations, close };
+  return { jobs, registrations, metrics, close };
 }

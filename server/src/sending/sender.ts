@@ -15,6 +15,7 @@ import type { Metrics } from '../metrics.js';
 import { PublishError, type Publisher, type SendResult } from '../publisher/index.js';
 import type { PushJobs } from '../push/jobs.js';
 import type { AuditStore } from '../storage/audit.js';
+import type { TimelineWriter } from '../timeline/writer.js';
 import { toProblem } from '../to-problem.js';
 import type { Tracker } from '../tracking/tracker.js';
 import { parse } from '../validation.js';
@@ -29,6 +30,7 @@ export interface SenderOptions {
   pushJobs: PushJobs;
   rates: RateLimiter;
   audit: AuditStore;
+  timeline: TimelineWriter;
   metrics: Metrics;
   logger: Logger;
 }
@@ -134,7 +136,9 @@ export class Sender {
     const outcome = await this.#handOver(prepared);
     if (body.push !== undefined) await this.#askForPush(prepared, outcome);
     if (body.track) await this.#noteSent(body, outcome);
-    return this.#count(body, replyOf(body, outcome, outcomes));
+    const reply = replyOf(body, outcome, outcomes);
+    this.#noteUnreachable(body, reply);
+    return this.#count(body, reply);
   }
 
   async #handOver({ body, outcomes, tracking }: Prepared): Promise<Outcome> {
@@ -217,6 +221,17 @@ export class Sender {
         { err: error, id },
         'that a message was not sent could not be noted',
       );
+    }
+  }
+
+  /** Of those who could not be reached; what is tracked tells it by itself. */
+  #noteUnreachable({ id, type, track }: Prepared['body'], { recipients = [] }: SendReply): void {
+    if (track) return;
+    const at = Date.now();
+    for (const { user: userId, outcome: reason } of recipients) {
+      if (reason !== 'unprovisioned' && reason !== 'offline') continue;
+      const happening = { userId, at, kind: 'unreachable' as const, messageId: id, type, reason };
+      this.#options.timeline.noteSome(reason, happening);
     }
   }
 

@@ -2,9 +2,11 @@ import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { CloseReason, Connections } from '../broker/connections.js';
 import type { Provisioner } from '../broker/provisioner.js';
+import { tapOf } from '../console/tap.js';
 import type { Events } from '../events/events.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import type { Locks } from '../storage/locks.js';
+import type { TimelineWriter } from '../timeline/writer.js';
 import type { Tracker } from '../tracking/tracker.js';
 
 export interface EndingsOptions {
@@ -14,6 +16,7 @@ export interface EndingsOptions {
   connections: Connections;
   tracker: Tracker;
   events: Events;
+  timeline: TimelineWriter;
   logger: Logger;
 }
 
@@ -69,13 +72,16 @@ export class Endings {
    * is for this one name, which no queue will have again.
    */
   async #deleteQueues(devices: Device[]): Promise<void> {
+    // The broker would say of messages that come now that they have reached somebody.
+    const taps = new Set(devices.map(({ user_id: userId }) => tapOf(userId)));
+    await this.#options.provisioner.deleteQueues([...taps]);
     const queues = devices.flatMap((device) => [device.queue, device.live_queue]);
     await this.#options.provisioner.deleteQueues(queues);
   }
 
   /** What waited there has ended; whoever wants to know is told. */
   async #forget(devices: Device[], reason: CloseReason): Promise<void> {
-    const { store, tracker, events } = this.#options;
+    const { store, tracker, events, timeline } = this.#options;
     const isRevoked = reason === 'revoked';
     await tracker.mailboxesGone(devices, isRevoked ? 'revoked' : 'dropped');
     await store.remove(devices);
@@ -87,6 +93,15 @@ export class Endings {
           ? { event: 'session.revoked' as const, at, user, deviceId }
           : { event: 'session.ended' as const, at, user, deviceId, reason };
       }),
+    );
+    timeline.note(
+      ...devices.map(({ user_id: userId, device_id: id }) => ({
+        userId,
+        at,
+        kind: 'session_ended' as const,
+        deviceId: id === UNCLAIMED ? null : id,
+        reason,
+      })),
     );
   }
 

@@ -1,3 +1,5 @@
+import type { AdminRole } from '@warren/protocol';
+
 /** Who calls a route for users, and since when that is known. */
 export interface Identity {
   userId: string;
@@ -6,6 +8,10 @@ export interface Identity {
    * none. What was vouched for before the user was revoked is refused.
    */
   issuedAt: number;
+  /** What the user may do in the admin console. Default: it may not enter it. */
+  role?: AdminRole | undefined;
+  /** When the token ends that says so, in milliseconds since 1970. Default: with that of the console. */
+  expiresAt?: number | undefined;
 }
 
 /** A token without a time of issue counts as the oldest. @param iat seconds since 1970 */

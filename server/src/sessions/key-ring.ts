@@ -1,4 +1,5 @@
 import { createPublicKey } from 'node:crypto';
+import jwt from 'jsonwebtoken';
 import { keyId } from '@warren/rabbitmq';
 
 /** A pair of which the broker knows the public half. */
@@ -8,6 +9,16 @@ export interface SigningPair {
   /** PEM. */
   privateKey: string;
   publicKey: string;
+}
+
+/** Which key a token says that it is signed with. */
+export function keyIdOf(token: string): string | undefined {
+  try {
+    return jwt.decode(token, { complete: true })?.header.kid;
+  } catch {
+    // Not JSON where a header should be.
+    return undefined;
+  }
 }
 
 /** The PEM blocks of a text that holds one private key or several. */

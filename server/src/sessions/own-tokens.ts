@@ -3,7 +3,7 @@ import { isValidId } from '@warren/protocol';
 import { HttpProblem } from '../problem.js';
 import { signToken, type SignedToken } from './client-tokens.js';
 import { issuedAt, type Identity } from './identity.js';
-import type { KeyRing } from './key-ring.js';
+import { keyIdOf, type KeyRing } from './key-ring.js';
 
 /** Not the broker's, which would take a token for it as a login. */
 const AUDIENCE = 'warren-api';
@@ -28,7 +28,7 @@ export class OwnTokens {
    * @throws {HttpProblem} `token_invalid`, `token_expired`
    */
   verify(token: string): Identity | undefined {
-    const pair = this.#keys.find(keyOf(token));
+    const pair = this.#keys.find(keyIdOf(token));
     if (pair === undefined) return undefined;
     try {
       const options = { algorithms: ['RS256' as const], audience: AUDIENCE };
@@ -42,14 +42,5 @@ export class OwnTokens {
       const code = error instanceof jwt.TokenExpiredError ? 'token_expired' : 'token_invalid';
       throw new HttpProblem(code, undefined, { cause: error });
     }
-  }
-}
-
-function keyOf(token: string): string | undefined {
-  try {
-    return jwt.decode(token, { complete: true })?.header.kid;
-  } catch {
-    // Not JSON where a header should be.
-    return undefined;
   }
 }

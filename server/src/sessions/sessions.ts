@@ -18,6 +18,7 @@ import type { Groups } from '../groups/groups.js';
 import { HttpProblem } from '../problem.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import type { Locks } from '../storage/locks.js';
+import type { TimelineWriter } from '../timeline/writer.js';
 import type { Tracker } from '../tracking/tracker.js';
 import { Admission } from './admission.js';
 import type { ClientTokens } from './client-tokens.js';
@@ -41,6 +42,7 @@ export interface SessionsOptions {
   groups: Groups;
   tracker: Tracker;
   events: Events;
+  timeline: TimelineWriter;
   provisioner: Provisioner;
   connections: Connections;
   tokens: ClientTokens;
@@ -100,7 +102,8 @@ export class Sessions {
     identity: Identity,
     body: SessionBody,
   ): Promise<{ grant: SessionGrant; kind: SessionKind }> {
-    const { store, provisioner, cutoffs, endings, groups, tracker, events } = this.#options;
+    const { store, provisioner, cutoffs, endings, groups, tracker, events, timeline } =
+      this.#options;
     const { userId } = identity;
     const deviceId = body.deviceId ?? randomName();
     const { sessionId: named, installationId } = body;
@@ -135,7 +138,10 @@ export class Sessions {
         await store.setMissed(device.queue, { now: askedAt, since, isForGood: true });
       },
     });
-    if (created && !isNew) await tracker.mailboxesGone([device], 'dropped', askedAt);
+    if (created && !isNew) {
+      await tracker.mailboxesGone([device], 'dropped', askedAt);
+      timeline.note({ userId, at: askedAt, kind: 'mailbox_lost', deviceId });
+    }
     if (asksLive) {
       const isUnbound = created || device.is_bound === 0;
       await groups.bindDevice(device, { mail: isUnbound, live: liveCreated || isUnbound });
@@ -158,6 +164,7 @@ export class Sessions {
     const kind = before === null ? 'new' : renews ? 'renewed' : 'takeover';
     if (kind !== 'renewed') {
       await events.tell({ event: 'session.created', at: now, user: userId, deviceId, kind });
+      timeline.note({ userId, at: now, kind: 'session', deviceId, reason: kind });
     }
     return { grant, kind };
   }

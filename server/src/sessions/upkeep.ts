@@ -1,9 +1,13 @@
+import { TIMELINE_MS } from '@warren/protocol';
 import type { Logger } from 'pino';
 import type { ManagementApi } from '../broker/management.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import type { BrokerWatch } from '../broker/watch.js';
 import type { MessageStore } from '../storage/messages.js';
 import type { PresenceStore } from '../storage/presence.js';
+import type { DeadLetterStore } from '../storage/dead-letters.js';
+import type { TimelineStore } from '../storage/timeline.js';
+import type { TimelineWriter } from '../timeline/writer.js';
 import type { Tracker } from '../tracking/tracker.js';
 import type { Groups } from '../groups/groups.js';
 import type { CutoffStore } from '../storage/cutoffs.js';
@@ -23,6 +27,9 @@ export interface UpkeepOptions {
   tracker: Tracker;
   messages: MessageStore;
   presenceStore: PresenceStore;
+  timelineStore: TimelineStore;
+  deadLetterStore: DeadLetterStore;
+  timeline: TimelineWriter;
   logger: Logger;
 }
 
@@ -94,6 +101,8 @@ export class Upkeep {
       await this.#options.store.removeExpired(Date.now() - SESSIONS_FORGOTTEN_MS);
       await this.#options.presenceStore.removeOld(Date.now() - SESSIONS_FORGOTTEN_MS);
       await this.#options.messages.removeOld(Date.now() - OUTCOMES_FORGOTTEN_MS);
+      await this.#options.timelineStore.removeOld(Date.now() - TIMELINE_MS);
+      await this.#options.deadLetterStore.removeOld(Date.now() - TIMELINE_MS);
       if (Date.now() - this.#comparedAt >= COMPARE_EVERY_MS) await this.#compare();
     }).then((done) => {
       this.#running = undefined;
@@ -162,7 +171,7 @@ export class Upkeep {
 
   /** Asked once more where nobody can open a session on it meanwhile. */
   async #forget({ user_id: userId, queue }: Device): Promise<void> {
-    const { store, locks, provisioner, tracker, logger } = this.#options;
+    const { store, locks, provisioner, tracker, timeline, logger } = this.#options;
     await locks.user(userId, async () => {
       const device = await store.findByQueue(queue);
       if (device?.ended_at !== null) return;
@@ -170,6 +179,9 @@ export class Upkeep {
       await tracker.mailboxesGone([device], 'dropped');
       if (device.device_id === UNCLAIMED) await store.remove([device]);
       else await store.expire(device, Date.now());
+      const { user_id: user, device_id: id } = device;
+      const deviceId = id === UNCLAIMED ? null : id;
+      timeline.note({ userId: user, at: Date.now(), kind: 'mailbox_lost', deviceId });
       logger.debug('forgot a device whose queue has expired');
     });
   }

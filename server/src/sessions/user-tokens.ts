@@ -3,6 +3,7 @@ import jwt, { type Algorithm, type GetPublicKeyOrSecret } from 'jsonwebtoken';
 import { JwksClient } from 'jwks-rsa';
 import { isValidId } from '@warren/protocol';
 import { HttpProblem } from '../problem.js';
+import { roleIn } from './admin-tokens.js';
 import { issuedAt, type Identity } from './identity.js';
 
 /** How the application's own JWTs are checked: by exactly one kind of key. */
@@ -14,6 +15,8 @@ export interface UserTokenOptions {
   audience?: string;
   /** The claim that holds the user's id. Default `sub`. */
   claim?: string;
+  /** The claim that holds a role in the admin console, or a list with one. Default `warren_role`. */
+  roleClaim?: string;
 }
 
 /** Rejects with an {@link HttpProblem}. */
@@ -59,7 +62,7 @@ function keySource(key: UserTokenOptions['key']): GetPublicKeyOrSecret {
 }
 
 export function createUserTokenVerifier(options: UserTokenOptions): UserTokenVerifier {
-  const { key, issuer, audience, claim = 'sub' } = options;
+  const { key, issuer, audience, claim = 'sub', roleClaim = 'warren_role' } = options;
   const algorithms = algorithmsFor(key);
   const source = keySource(key);
   const verifyOptions = {
@@ -77,7 +80,12 @@ export function createUserTokenVerifier(options: UserTokenOptions): UserTokenVer
         const claims = typeof payload === 'object' ? payload : {};
         const userId = claims[claim] as unknown;
         if (typeof userId === 'string' && isValidId(userId)) {
-          resolve({ userId, issuedAt: issuedAt(claims.iat) });
+          resolve({
+            userId,
+            issuedAt: issuedAt(claims.iat),
+            role: roleIn(claims[roleClaim]),
+            expiresAt: claims.exp === undefined ? undefined : claims.exp * 1000,
+          });
         } else reject(new HttpProblem('token_invalid', `Its claim "${claim}" holds no user id.`));
       });
     });

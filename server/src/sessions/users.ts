@@ -1,11 +1,13 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { userKeys, type NamePrefixes, type UserState } from '@warren/protocol';
+import { userKeys, type AdminUser, type NamePrefixes, type UserState } from '@warren/protocol';
 import type { Connections } from '../broker/connections.js';
 import type { ManagementApi } from '../broker/management.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import { HttpProblem } from '../problem.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import type { PushDeviceStore } from '../storage/push-devices.js';
+import type { TimelineStore } from '../storage/timeline.js';
+import type { Tracker } from '../tracking/tracker.js';
 import type { Groups } from '../groups/groups.js';
 import type { History } from '../history/history.js';
 import type { Cutoffs } from './cutoffs.js';
@@ -21,6 +23,8 @@ export interface UsersOptions {
   provisioner: Provisioner;
   history: History;
   pushDevices: PushDeviceStore;
+  timeline: TimelineStore;
+  tracker: Tracker;
   prefixes: NamePrefixes;
 }
 
@@ -56,14 +60,50 @@ export class Users {
     return { userId, online: devices.some(({ online }) => online), devices };
   }
 
+  /** For an operator. @throws {HttpProblem} as {@link state} */
+  async whole(userId: string): Promise<AdminUser> {
+    const { groups, pushDevices } = this.#options;
+    const state = await this.state(userId);
+    return {
+      ...state,
+      groups: await groups.listOf(userId),
+      pushDevices: (await pushDevices.listOf(userId)).map((device) => ({
+        deviceId: device.deviceId,
+        provider: device.provider,
+        ...(device.language !== undefined && { language: device.language }),
+        updatedAt: new Date(device.updatedAt).toISOString(),
+      })),
+    };
+  }
+
+  /**
+   * Throws away what waits in the user's mailboxes, but not what a client has in hand.
+   * @returns how many messages. @throws {HttpProblem} `user_unknown`, `broker_unavailable`
+   */
+  async purge(userId: string, deviceId?: string): Promise<number> {
+    const { provisioner, tracker } = this.#options;
+    await this.#known(userId);
+    const devices = (await this.#some(userId, deviceId)).filter(
+      ({ ended_at: endedAt }) => endedAt === null,
+    );
+    let purged = 0;
+    for (const device of devices) {
+      const count = await provisioner.purge(device.queue);
+      purged += count;
+      if (count > 0) await tracker.mailboxesGone([device], 'dropped');
+    }
+    return purged;
+  }
+
   /**
    * Deletes the user's queues with what waits in them, ends its sessions, erases what only it sees of the
    * history, and forgets it.
    */
   async remove(userId: string): Promise<void> {
-    const { store, cutoffs, endings, groups, history, pushDevices } = this.#options;
+    const { store, cutoffs, endings, groups, history, pushDevices, timeline } = this.#options;
     this.#requireBroker();
     const hadPush = await pushDevices.remove(userId);
+    await timeline.removeUser(userId);
     const hadHistory = await history.forgetUser(userId);
     if (!(await store.hasUser(userId))) {
       // One whose mailboxes have expired is not known any more, and may have left something.

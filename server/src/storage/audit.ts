@@ -1,13 +1,15 @@
+import type { Selectable } from 'kysely';
 import type { Database } from './database.js';
+import type { AuditTable } from './schema.js';
 
-/** Something that an operator or a back end did and that concerns many. */
+/** Something that an operator or a back end does and that others may ask about. */
 export interface AuditEntry {
   /** Milliseconds since 1970. */
   at: number;
   /** Who: as {@link RouteContext.caller}. */
   actor: string;
   action: string;
-  /** To what it was done: an id. */
+  /** To what it is done: an id. */
   target: string;
 }
 
@@ -19,7 +21,31 @@ export class AuditStore {
     this.#database = database;
   }
 
-  async add({ at, actor, action, target }: AuditEntry): Promise<void> {
-    await this.#database.insertInto('audit').values({ at, actor, action, target }).execute();
+  /** Before it is done. @returns the entry's number. */
+  async add({ at, actor, action, target }: AuditEntry): Promise<number> {
+    const { id } = await this.#database
+      .insertInto('audit')
+      .values({ at, actor, action, target, result: null })
+      .returning('id')
+      .executeTakeFirstOrThrow();
+    return id;
+  }
+
+  /** @param result `done`, or the code of an error. */
+  async settle(id: number, result: string): Promise<void> {
+    await this.#database.updateTable('audit').set({ result }).where('id', '=', id).execute();
+  }
+
+  /** The newest first. @param after the last one of the page before. */
+  async list({
+    after,
+    limit,
+  }: {
+    after?: number | undefined;
+    limit: number;
+  }): Promise<Selectable<AuditTable>[]> {
+    let query = this.#database.selectFrom('audit').selectAll().orderBy('id', 'desc').limit(limit);
+    if (after !== undefined) query = query.where('id', '<', after);
+    return query.execute();
   }
 }

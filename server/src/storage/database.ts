@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import Libsql from 'libsql';
 import {
   Kysely,
@@ -11,274 +12,14 @@ import {
   SqliteDriver,
   type DatabaseConnection,
   type Driver,
-  type Generated,
   type RawBuilder,
   type SqliteDatabase,
   type SqliteDialectConfig,
 } from 'kysely';
 import pg from 'pg';
 import { DATABASE_FILE, DatabaseError } from './database-errors.js';
+import type { Schema } from './schema.js';
 import { migrationsFor, type Dialect } from './migrations.js';
-
-/** A device of a user, or a mailbox that waits for the user's first one. */
-export interface DeviceTable {
-  id: Generated<number>;
-  user_id: string;
-  /** Empty for a mailbox that no device has taken yet; no real id is empty. */
-  device_id: string;
-  queue: string;
-  live_queue: string;
-  /** Null before the first session. */
-  session_id: string | null;
-  /** Whose session it is, when the client says; null when it does not. */
-  installation_id: string | null;
-  /** Milliseconds since 1970. */
-  created_at: number;
-  last_seen_at: number | null;
-  /** When the newest token of the session ends; null when there is none, or it was enforced. */
-  expires_at: number | null;
-  /** When it was decided that the device goes; its queues may still have to be deleted. */
-  ended_at: number | null;
-  /** Whether the mailbox is bound to the groups of its user; 0 or 1. */
-  is_bound: number;
-  /** When it was last noticed that the mailbox had lost messages; null when the device has recovered. */
-  missed_at: number | null;
-  /** When the first of those was sent, as far as it is known. */
-  missed_since: number | null;
-  /** Whether some of them may be in no history; 0 or 1. */
-  missed_for_good: number;
-}
-
-/** A device whose mailbox has expired; should it come back, it has missed something. */
-export interface ExpiredDeviceTable {
-  user_id: string;
-  device_id: string;
-  created_at: number;
-  last_seen_at: number;
-  expired_at: number;
-}
-
-export interface UserTable {
-  user_id: string;
-  created_at: number;
-}
-
-/** What was ended, and stays so after the device or the user is forgotten. */
-export interface CutoffTable {
-  user_id: string;
-  /** Empty: all devices of the user. */
-  device_id: string;
-  /** Sessions that began before are over. Milliseconds since 1970. */
-  sessions_before: number;
-  /** The application's tokens that were issued before are refused; 0 when none are. */
-  tokens_before: number;
-}
-
-export interface GroupTable {
-  id: Generated<number>;
-  group_id: string;
-  created_at: number;
-  /** When it was decided that it goes; its exchanges may still have to be deleted. */
-  ended_at: number | null;
-  /** What members see of it: `all`, or what was sent since they have `joined`. */
-  history: string;
-}
-
-export interface MemberTable {
-  /** `groups.id` */
-  group_ref: number;
-  user_id: string;
-  joined_at: number;
-  /** What is still to be done on the broker. */
-  pending: Pending;
-}
-
-/** What was done that concerns many, and by whom. */
-export interface AuditTable {
-  id: Generated<number>;
-  /** Milliseconds since 1970. */
-  at: number;
-  actor: string;
-  action: string;
-  target: string;
-}
-
-/** Whether a user is online, as it was last told to others. */
-export interface PresenceTable {
-  user_id: string;
-  /** 0 or 1. */
-  is_online: number;
-  changed_at: number;
-}
-
-/** Events that are still to be published. */
-export interface OutboxTable {
-  id: Generated<number>;
-  event_id: string;
-  routing_key: string;
-  /** JSON. */
-  body: string;
-  /** Until then, one process has it in hand. */
-  claimed_until: number;
-}
-
-/** A message whose sender wants to know what becomes of it. Times are milliseconds since 1970. */
-export interface MessageTable {
-  id: string;
-  /** Of what it says and to whom, so that its id cannot be used for another one. */
-  fingerprint: string;
-  type: string;
-  /** To whom, as JSON, without the entries of a list. */
-  target: string;
-  /** The one mailbox that it goes to; null: those of all devices that the recipients had then. */
-  queue: string | null;
-  /** Whether the broker has confirmed it; 0 or 1. */
-  is_confirmed: number;
-  created_at: number;
-  /** When it stops waiting. */
-  expires_at: number;
-  /** Who has sent it, where that is a user; null. */
-  from_user: string | null;
-  /** What is pushed, as JSON; null when nothing is. */
-  push: string | null;
-  /** When somebody of the recipients may be due for a push; null when nobody is any more. */
-  push_at: number | null;
-}
-
-/** What became of a message for one of its recipients. */
-export interface RecipientTable {
-  message_id: string;
-  user_id: string;
-  outcome: string;
-  outcome_at: number;
-  delivered_at: number | null;
-  read_at: number | null;
-  /** When it is settled without an answer; null when it has ended. */
-  deadline: number | null;
-  /** When it is decided whether there is a push; null when it has been, or none is wanted. */
-  push_at: number | null;
-  /** When a provider has taken the first push. */
-  pushed_at: number | null;
-  /** Of pushes that came to nothing: why. */
-  reason: string | null;
-}
-
-/** A device that can be reached by push. */
-export interface PushDeviceTable {
-  id: Generated<number>;
-  user_id: string;
-  device_id: string;
-  provider: string;
-  /** What the provider knows it by: a token, or a subscription as JSON. */
-  token: string;
-  /** Of provider and token: nobody else has it. */
-  token_hash: string;
-  language: string | null;
-  /** JSON. */
-  preferences: string;
-  updated_at: number;
-}
-
-/** A push of a message to one device of one recipient. */
-export interface PushTable {
-  message_id: string;
-  user_id: string;
-  device_id: string;
-  provider: string;
-  /**
-   * `new`: decided. `handed_over`: the provider's queue has it. And at last `sent` or `failed`, unless its
-   * recipient has acked before.
-   */
-  state: string;
-  /** Why it has failed; null. */
-  reason: string | null;
-  /** The job that it belongs to; null before one has taken it. A message may be decided about twice. */
-  owner: string | null;
-}
-
-/** That a message will not be handled out of this mailbox. */
-export interface FailedCopyTable {
-  message_id: string;
-  queue: string;
-}
-
-/** A stored message. Times are milliseconds since 1970. */
-export interface HistoryTable {
-  /** Its place in the order. */
-  seq: number;
-  message_id: string;
-  type: string;
-  at: number;
-  /** Never before that of a smaller `seq`. */
-  stored_at: number;
-  /** When mailboxes gave it up; null: as their policy says. */
-  expires_at: number | null;
-  from_user: string | null;
-  /** To whom, as JSON, without the entries of a list. */
-  target: string;
-  /** JSON, or base64. */
-  body: string;
-  is_base64: number;
-  /** JSON of content type, correlation id and headers; null when there are none. */
-  properties: string | null;
-}
-
-/** That a message belongs to somebody's view of the history. */
-export interface HistoryEntryTable {
-  timeline: string;
-  seq: number;
-  /** When the message was sent, and how long its body is: so that it need not be looked at. */
-  at: number;
-  size: number;
-  /** The one device that it went to; null: all of them. */
-  device_id: string | null;
-}
-
-/** What was removed because it was old, or one of too many. */
-export interface HistoryTrimTable {
-  /** Empty: all of them. */
-  timeline: string;
-  /** When the newest message that was removed had been sent. */
-  at: number;
-}
-
-/** That the history has come so far. */
-export interface HistoryMarkTable {
-  mark: string;
-  at: number;
-}
-
-/** One row, which whoever writes the history locks. */
-export interface HistoryStateTable {
-  id: number;
-  last_seq: number;
-}
-
-/** In the database a number, since most rows have nothing pending and an index holds the others. */
-export const PENDING = { nothing: 0, bind: 1, unbind: 2 } as const;
-export type Pending = (typeof PENDING)[keyof typeof PENDING];
-
-export interface Schema {
-  users: UserTable;
-  devices: DeviceTable;
-  expired_devices: ExpiredDeviceTable;
-  cutoffs: CutoffTable;
-  groups: GroupTable;
-  members: MemberTable;
-  audit: AuditTable;
-  presence: PresenceTable;
-  outbox: OutboxTable;
-  messages: MessageTable;
-  recipients: RecipientTable;
-  failed_copies: FailedCopyTable;
-  push_devices: PushDeviceTable;
-  pushes: PushTable;
-  history: HistoryTable;
-  history_entries: HistoryEntryTable;
-  history_trims: HistoryTrimTable;
-  history_marks: HistoryMarkTable;
-  history_state: HistoryStateTable;
-}
 
 export type Database = Kysely<Schema>;
 
@@ -311,11 +52,39 @@ export function createPool(url: string, max: number, onError: (error: Error) => 
   return pool;
 }
 
+/** Longer than all migrations take together, in milliseconds. */
+const MIGRATION_RETRIES_MS = [100, 300, 1000, 3000, 5000];
+
 /**
  * Opens the database, makes what is missing, and brings its tables up to date.
  * @throws {DatabaseError}
  */
 export async function openDatabase(
+  options: StorageOptions,
+  onError: (error: Error) => void,
+): Promise<Database> {
+  for (const waitMs of MIGRATION_RETRIES_MS) {
+    try {
+      return await openOnce(options, onError);
+    } catch (error) {
+      if (!isRace(options, error)) throw error;
+    }
+    await wait(waitMs);
+  }
+  return openOnce(options, onError);
+}
+
+/**
+ * A worker and a server that are started together on a new file: one of them makes the tables. Opened anew,
+ * since a connection that has lost does not see what the other one has done. PostgreSQL has a lock for it.
+ */
+const isRace = ({ url }: StorageOptions, error: unknown): boolean =>
+  url === undefined &&
+  error instanceof DatabaseError &&
+  error.cause instanceof Error &&
+  /locked|busy|already exists|duplicate column|UNIQUE/i.test(error.cause.message);
+
+async function openOnce(
   { dataDir, url }: StorageOptions,
   onError: (error: Error) => void,
 ): Promise<Database> {
@@ -336,7 +105,7 @@ export async function openDatabase(
   }
 }
 
-/** Kysely's own, but for what a transaction that SQLite has given up by itself is told. */
+/** Kysely's own, but for how migrations run, and for what a transaction that SQLite has given up is told. */
 class FileDialect extends SqliteDialect {
   readonly #config: SqliteDialectConfig;
 
@@ -347,6 +116,17 @@ class FileDialect extends SqliteDialect {
 
   override createDriver(): Driver {
     return new FileDriver(this.#config);
+  }
+
+  override createAdapter(): SqliteAdapter {
+    return new FileAdapter();
+  }
+}
+
+class FileAdapter extends SqliteAdapter {
+  /** All migrations or none of them, whatever dies in between: SQLite can do that. */
+  override get supportsTransactionalDdl(): boolean {
+    return true;
   }
 }
 

@@ -1,5 +1,6 @@
 import { sql, type Selectable } from 'kysely';
-import { inList, type Database, type DeviceTable } from './database.js';
+import { inList, type Database } from './database.js';
+import type { DeviceTable } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 
 /** The device id of a mailbox that waits for the user's first device. */

@@ -1,6 +1,7 @@
 import { groupHistorySchema, type GroupHistory } from '@warren/protocol';
 import { sql, type Selectable } from 'kysely';
-import { inList, PENDING, type Database, type GroupTable } from './database.js';
+import { inList, type Database } from './database.js';
+import { PENDING, type GroupTable } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 
 export interface Group {

@@ -1,6 +1,7 @@
 import { encodeId } from '@warren/protocol';
 import type { Kysely } from 'kysely';
-import { inList, inNumbers, type Database, type Schema } from './database.js';
+import { inList, inNumbers, type Database } from './database.js';
+import type { Schema } from './schema.js';
 import { timelineOf } from './history.js';
 
 /** All conversations of a user begin so, and the next character is greater than what follows. */

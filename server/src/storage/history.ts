@@ -1,7 +1,8 @@
 import { encodeId } from '@warren/protocol';
 import { sql, type Kysely, type RawBuilder, type Selectable } from 'kysely';
-import { inList, isSqlite, type Database, type HistoryTable, type Schema } from './database.js';
-import { toStored } from './ids.js';
+import { inList, isSqlite, type Database } from './database.js';
+import type { HistoryTable, Schema } from './schema.js';
+import { fromStored, toStored } from './ids.js';
 
 /** A message as it is written down. Times are milliseconds since 1970. */
 export interface HistoryRecord {
@@ -160,6 +161,26 @@ export class HistoryStore {
       .orderBy('seq')
       .executeTakeFirst();
     return row && toPlace(row);
+  }
+
+  /** What is known of a message besides what it says. */
+  async describe(
+    messageId: string,
+  ): Promise<{ type: string; at: number; target: string; from: string | undefined } | undefined> {
+    const row = await this.#database
+      .selectFrom('history')
+      .select(['type', 'at', 'target', 'from_user'])
+      .where('message_id', '=', messageId)
+      .orderBy('seq')
+      .executeTakeFirst();
+    return (
+      row && {
+        type: row.type,
+        at: row.at,
+        target: row.target,
+        from: row.from_user === null ? undefined : fromStored(row.from_user),
+      }
+    );
   }
 
   /** Where that begins which was stored at a time or later, for each of several times. */

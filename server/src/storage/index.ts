@@ -1,8 +1,11 @@
 import { sql } from 'kysely';
 import { AuditStore } from './audit.js';
+import { ConsoleStore } from './consoles.js';
 import { CutoffStore } from './cutoffs.js';
 import { closeDatabase, openDatabase, type StorageOptions } from './database.js';
+import { DeadLetterStore } from './dead-letters.js';
 import { DeviceStore } from './devices.js';
+import { Directory } from './directory.js';
 import { GroupStore } from './groups.js';
 import { HistoryErasure } from './history-erasure.js';
 import { HistoryStore } from './history.js';
@@ -14,6 +17,7 @@ import { PresenceStore } from './presence.js';
 import { PushDecisionStore } from './push-decisions.js';
 import { PushDeviceStore } from './push-devices.js';
 import { PushStore } from './pushes.js';
+import { TimelineStore } from './timeline.js';
 
 /** All that Warren remembers. */
 export interface Storage {
@@ -30,6 +34,10 @@ export interface Storage {
   pushes: PushStore;
   outbox: OutboxStore;
   audit: AuditStore;
+  consoles: ConsoleStore;
+  deadLetters: DeadLetterStore;
+  directory: Directory;
+  timeline: TimelineStore;
   locks: Locks;
   /** Whether the database answers. */
   isUp: () => Promise<boolean>;
@@ -58,6 +66,10 @@ export async function openStorage(
     pushes: new PushStore(database, outbox),
     outbox,
     audit: new AuditStore(database),
+    consoles: new ConsoleStore(database),
+    deadLetters: new DeadLetterStore(database),
+    directory: new Directory(database),
+    timeline: new TimelineStore(database),
     locks,
     isUp: async () =>
       sql`select 1`.execute(database).then(

@@ -38,6 +38,13 @@ export interface KnownMessage {
   createdAt: number;
 }
 
+export type WholeMessage = Omit<KnownMessage, 'id' | 'fingerprint'> & {
+  /** A list without its entries. */
+  target: unknown;
+  expiresAt: number;
+  from: string | undefined;
+};
+
 export interface RecipientState {
   userId: string;
   outcome: MessageOutcome;
@@ -72,6 +79,25 @@ export class MessageStore {
         fingerprint: row.fingerprint,
         isConfirmed: row.is_confirmed === 1,
         createdAt: row.created_at,
+      }
+    );
+  }
+
+  /** For whoever wants to see all of it. */
+  async findWhole(id: string): Promise<WholeMessage | undefined> {
+    const row = await this.#database
+      .selectFrom('messages')
+      .selectAll()
+      .where('id', '=', id)
+      .executeTakeFirst();
+    return (
+      row && {
+        type: row.type,
+        isConfirmed: row.is_confirmed === 1,
+        createdAt: row.created_at,
+        target: JSON.parse(row.target) as unknown,
+        expiresAt: row.expires_at,
+        from: row.from_user === null ? undefined : fromStored(row.from_user),
       }
     );
   }

@@ -1,3 +1,4 @@
+import { createConsole } from './console-migration.js';
 import { sql, type CreateTableBuilder, type Kysely, type Migration } from 'kysely';
 
 export type Dialect = 'sqlite' | 'postgres';
@@ -234,6 +235,7 @@ export function migrationsFor(dialect: Dialect): Record<string, Migration> {
           .execute();
       },
     },
+    '008_console': { up: (db: Kysely<unknown>) => createConsole(db, withId) },
   };
 }
 

@@ -1,7 +1,7 @@
 import { eventKey, type EventBodies, type EventName } from '@warren/protocol';
 import { SqliteAdapter, type Kysely } from 'kysely';
 import { uuidv7 } from 'uuidv7';
-import type { Schema } from './database.js';
+import type { Schema } from './schema.js';
 
 /** How long one process may take to publish what it has claimed, in milliseconds. */
 const CLAIM_MS = 30_000;

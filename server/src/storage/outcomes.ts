@@ -1,6 +1,7 @@
 import type { MessageOutcome } from '@warren/protocol';
 import { sql, type Kysely, type RawBuilder } from 'kysely';
-import { inList, type Database, type Schema } from './database.js';
+import { inList, type Database } from './database.js';
+import type { Schema } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 import type { News, OutboxStore } from './outbox.js';
 
@@ -41,11 +42,14 @@ export class OutcomeStore {
     await this.#end(now, outcome, sql`message_id = ${id}`);
   }
 
-  /** The user's client has handled these. Those that have ended keep their outcome. */
-  async setDelivered(userId: string, ids: string[], now: number): Promise<void> {
-    if (ids.length === 0) return;
+  /**
+   * The user's client has handled these. Those that have ended keep their outcome.
+   * @returns those of whom it is news, and when they were sent, in milliseconds since 1970.
+   */
+  async setDelivered(userId: string, ids: string[], now: number): Promise<Sent[]> {
+    if (ids.length === 0) return [];
     const listed = inList(this.#database, ids);
-    await this.#end(
+    const delivered = await this.#end(
       now,
       'delivered',
       sql`user_id = ${toStored(userId)} and message_id in ${listed}`,
@@ -58,6 +62,7 @@ export class OutcomeStore {
       .where('deadline', 'is', null)
       .where('delivered_at', 'is', null)
       .execute();
+    return delivered;
   }
 
   /** The user has read these. */
@@ -135,11 +140,8 @@ export class OutcomeStore {
       .execute();
     const ids = [...new Set(due.map((row) => row.message_id))];
     if (ids.length === 0) return 0;
-    return this.#end(
-      now,
-      'unconfirmed',
-      sql`message_id in ${inList(this.#database, ids)} and deadline < ${now}`,
-    );
+    const chosen = sql<boolean>`message_id in ${inList(this.#database, ids)} and deadline < ${now}`;
+    return (await this.#end(now, 'unconfirmed', chosen)).length;
   }
 
   async #endHopeless(userId: string, ids: string[], reason: Failure, now: number): Promise<void> {
@@ -162,8 +164,8 @@ export class OutcomeStore {
     );
   }
 
-  /** Ends those of the chosen recipients that are open, and tells of it. @returns how many. */
-  async #end(now: number, outcome: MessageOutcome, chosen: RawBuilder<boolean>): Promise<number> {
+  /** Ends those of the chosen recipients that are open, and tells of it. @returns one for each. */
+  async #end(now: number, outcome: MessageOutcome, chosen: RawBuilder<boolean>): Promise<Sent[]> {
     return this.#database.transaction().execute(async (transaction) => {
       const rows = await transaction
         .updateTable('recipients')
@@ -177,10 +179,18 @@ export class OutcomeStore {
         .where(chosen)
         .returning(['message_id', 'user_id'])
         .execute();
-      await tellOfChange({ transaction, outbox: this.#outbox }, rows, { outcome, at: now });
-      return rows.length;
+      const change = { transaction, outbox: this.#outbox };
+      const messages = await tellOfChange(change, rows, { outcome, at: now });
+      const times = new Map(messages.map(({ id, created_at: sentAt }) => [id, sentAt]));
+      return rows.map(({ message_id: id }) => ({ id, sentAt: times.get(id) ?? now }));
     });
   }
+}
+
+/** A message, and when it was sent, in milliseconds since 1970. */
+export interface Sent {
+  id: string;
+  sentAt: number;
 }
 
 export interface Change {
@@ -193,12 +203,12 @@ export async function tellOfChange(
   { transaction, outbox }: Change,
   rows: { message_id: string; user_id: string }[],
   { outcome, at, reason }: { outcome: MessageOutcome; at: number; reason?: string },
-): Promise<void> {
-  if (rows.length === 0) return;
+): Promise<{ id: string; created_at: number }[]> {
+  if (rows.length === 0) return [];
   const ids = [...new Set(rows.map((row) => row.message_id))];
   const messages = await transaction
     .selectFrom('messages')
-    .select(['id', 'type'])
+    .select(['id', 'type', 'created_at'])
     .where('id', 'in', inList(transaction, ids))
     .execute();
   for (const message of messages) {
@@ -207,4 +217,5 @@ export async function tellOfChange(
       .map((row) => fromStored(row.user_id));
     await outbox.add(newsOf(message, users, outcome, at, reason), transaction);
   }
+  return messages;
 }

@@ -1,6 +1,7 @@
 import { pushSchema, type Push, type Recipient } from '@warren/protocol';
 import { sql, type Kysely } from 'kysely';
-import { inList, type Database, type Schema } from './database.js';
+import { inList, type Database } from './database.js';
+import type { Schema } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 import type { OutboxStore } from './outbox.js';
 import { tellOfChange } from './outcomes.js';

@@ -6,7 +6,8 @@ import {
   type PushProviderName,
 } from '@warren/protocol';
 import { sql, type Selectable } from 'kysely';
-import { inList, isSqlite, type Database, type PushDeviceTable } from './database.js';
+import { inList, isSqlite, type Database } from './database.js';
+import type { PushDeviceTable } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 
 /** A device that can be reached by push. */

@@ -1,5 +1,7 @@
+import { pushProviderSchema, type PushProviderName } from '@warren/protocol';
 import { sql, type Kysely } from 'kysely';
-import { inPairs, type Database, type Schema } from './database.js';
+import { inList, inPairs, type Database } from './database.js';
+import type { Schema } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 import type { OutboxStore } from './outbox.js';
 import { tellOfChange } from './outcomes.js';
@@ -19,6 +21,15 @@ export interface OpenPush extends PushAddress {
 
 const OPEN_STATES = ['new', 'handed_over'];
 
+/** A push, and what has become of it so far. */
+export interface PushAttempt {
+  userId: string;
+  deviceId: string;
+  provider: PushProviderName;
+  state: string;
+  reason: string | null;
+}
+
 /** What becomes of pushes once they were decided; every change is told in its transaction. */
 export class PushStore {
   readonly #database: Database;
@@ -27,6 +38,23 @@ export class PushStore {
   constructor(database: Database, outbox: OutboxStore) {
     this.#database = database;
     this.#outbox = outbox;
+  }
+
+  /** Those of a message to these users. */
+  async listOf(id: string, userIds: string[]): Promise<PushAttempt[]> {
+    const rows = await this.#database
+      .selectFrom('pushes')
+      .select(['user_id', 'device_id', 'provider', 'state', 'reason'])
+      .where('message_id', '=', id)
+      .where('user_id', 'in', inList(this.#database, userIds.map(toStored)))
+      .execute();
+    return rows.map((row) => ({
+      userId: fromStored(row.user_id),
+      deviceId: fromStored(row.device_id),
+      provider: pushProviderSchema.parse(row.provider),
+      state: row.state,
+      reason: row.reason,
+    }));
   }
 
   /** The queue of their provider has them. */

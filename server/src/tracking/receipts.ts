@@ -1,22 +1,81 @@
-import { READ_TYPE, type ReadNews, type ReceiptsBody } from '@warren/protocol';
+import { READ_TYPE, type Handling, type ReadNews, type ReceiptsBody } from '@warren/protocol';
+import type { PassingEvents } from '../events/passing-events.js';
+import type { Metrics } from '../metrics.js';
 import type { Publisher } from '../publisher/index.js';
+import type { Sent } from '../storage/outcomes.js';
+import type { TimelineWriter } from '../timeline/writer.js';
 import type { Tracker } from './tracker.js';
+
+export interface ReceiptsOptions {
+  tracker: Tracker;
+  publisher: Publisher;
+  events: PassingEvents;
+  timeline: TimelineWriter;
+  metrics: Metrics;
+}
 
 /** Takes what clients tell of messages, and tells the user's devices what was read. */
 export class Receipts {
-  readonly #tracker: Tracker;
-  readonly #publisher: Publisher;
+  readonly #options: ReceiptsOptions;
 
-  constructor(tracker: Tracker, publisher: Publisher) {
-    this.#tracker = tracker;
-    this.#publisher = publisher;
+  constructor(options: ReceiptsOptions) {
+    this.#options = options;
   }
 
-  /** Of messages that nobody follows, only what was read matters. @throws {PublishError} */
-  async take(userId: string, { delivered, read }: ReceiptsBody): Promise<void> {
-    await this.#tracker.receive(userId, { delivered, read });
+  /** Of messages that nobody follows, only what was read or rejected matters. @throws {PublishError} */
+  async take(userId: string, body: ReceiptsBody): Promise<void> {
+    const { tracker, publisher, metrics } = this.#options;
+    const { delivered, agoMs, read } = body;
+    const now = Date.now();
+    this.#measure(await tracker.receive(userId, { delivered, read }), now, (id) =>
+      agoOf(id, delivered, agoMs),
+    );
+    metrics.receipts.inc({ kind: 'delivered' }, delivered.length);
+    metrics.receipts.inc({ kind: 'read' }, read.length);
+    this.#noteHandled(userId, body, now);
     if (read.length === 0) return;
     const news: ReadNews = { ids: read };
-    await this.#publisher.send({ user: userId }, READ_TYPE, news);
+    await publisher.send({ user: userId }, READ_TYPE, news);
+  }
+
+  #measure(messages: Sent[], now: number, agoMsOf: (id: string) => number | undefined): void {
+    for (const { id, sentAt } of messages) {
+      const agoMs = agoMsOf(id);
+      if (agoMs === undefined) continue;
+      this.#options.metrics.deliverySeconds.observe(Math.max(0, now - agoMs - sentAt) / 1000);
+    }
+  }
+
+  /** Rejections are remembered; all of it is for whoever watches, and only then is it told. */
+  #noteHandled(userId: string, { handled, deviceId, watched }: ReceiptsBody, now: number): void {
+    const { events, timeline, metrics } = this.#options;
+    for (const { id, type, error, name, tookMs, agoMs } of handled) {
+      const at = Math.round(now - agoMs);
+      if (error !== undefined) {
+        metrics.receipts.inc({ kind: error });
+        const reason = reasonOf(error, name);
+        const entry = { userId, at, kind: 'handler_failed' as const, deviceId, type, reason };
+        timeline.noteSome('handler_failed', { ...entry, messageId: id });
+      }
+      if (!watched) continue;
+      const trace = {
+        user: userId,
+        step: error === undefined ? ('handled' as const) : ('rejected' as const),
+        messageId: id ?? null,
+        type,
+        tookMs,
+        ...(deviceId !== undefined && { deviceId }),
+        ...(error !== undefined && { error: reasonOf(error, name) }),
+      };
+      void events.trace(trace, at);
+    }
   }
 }
+
+/** Undefined: the client does not know any more, since the page was closed in between. */
+function agoOf(id: string, delivered: string[], agoMs: (number | null)[]): number | undefined {
+  return agoMs[delivered.indexOf(id)] ?? undefined;
+}
+
+const reasonOf = (error: NonNullable<Handling['error']>, name: string | undefined): string =>
+  name === undefined ? error : `${error} ${name}`;

@@ -1,7 +1,9 @@
 import { TRACK_HEADER } from '@warren/protocol';
-import { DEAD_LETTERS, WAIT_PREFIX } from '@warren/rabbitmq';
+import { DEAD_LETTERS } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import { inSteps, type Job, type WorkQueues } from '../broker/work-queues.js';
+import type { DeadLetters } from '../dead-letters/dead-letters.js';
+import { causeOf, deathOf } from '../dead-letters/letter.js';
 import type { Events } from '../events/events.js';
 import type { Losses } from '../history/losses.js';
 import type { Failure, OutcomeStore } from '../storage/outcomes.js';
@@ -10,6 +12,7 @@ import type { Tracker } from './tracker.js';
 export interface SettlementOptions {
   tracker: Tracker;
   losses: Losses;
+  deadLetters: DeadLetters;
   outcomes: OutcomeStore;
   workQueues: WorkQueues;
   events: Events;
@@ -22,21 +25,6 @@ const SWEEP_MS = 1000;
 const SWEEP_SIZE = 500;
 const AT_ONCE = 16;
 const RETRIES_MS = [1000, 10_000, 60_000];
-
-/** An entry of the header `x-death`. */
-interface Death {
-  queue?: string;
-  reason?: string;
-  'original-expiration'?: string;
-}
-
-/** RabbitMQ's reasons for a dead letter. */
-const REASONS: Record<string, Failure> = {
-  expired: 'expired',
-  maxlen: 'overflowed',
-  rejected: 'rejected',
-  delivery_limit: 'rejected',
-};
 
 /** Sees to it that no outcome stays open: by the dead letters, which are quick, and by the deadlines. */
 export class Settlement {
@@ -67,14 +55,21 @@ export class Settlement {
     await this.#sweeping;
   }
 
-  async #take({ headers, messageId }: Job): Promise<void> {
-    const deaths = (headers['x-death'] ?? []) as Death[];
-    // A job that was tried again has died in the queues where it waited, too.
-    const death = deaths.find(({ queue = '' }) => !queue.startsWith(WAIT_PREFIX));
-    const reason = REASONS[death?.reason ?? ''];
-    if (death?.queue === undefined || reason === undefined) return;
-    const { queue } = death;
-    const hadTtl = death['original-expiration'] !== undefined;
+  async #take(job: Job): Promise<void> {
+    const { headers, messageId, routingKey } = job;
+    const cause = causeOf(headers, routingKey);
+    if (cause === undefined) return;
+    const { queue, reason } = cause;
+    if (reason !== 'job') await this.#settle(messageId, { queue, reason, headers });
+    // Last: a job that is done again must not be counted twice.
+    await this.#options.deadLetters.note(job, cause);
+  }
+
+  async #settle(
+    messageId: string | undefined,
+    { queue, reason, headers }: { queue: string; reason: Failure; headers: Job['headers'] },
+  ): Promise<void> {
+    const hadTtl = deathOf(headers)?.['original-expiration'] !== undefined;
     await this.#options.losses.note({ queue, reason, hadTtl, headers });
     if (headers[TRACK_HEADER] === undefined || messageId === undefined) return;
     await this.#options.tracker.copyFailed(messageId, queue, reason);

@@ -13,7 +13,7 @@ import { encode } from '../publisher/compose.js';
 import { pushExpiresAt } from '../push/notification.js';
 import type { Device, DeviceStore } from '../storage/devices.js';
 import type { MessageStore, RecipientState } from '../storage/messages.js';
-import type { Failure, OutcomeStore } from '../storage/outcomes.js';
+import type { Failure, OutcomeStore, Sent } from '../storage/outcomes.js';
 import type { PushDecisionStore } from '../storage/push-decisions.js';
 
 export interface TrackerOptions {
@@ -147,12 +147,19 @@ export class Tracker {
     };
   }
 
-  /** A client tells what it has handled, and what its user has read. */
-  async receive(userId: string, receipts: { delivered: string[]; read: string[] }): Promise<void> {
+  /**
+   * A client tells what it has handled, and what its user has read.
+   * @returns those of whose delivery it is the first word, and when they were sent.
+   */
+  async receive(
+    userId: string,
+    receipts: { delivered: string[]; read: string[] },
+  ): Promise<Sent[]> {
     const { outcomes } = this.#options;
     const now = Date.now();
-    await this.#tell(outcomes.setDelivered(userId, receipts.delivered, now));
+    const delivered = await this.#tell(outcomes.setDelivered(userId, receipts.delivered, now));
     await this.#tell(outcomes.setRead(userId, receipts.read, now));
+    return delivered;
   }
 
   /** The broker has given a message up that waited in this mailbox. */
@@ -183,9 +190,10 @@ export class Tracker {
     return offline > 0 || unprovisioned === 0 ? 'offline' : 'unprovisioned';
   }
 
-  async #tell(change: Promise<unknown>): Promise<void> {
-    await change;
+  async #tell<Result>(change: Promise<Result>): Promise<Result> {
+    const result = await change;
     this.#options.events.poke();
+    return result;
   }
 
   async #queueOf(to: Recipient): Promise<string | null> {

@@ -1,4 +1,5 @@
 import type { Route } from '../route.js';
+import { adminRoutes } from './admin.js';
 import { groupRoutes } from './groups.js';
 import { historyRoutes } from './history.js';
 import { meRoutes } from './me.js';
@@ -12,7 +13,7 @@ import { cutOffRoutes, userRoutes } from './users.js';
 
 /** All operations of the API. */
 export function createRoutes(services: Services): Route[] {
-  return [
+  const routes = [
     ...messageRoutes(services),
     ...groupRoutes(services),
     ...historyRoutes(services),
@@ -24,4 +25,5 @@ export function createRoutes(services: Services): Route[] {
     ...pushRoutes(services),
     ...operationRoutes(services),
   ];
+  return [...routes, ...adminRoutes(services, routes)];
 }

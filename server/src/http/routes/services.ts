@@ -1,4 +1,7 @@
 import { idSchema } from '@warren/protocol';
+import type { Consoles } from '../../console/consoles.js';
+import type { MessageLives } from '../../console/messages.js';
+import type { DeadLetters } from '../../dead-letters/dead-letters.js';
 import type { History } from '../../history/history.js';
 import type { Recovery } from '../../history/recovery.js';
 import type { Groups } from '../../groups/groups.js';
@@ -9,9 +12,14 @@ import type { Answer } from '../../publisher/replies.js';
 import type { ClientMessages } from '../../sending/client-messages.js';
 import type { Requests } from '../../sending/requests.js';
 import type { Sender } from '../../sending/sender.js';
+import type { AdminTokens } from '../../sessions/admin-tokens.js';
 import type { OwnTokens } from '../../sessions/own-tokens.js';
 import type { Sessions } from '../../sessions/sessions.js';
 import type { Users } from '../../sessions/users.js';
+import type { AuditStore } from '../../storage/audit.js';
+import type { Directory } from '../../storage/directory.js';
+import type { Timeline } from '../../timeline/timeline.js';
+import type { Headcount } from '../../presence/headcount.js';
 import type { Presence } from '../../presence/presence.js';
 import type { Receipts } from '../../tracking/receipts.js';
 import type { Tracker } from '../../tracking/tracker.js';
@@ -34,6 +42,14 @@ export interface Services {
   history: History;
   recovery: Recovery;
   registrations: Registrations;
+  timeline: Timeline;
+  adminTokens: AdminTokens;
+  consoles: Consoles;
+  directory: Directory;
+  headcount: Headcount;
+  messageLives: MessageLives;
+  deadLetters: DeadLetters;
+  audit: AuditStore;
   metrics: Metrics;
   /** What `/health/ready` tells of each part. */
   health: () => Promise<Record<string, 'up' | 'down'>>;

@@ -2,6 +2,8 @@ import {
   cutOffBodySchema,
   provisionBodySchema,
   tokenBodySchema,
+  timelineQuerySchema,
+  timelineReplySchema,
   tokenReplySchema,
   userStateSchema,
   type TokenReply,
@@ -9,7 +11,7 @@ import {
 import { route, type Route } from '../route.js';
 import { idIn, type Services } from './services.js';
 
-export function userRoutes({ sessions, users }: Services): Route[] {
+export function userRoutes({ sessions, users, timeline }: Services): Route[] {
   const database = ['database_unavailable'] as const;
   return [
     route({
@@ -34,6 +36,21 @@ export function userRoutes({ sessions, users }: Services): Route[] {
       replies: { 200: { description: 'What is known.', schema: userStateSchema } },
       problems: ['invalid_id', 'user_unknown', 'broker_unavailable', ...database],
       handle: async (context) => ({ status: 200, body: await users.state(idIn(context)) }),
+    }),
+    route({
+      method: 'get',
+      path: '/v1/users/{id}/timeline',
+      access: 'service',
+      summary:
+        'What happened to a user in the last 7 days: connections, sessions, messages, pushes. Empty for one ' +
+        'of whom nothing is known.',
+      query: timelineQuerySchema,
+      replies: { 200: { description: 'The newest first.', schema: timelineReplySchema } },
+      problems: ['invalid_id', ...database],
+      handle: async (context) => ({
+        status: 200,
+        body: await timeline.read(idIn(context), context.query),
+      }),
     }),
     route({
       method: 'delete',

@@ -1,0 +1,66 @@
+import type { AdminMessage, TimelineEntry, TimelineReply } from '@warren/protocol';
+import { askAdmin, type AdminAccess } from './admin-api.js';
+
+/** Of these, the last one is the answer to why. */
+const TROUBLE = new Set([
+  'failed',
+  'unreachable',
+  'handler_failed',
+  'dead_letter',
+  'mailbox_lost',
+  'session_ended',
+  'push_failed',
+]);
+const LOOKS_LIKE_MESSAGE =
+  /^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$|resent-)/i;
+
+/**
+ * What became of a message, or what happened to a user, for a person to read: the oldest first, and the last
+ * trouble by itself.
+ * @param subject a user's id, or that of a message.
+ */
+export async function why(
+  access: AdminAccess,
+  subject: string,
+  { limit }: { limit: number },
+): Promise<string> {
+  const id = encodeURIComponent(subject);
+  if (LOOKS_LIKE_MESSAGE.test(subject)) {
+    return ofMessage(await askAdmin<AdminMessage>(access, 'GET', `messages/${id}`));
+  }
+  const query = `limit=${String(limit)}`;
+  const path = `users/${id}/timeline?${query}`;
+  const { entries, next } = await askAdmin<TimelineReply>(access, 'GET', path);
+  if (entries.length === 0) return `Nothing happened to ${subject} in the last 7 days.\n`;
+  const lines = entries.toReversed().map((entry) => lineOf(entry, true));
+  const more = next === undefined ? [] : ['… and more before: --limit'];
+  return [...more, ...lines, '', verdict(entries)].join('\n') + '\n';
+}
+
+function ofMessage(message: AdminMessage): string {
+  const { id, type = 'message', tracked, stored, recipients, events, next } = message;
+  const known = [tracked ? 'tracked' : 'not tracked', ...(stored ? ['in the history'] : [])];
+  const lines = [`${id}  ${type}  (${known.join(', ')})`];
+  for (const { user, outcome, steps } of recipients) {
+    lines.push('', `${user}: ${outcome}`, ...steps.map((entry) => `  ${lineOf(entry, false)}`));
+  }
+  if (next !== undefined) lines.push('', '… and more recipients: see the console');
+  if (events.length > 0) {
+    lines.push('', ...events.map((entry) => `${entry.user}: ${lineOf(entry, false)}`));
+  }
+  const all = [...recipients.flatMap(({ steps }) => steps), ...events].sort((a, b) =>
+    a.at < b.at ? 1 : -1,
+  );
+  return [...lines, '', verdict(all)].join('\n') + '\n';
+}
+
+/** @param entries the newest first. */
+function verdict(entries: TimelineEntry[]): string {
+  const trouble = entries.find(({ kind }) => TROUBLE.has(kind));
+  return trouble === undefined ? 'No trouble is known.' : `The last trouble: ${trouble.summary}`;
+}
+
+function lineOf({ at, summary, messageId }: TimelineEntry, withMessage: boolean): string {
+  const message = withMessage && messageId !== undefined ? `  ${messageId}` : '';
+  return `${at}  ${summary}${message}`;
+}

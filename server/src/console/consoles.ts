@@ -1,0 +1,200 @@
+import { randomBytes } from 'node:crypto';
+import {
+  encodeId,
+  FEED_SECONDS,
+  PROTOCOL_VERSION,
+  WATCH_TYPE,
+  type ConsoleBody,
+  type FeedBody,
+  type SessionGrant,
+  type WatchNews,
+} from '@warren/protocol';
+import { CONSOLE_PREFIX, EVENTS } from '@warren/rabbitmq';
+import type { Logger } from 'pino';
+import type { Connections } from '../broker/connections.js';
+import { ChannelPool, type ControlLink } from '../broker/control-link.js';
+import type { Provisioner } from '../broker/provisioner.js';
+import { HttpProblem } from '../problem.js';
+import type { Publisher } from '../publisher/index.js';
+import type { Admin } from '../sessions/admin-tokens.js';
+import type { ClientTokens } from '../sessions/client-tokens.js';
+import type { Endpoints } from '../sessions/sessions.js';
+import type { AuditStore } from '../storage/audit.js';
+import type { ConsoleSession, ConsoleStore } from '../storage/consoles.js';
+import type { Taps } from './tap.js';
+
+export interface ConsolesOptions {
+  store: ConsoleStore;
+  audit: AuditStore;
+  link: ControlLink;
+  provisioner: Provisioner;
+  connections: Connections;
+  tokens: ClientTokens;
+  publisher: Publisher;
+  taps: Taps;
+  vhost: string;
+  endpoints: Endpoints;
+  logger: Logger;
+}
+
+/** A console that does not keep up misses the oldest; one that is closed leaves nothing behind. */
+const ARGUMENTS = { 'x-expires': 90_000, 'x-message-ttl': 30_000, 'x-max-length': 2000 };
+const PREFETCH = 200;
+const SWEEP_MS = 5000;
+/** How long a user's devices tell of all that they handle, after each word of a console. */
+const WATCH_MS = 30_000;
+const NO_FEED: FeedBody = { events: [], watch: [] };
+/** Figures have a queue of their own, so that a flood of events does not push them out. */
+const FIGURES = 'stats';
+
+/** Sessions of the admin console: each has two queues of its own, to which events are bound that it shows. */
+export class Consoles {
+  readonly #options: ConsolesOptions;
+  readonly #pool: ChannelPool;
+  readonly #timer: NodeJS.Timeout;
+  #sweeping: Promise<void> | undefined;
+
+  constructor(options: ConsolesOptions) {
+    this.#options = options;
+    this.#pool = new ChannelPool(options.link, 1);
+    this.#timer = setInterval(() => {
+      this.#sweeping ??= this.#sweep().finally(() => {
+        this.#sweeping = undefined;
+      });
+    }, SWEEP_MS);
+    this.#timer.unref();
+  }
+
+  /** Opens a session, or renews the one that is named. @throws {HttpProblem} `broker_unavailable` */
+  async open({ actor }: Admin, body: ConsoleBody): Promise<SessionGrant> {
+    const { store, tokens, vhost, endpoints } = this.#options;
+    const known = body.sessionId === undefined ? undefined : await store.find(body.sessionId);
+    const session = known?.actor === actor ? known : newSession(actor);
+    await this.#declare(session);
+    if (session !== known) await store.add(session);
+    else await store.extend(session.sessionId, session.feed, untilWhen());
+    const { queue } = session;
+    const liveQueue = figuresOf(queue);
+    const { token, expiresAt } = tokens.issue(queue, liveQueue);
+    return {
+      protocol: PROTOCOL_VERSION,
+      userId: actor,
+      deviceId: body.deviceId ?? session.sessionId,
+      sessionId: session.sessionId,
+      queue,
+      liveQueue,
+      vhost,
+      token,
+      expiresAt: expiresAt.toISOString(),
+      resumed: true,
+      endpoints,
+      prefetch: PREFETCH,
+    };
+  }
+
+  /**
+   * Has all of this arrive, and nothing else, for a minute: a console says it again while it is open.
+   * @throws {HttpProblem} `console_unknown`, `broker_unavailable`
+   */
+  async feed({ actor }: Admin, sessionId: string, feed: FeedBody): Promise<{ expiresAt: number }> {
+    const { store, audit } = this.#options;
+    const session = await store.find(sessionId);
+    if (session?.actor !== actor) throw new HttpProblem('console_unknown');
+    for (const user of feed.watch.filter((user) => !session.feed.watch.includes(user))) {
+      const id = await audit.add({ at: Date.now(), actor, action: 'user.watch', target: user });
+      await audit.settle(id, 'done');
+    }
+    await this.#bind(session.queue, patternsOf(session.feed), patternsOf(feed));
+    for (const user of feed.watch) await this.#watch(user);
+    const expiresAt = untilWhen();
+    if (!(await store.extend(sessionId, feed, expiresAt))) throw new HttpProblem('console_unknown');
+    return { expiresAt };
+  }
+
+  /** Idempotent. */
+  async end({ actor }: Admin, sessionId: string): Promise<void> {
+    const session = await this.#options.store.find(sessionId);
+    if (session?.actor === actor) await this.#end(session);
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#sweeping;
+    this.#pool.close();
+  }
+
+  async #watch(user: string): Promise<void> {
+    const { taps, publisher } = this.#options;
+    await taps.hold(user, Date.now() + FEED_SECONDS * 1000);
+    const news: WatchNews = { forMs: WATCH_MS };
+    await publisher.send({ user }, WATCH_TYPE, news, { delivery: 'live' });
+  }
+
+  async #declare({ queue, feed }: ConsoleSession): Promise<void> {
+    await this.#options.provisioner.ready();
+    await this.#options.link.guard(async () => {
+      const channel = await this.#pool.next();
+      for (const name of [queue, figuresOf(queue)]) {
+        await channel.queueDeclare({ queue: name, durable: true, arguments: ARGUMENTS });
+      }
+      const figures = { queue: figuresOf(queue), exchange: EVENTS, routingKey: FIGURES };
+      await channel.queueBind(figures);
+    });
+    await this.#bind(queue, [], patternsOf(feed));
+  }
+
+  async #bind(queue: string, before: string[], now: string[]): Promise<void> {
+    await this.#options.link.guard(async () => {
+      const channel = await this.#pool.next();
+      for (const routingKey of now) {
+        if (before.includes(routingKey)) continue;
+        await channel.queueBind({ queue, exchange: EVENTS, routingKey });
+      }
+      for (const routingKey of before) {
+        if (now.includes(routingKey)) continue;
+        await channel.queueUnbind({ queue, exchange: EVENTS, routingKey });
+      }
+    });
+  }
+
+  /** With the queues, whatever still consumes them has nothing to read. */
+  async #end({ sessionId, queue }: Pick<ConsoleSession, 'sessionId' | 'queue'>): Promise<void> {
+    const { provisioner, connections, store } = this.#options;
+    await provisioner.deleteQueues([queue, figuresOf(queue)]);
+    await store.remove(sessionId);
+    await connections.closeAll(queue, 'console_ended');
+  }
+
+  async #sweep(): Promise<void> {
+    const { store, logger } = this.#options;
+    try {
+      for (const session of await store.listExpired(Date.now())) await this.#end(session);
+    } catch (error) {
+      logger.debug({ err: error }, 'consoles that are gone could not be forgotten');
+    }
+  }
+}
+
+const figuresOf = (queue: string): string => `${queue}.figures`;
+const untilWhen = (): number => Date.now() + FEED_SECONDS * 1000;
+
+function newSession(actor: string): ConsoleSession {
+  const name = randomBytes(16).toString('hex');
+  return {
+    sessionId: randomBytes(16).toString('hex'),
+    actor,
+    queue: `${CONSOLE_PREFIX}${name}`,
+    feed: NO_FEED,
+    expiresAt: untilWhen(),
+  };
+}
+
+/** Of routing keys on the exchange of events. */
+function patternsOf({ events, watch }: FeedBody): string[] {
+  const ofUsers = watch.flatMap((user) => {
+    const name = encodeId(user);
+    return [`trace.${name}`, ...['user', 'session', 'message'].map((what) => `${what}.*.${name}`)];
+  });
+  // The figures come by the other queue.
+  return [...new Set([...events.filter((pattern) => pattern !== FIGURES), ...ofUsers])];
+}

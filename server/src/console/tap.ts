@@ -1,0 +1,264 @@
+import { Connection, type AsyncMessage, type Consumer } from 'rabbitmq-client';
+import {
+  deviceKeys,
+  encodeId,
+  READ_TYPE,
+  userKeys,
+  WATCH_TYPE,
+  type NamePrefixes,
+} from '@warren/protocol';
+import { BROADCAST, GROUP_PREFIX, liveOf, TRACE_PREFIX } from '@warren/rabbitmq';
+import type { Logger } from 'pino';
+import type { BrokerWatch } from '../broker/watch.js';
+import { endedWithin } from '../ended-within.js';
+import type { PassingEvents } from '../events/passing-events.js';
+import { UNCLAIMED, type DeviceStore } from '../storage/devices.js';
+import type { GroupStore } from '../storage/groups.js';
+import type { Locks } from '../storage/locks.js';
+
+export interface TapsOptions {
+  amqpUrl: string;
+  exchange: string;
+  prefixes: NamePrefixes;
+  devices: DeviceStore;
+  groups: GroupStore;
+  locks: Locks;
+  watch: BrokerWatch;
+  events: PassingEvents;
+  logger: Logger;
+}
+
+/** What nobody has taken by then is not worth showing. */
+const ARGUMENTS = {
+  'x-expires': 60_000,
+  'x-message-ttl': 10_000,
+  'x-max-length': 1000,
+  // Of several servers that watch the same user, one tells.
+  'x-single-active-consumer': true,
+};
+const PREFETCH = 100;
+const PREVIEW_CHARACTERS = 2000;
+const SWEEP_MS = 1000;
+const CLOSE_MS = 2000;
+/** Warren's own, of no interest. */
+const HIDDEN = new Set([WATCH_TYPE, READ_TYPE]);
+
+/** What leads to a tap: an exchange and a key on it. */
+interface Source {
+  exchange: string;
+  routingKey: string;
+}
+
+interface Tap {
+  consumer: Consumer;
+  sources: Source[];
+  /** Until then, somebody watches. */
+  until: number;
+}
+
+/**
+ * Copies of what is sent to a user, whoever sends it: a queue that is bound to all keys that lead to the
+ * user's own. There is none, and nothing is copied, while nobody watches.
+ *
+ * The broker tells senders whether there was any queue for their message, so that a tap must never be the
+ * only one: it is bound only to what leads to a mailbox, to live messages only while somebody is connected,
+ * and whoever deletes a mailbox deletes the tap before.
+ */
+export class Taps {
+  readonly #options: TapsOptions;
+  readonly #taps = new Map<string, Tap>();
+  #connection: Connection | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: TapsOptions) {
+    this.#options = options;
+    const { watch, prefixes } = options;
+    const rebind = (queue: string): void => {
+      for (const userId of this.#taps.keys()) {
+        const { mail, live } = userKeys(userId, prefixes);
+        if ([mail, live].some((key) => queue.startsWith(`${key}.`))) void this.#attempt(userId);
+      }
+    };
+    for (const event of ['authenticated', 'closed'] as const) {
+      watch.on(event, ({ user, login }) => {
+        if (this.#taps.size > 0) rebind(user ?? login);
+      });
+    }
+    watch.on('queueDeleted', (queue) => {
+      if (this.#taps.size > 0) rebind(queue);
+    });
+  }
+
+  /** Tells of the user's messages until then, in milliseconds since 1970. */
+  async hold(userId: string, until: number): Promise<void> {
+    const known = this.#taps.get(userId);
+    if (known === undefined) {
+      this.#taps.set(userId, { consumer: this.#consume(userId), sources: [], until });
+    } else known.until = Math.max(known.until, until);
+    this.#timer ??= setInterval(() => {
+      this.#sweep();
+    }, SWEEP_MS).unref();
+    await this.#bind(userId);
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    const consumers = [...this.#taps.values()].map(({ consumer }) => consumer.close());
+    this.#taps.clear();
+    const closed = Promise.all(consumers).then(() => this.#connection?.close());
+    await endedWithin(closed, CLOSE_MS);
+    this.#connection?.unsafeDestroy();
+  }
+
+  #consume(userId: string): Consumer {
+    this.#connection ??= this.#connect();
+    const consumer = this.#connection.createConsumer(
+      {
+        queue: tapOf(userId),
+        queueOptions: { durable: true, arguments: ARGUMENTS },
+        qos: { prefetchCount: PREFETCH },
+      },
+      (message) => this.#tell(userId, message),
+    );
+    consumer.on('error', (error) => {
+      this.#options.logger.debug({ err: error }, 'a user could not be watched');
+    });
+    return consumer;
+  }
+
+  #connect(): Connection {
+    const connection = new Connection({
+      url: this.#options.amqpUrl,
+      connectionName: 'warren console',
+      heartbeat: 10,
+      frameMax: 131_072,
+      retryLow: 200,
+      retryHigh: 3000,
+      acquireTimeout: 4000,
+      connectionTimeout: 5000,
+      noDelay: true,
+    });
+    connection.on('error', (error) => {
+      this.#options.logger.debug({ err: error }, 'the connection of the console had an error');
+    });
+    return connection;
+  }
+
+  async #attempt(userId: string): Promise<void> {
+    try {
+      await this.#bind(userId);
+    } catch (error) {
+      this.#options.logger.debug({ err: error }, 'a tap could not be bound');
+    }
+  }
+
+  /** Again and again, since devices and groups come and go; not while one of them goes. */
+  async #bind(userId: string): Promise<void> {
+    await this.#options.locks.user(userId, async () => {
+      const tap = this.#taps.get(userId);
+      if (tap === undefined || this.#connection === undefined) return;
+      const wanted = await this.#sourcesOf(userId);
+      const isIn = (sources: Source[]) => (source: Source) =>
+        sources.some(
+          ({ exchange, routingKey }) =>
+            exchange === source.exchange && routingKey === source.routingKey,
+        );
+      const channel = await this.#connection.acquire();
+      try {
+        const queue = tapOf(userId);
+        await channel.queueDeclare({ queue, durable: true, arguments: ARGUMENTS });
+        for (const source of wanted) await channel.queueBind({ queue, ...source });
+        for (const source of tap.sources) {
+          if (!isIn(wanted)(source)) await channel.queueUnbind({ queue, ...source });
+        }
+        tap.sources = wanted;
+      } finally {
+        await channel.close().catch(() => undefined);
+      }
+    });
+  }
+
+  async #sourcesOf(userId: string): Promise<Source[]> {
+    const { exchange, prefixes, devices, groups, watch } = this.#options;
+    const all = await devices.listOf(userId);
+    const present = all.filter(({ ended_at: endedAt }) => endedAt === null);
+    const online = present.filter(({ queue }) => watch.connectionsOf(queue).length > 0);
+    const keysOf = (which: typeof present, kind: 'mail' | 'live'): string[] => {
+      const own = which.flatMap(({ device_id: id, queue, live_queue: live }) => [
+        kind === 'mail' ? queue : live,
+        ...(id === UNCLAIMED ? [] : [deviceKeys(userId, id, prefixes)[kind]]),
+      ]);
+      return own.length === 0 ? [] : [userKeys(userId, prefixes)[kind], ...own];
+    };
+    const fanouts = [BROADCAST];
+    for (const group of await groups.listOf(userId)) {
+      fanouts.push(`${GROUP_PREFIX}${encodeId(group)}`);
+    }
+    return [
+      ...[...keysOf(present, 'mail'), ...keysOf(online, 'live')].map((routingKey) => ({
+        exchange,
+        routingKey,
+      })),
+      ...(present.length === 0 ? [] : fanouts.map((name) => ({ exchange: name, routingKey: '' }))),
+      ...(online.length === 0
+        ? []
+        : fanouts.map((name) => ({ exchange: liveOf(name), routingKey: '' }))),
+    ];
+  }
+
+  async #tell(userId: string, message: AsyncMessage): Promise<void> {
+    const { messageId, type = '', routingKey } = message;
+    if (HIDDEN.has(type)) return;
+    const text = textOf(message.body);
+    await this.#options.events.trace({
+      user: userId,
+      step: 'sent',
+      messageId: messageId ?? null,
+      type: type === '' ? 'message' : type,
+      routingKey,
+      size: Buffer.byteLength(text ?? (message.body as Buffer)),
+      ...(text !== undefined && { preview: text.slice(0, PREVIEW_CHARACTERS) }),
+    });
+  }
+
+  #sweep(): void {
+    const now = Date.now();
+    for (const [userId, { consumer, until }] of this.#taps) {
+      if (until > now) continue;
+      this.#taps.delete(userId);
+      void this.#end(userId, consumer);
+    }
+  }
+
+  /** Another server may go on watching: the queue ends by itself when nobody does. */
+  async #end(userId: string, consumer: Consumer): Promise<void> {
+    await consumer.close();
+    try {
+      const channel = await this.#connection?.acquire();
+      await channel?.queueDelete({ queue: tapOf(userId), ifUnused: true });
+      await channel?.close();
+    } catch {
+      // In use elsewhere, or gone.
+    }
+    if (this.#taps.size > 0) return;
+    // Nothing of it is left while nobody watches.
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    const connection = this.#connection;
+    this.#connection = undefined;
+    await connection?.close().catch(() => undefined);
+  }
+}
+
+/** Where copies of what is sent to a user lie; deleted before a mailbox is. */
+export const tapOf = (userId: string): string => `${TRACE_PREFIX}${encodeId(userId)}`;
+
+/** rabbitmq-client parses what says that it is JSON; undefined for what is no text. */
+function textOf(body: unknown): string | undefined {
+  if (!Buffer.isBuffer(body)) return typeof body === 'string' ? body : JSON.stringify(body);
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(body);
+  } catch {
+    return undefined;
+  }
+}

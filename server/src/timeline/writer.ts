@@ -1,0 +1,80 @@
+import type { Logger } from 'pino';
+import type { Happening, TimelineStore } from '../storage/timeline.js';
+import { Budget } from './budget.js';
+
+/**
+ * Of what back ends and clients can make happen as often as they like: messages to users who have no mailbox,
+ * live ones to users who are away, rejections.
+ */
+const BUDGETS = {
+  unprovisioned: { perSecond: 100, perMinute: 30 },
+  offline: { perSecond: 20, perMinute: 10 },
+  handler_failed: { perSecond: 100, perMinute: 30 },
+} as const;
+export type Flood = keyof typeof BUDGETS;
+
+/** Happenings of one moment are written together. */
+const GATHER_MS = 200;
+/** While the database is away; the oldest are forgotten. */
+const MAX_KEPT = 20_000;
+
+/** Writes down what happens to users, behind the back of whoever does it: nobody waits, and nobody fails. */
+export class TimelineWriter {
+  readonly #store: TimelineStore;
+  readonly #logger: Logger;
+  readonly #budgets = Object.fromEntries(
+    Object.entries(BUDGETS).map(([name, limits]) => [name, new Budget(limits)]),
+  ) as Record<Flood, Budget>;
+  #kept: Happening[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #writing: Promise<void> | undefined;
+  #warned = false;
+
+  constructor(store: TimelineStore, logger: Logger) {
+    this.#store = store;
+    this.#logger = logger;
+  }
+
+  /** As {@link note}, but not more often than a reader could make use of. */
+  noteSome(flood: Flood, happening: Happening): void {
+    if (this.#budgets[flood].allows(happening.userId)) this.note(happening);
+  }
+
+  note(...happenings: Happening[]): void {
+    for (const happening of happenings) this.#kept.push(happening);
+    if (this.#kept.length > MAX_KEPT) this.#kept.splice(0, this.#kept.length - MAX_KEPT);
+    this.#schedule();
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#timer);
+    await this.#writing;
+    await this.#write();
+  }
+
+  #schedule(): void {
+    if (this.#timer !== undefined || this.#kept.length === 0) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#writing ??= this.#write().finally(() => {
+        this.#writing = undefined;
+        this.#schedule();
+      });
+    }, GATHER_MS);
+    this.#timer.unref();
+  }
+
+  async #write(): Promise<void> {
+    const batch = this.#kept;
+    this.#kept = [];
+    if (batch.length === 0) return;
+    try {
+      await this.#store.add(batch);
+      this.#warned = false;
+    } catch (error) {
+      this.#kept = [...batch, ...this.#kept].slice(-MAX_KEPT);
+      if (!this.#warned) this.#logger.warn({ err: error }, 'timelines could not be written');
+      this.#warned = true;
+    }
+  }
+}

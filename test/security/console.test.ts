@@ -1,0 +1,181 @@
+import { connect, type Channel } from 'amqplib';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import type { SessionGrant } from '@warren/protocol';
+import { RawStomp } from '../support/raw-stomp.js';
+import {
+  ADMIN_KEY,
+  request,
+  SERVICE_KEY,
+  startStack,
+  uniqueUser,
+  userToken,
+  VIEWER_KEY,
+  type Stack,
+} from '../support/stack.js';
+
+let stack: Stack;
+let admin: Pick<SessionGrant, 'queue' | 'liveQueue' | 'token' | 'sessionId'>;
+let user: SessionGrant;
+let routes: { method: string; path: string }[];
+const { endpoints } = inject('broker');
+
+beforeAll(async () => {
+  stack = await startStack();
+  const userId = uniqueUser();
+  user = await stack.session(userId, { deviceId: 'phone' });
+  await stack.send({ user: userId }, 'for the user alone');
+  admin = (await stack.admin('POST', 'sessions', {})).body;
+  const { body } = await request(`${stack.apiUrl}/openapi.json`, 'GET');
+  routes = Object.entries(body.paths as Record<string, object>)
+    .filter(([path]) => path.startsWith('/v1/admin/'))
+    .flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => ({ method: method.toUpperCase(), path })),
+    );
+});
+afterAll(() => stack.close());
+
+/** Whether the broker lets a token do something; whatever it refuses ends the connection. */
+async function isAllowed(
+  { queue, token }: Pick<SessionGrant, 'queue' | 'token'>,
+  work: (channel: Channel) => Promise<unknown>,
+): Promise<boolean> {
+  const account = `${encodeURIComponent(queue)}:${encodeURIComponent(token)}@`;
+  const model = await connect(endpoints.clientAmqpUrl.replace('amqp://', `amqp://${account}`));
+  model.on('error', () => undefined);
+  try {
+    const channel = await model.createConfirmChannel();
+    channel.on('error', () => undefined);
+    await work(channel);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await model.close().catch(() => undefined);
+  }
+}
+
+const consume = (queue: string) => (channel: Channel) => channel.consume(queue, () => undefined);
+const call = (path: string, method: string, bearer?: string, body: unknown = {}) =>
+  request(
+    stack.apiUrl + path.replaceAll('{id}', '1').replaceAll('{user}', 'x'),
+    method,
+    bearer,
+    method === 'GET' || method === 'DELETE' ? undefined : body,
+  );
+
+describe("an admin's token on the broker", () => {
+  it('reads its own two queues, and neither those of users nor anything else', async () => {
+    expect(await isAllowed(admin, consume(admin.queue))).toBe(true);
+    expect(await isAllowed(admin, consume(admin.liveQueue))).toBe(true);
+    for (const queue of [user.queue, user.liveQueue, 'warren.dead', 'warren.history']) {
+      expect(await isAllowed(admin, consume(queue)), queue).toBe(false);
+      expect(await isAllowed(admin, (channel) => channel.get(queue)), queue).toBe(false);
+      expect(await isAllowed(admin, (channel) => channel.purgeQueue(queue)), queue).toBe(false);
+    }
+  });
+
+  it('neither publishes nor binds nor declares', async () => {
+    const attempts: ((channel: Channel) => Promise<unknown>)[] = [
+      (channel) => channel.bindQueue(admin.queue, 'warren.direct', user.queue),
+      (channel) => channel.bindQueue(admin.queue, 'warren.events', '#'),
+      (channel) => channel.assertQueue('warren.console.mine'),
+      async (channel) => {
+        channel.publish('warren.direct', user.queue, Buffer.from('evil'));
+        await (channel as Channel & { waitForConfirms: () => Promise<void> }).waitForConfirms();
+      },
+    ];
+    for (const attempt of attempts) expect(await isAllowed(admin, attempt)).toBe(false);
+  });
+
+  it("does not subscribe to a user's queue by STOMP", async () => {
+    const stomp = await RawStomp.open(endpoints.stompUrl);
+    const login = { host: 'warren', login: admin.queue, passcode: admin.token };
+    expect(await stomp.login(login)).toBe(true);
+    stomp.send('SUBSCRIBE', {
+      id: '1',
+      destination: `/amq/queue/${user.queue}`,
+      ack: 'client-individual',
+    });
+    // The user's message waits there.
+    expect(await stomp.next(['MESSAGE'])).toBeUndefined();
+    expect(stomp.isClosed).toBe(true);
+    await stomp.close();
+  });
+
+  it('is none of a user, for whom it opens nothing', async () => {
+    for (const path of ['/v1/sessions', '/v1/me/receipts']) {
+      expect((await call(path, 'POST', admin.token)).status).toBe(401);
+    }
+    expect((await call('/v1/admin/users', 'GET', admin.token)).status).toBe(401);
+  });
+});
+
+describe("a user's token", () => {
+  it('reaches no queue of the console', async () => {
+    for (const queue of [admin.queue, admin.liveQueue]) {
+      expect(await isAllowed(user, consume(queue))).toBe(false);
+      expect(await isAllowed(user, (channel) => channel.deleteQueue(queue))).toBe(false);
+    }
+  });
+
+  it('opens no route of admins, nor does any other key', async () => {
+    expect(routes.length).toBeGreaterThan(25);
+    const { body: own } = await stack.api('POST', `/v1/users/${user.userId}/tokens`, {});
+    const secrets: [string | undefined, number[]][] = [
+      [undefined, [401]],
+      [SERVICE_KEY, [401]],
+      [own.token, [401]],
+      [user.token, [401]],
+      [userToken(user.userId), [403]],
+      [userToken(user.userId, { warren_role: 'none' }), [403]],
+      [`${ADMIN_KEY}x`, [401]],
+    ];
+    for (const { method, path } of routes) {
+      for (const [secret, statuses] of secrets) {
+        const { status, body } = await call(path, method, secret);
+        expect(statuses, `${method} ${path} ${body.code}`).toContain(status);
+      }
+    }
+  });
+});
+
+describe('a viewer', () => {
+  it('changes nothing: every route that does refuses it, whatever is asked', async () => {
+    const own = ['/v1/admin/tokens', '/v1/admin/sessions'];
+    const changing = routes.filter(
+      ({ method, path }) => method !== 'GET' && !own.some((prefix) => path.startsWith(prefix)),
+    );
+    expect(changing.length).toBeGreaterThan(9);
+    for (const { method, path } of changing) {
+      const { status, body } = await call(path, method, VIEWER_KEY);
+      expect([status, body.code], `${method} ${path}`).toEqual([403, 'role_required']);
+    }
+  });
+});
+
+describe('the pages of the console', () => {
+  it('run nothing but what they were built of, and are shown in no frame', async () => {
+    const response = await fetch(`${stack.apiUrl}/console/`);
+    const policy = response.headers.get('content-security-policy') ?? '';
+    const directives: Record<string, string | undefined> = Object.fromEntries(
+      policy.split('; ').map((line): [string, string] => {
+        const [name = '', ...values] = line.split(' ');
+        return [name, values.join(' ')];
+      }),
+    );
+    expect(directives).toMatchObject({
+      'default-src': "'none'",
+      'script-src': "'self'",
+      'base-uri': "'none'",
+      'form-action': "'none'",
+      'frame-ancestors': "'none'",
+    });
+    expect(policy).not.toContain('unsafe');
+    const page = await response.text();
+    const nonce = /nonce="([^"]+)"/.exec(page)?.[1] ?? '';
+    expect(policy).toContain(`'nonce-${nonce}'`);
+    const again = await (await fetch(`${stack.apiUrl}/console/`)).text();
+    expect(again).not.toContain(nonce);
+    expect(page).not.toMatch(/<script(?![^>]* src=)/);
+  });
+});
