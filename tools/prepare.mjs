@@ -47,6 +47,15 @@ function installPackages() {
   writeFileSync(stamp, wanted);
 }
 
+/** What is built for browsers, and what it is made of beside its own sources. */
+const PAGES = [
+  'server/console',
+  ...['demo', 'chat', 'notification', 'progress', 'call', 'express'].map(
+    (name) => `examples/${name}/web`,
+  ),
+];
+const PARTS = ['client-sdk/src', 'examples/common/src', 'examples/common/style.css'];
+
 function build(projects) {
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
   if (!existsSync(join(root, 'server', 'dist', 'index.js')))
@@ -54,12 +63,12 @@ function build(projects) {
   if (!run(process.execPath, [tsc, '-b', ...projects])) {
     giveUp('The build failed.', 'See above.');
   }
-  buildPages('The demo', 'examples/demo/web', 'examples/demo/dist/web', ['client-sdk/src']);
-  buildPages('The console', 'server/console', 'server/console/dist/web', ['client-sdk/src']);
+  for (const path of PAGES) buildPages(path);
 }
 
-function newestIn(directory) {
-  const entries = readdirSync(directory, { recursive: true, withFileTypes: true });
+function newestIn(path) {
+  if (!statSync(path).isDirectory()) return statSync(path).mtimeMs;
+  const entries = readdirSync(path, { recursive: true, withFileTypes: true });
   const files = entries
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
@@ -67,14 +76,15 @@ function newestIn(directory) {
   return Math.max(...files.map((file) => statSync(file).mtimeMs));
 }
 
-/** With Vite, when something that the pages are made of is newer than they are. */
-function buildPages(what, source, out, others) {
-  const page = join(root, out, 'index.html');
-  const newest = Math.max(...[source, ...others].map((path) => newestIn(join(root, path))));
+/** With Vite, when something that the page is made of is newer than it is. */
+function buildPages(path) {
+  const page = join(root, `${path.replace(/\/web$/, '')}/dist/web/index.html`);
+  const sources = [path, join(path, '..', 'src'), ...PARTS].map((source) => join(root, source));
+  const newest = Math.max(...sources.filter((source) => existsSync(source)).map(newestIn));
   if (existsSync(page) && statSync(page).mtimeMs > newest) return;
   const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js');
-  if (!run(process.execPath, [vite, 'build', '--logLevel', 'warn', join(root, source)])) {
-    giveUp(`${what} could not be built.`, 'See above.');
+  if (!run(process.execPath, [vite, 'build', '--logLevel', 'warn', join(root, path)])) {
+    giveUp(`The page of ${path} could not be built.`, 'See above.');
   }
 }
 
@@ -85,6 +95,9 @@ const PACKAGES = {
   'python3-pika': ['/usr/lib/python3/dist-packages/pika'],
   postgresql: ['/usr/lib/postgresql'],
   openssl: ['/usr/bin/openssl'],
+  'default-jdk-headless': ['/usr/bin/javac'],
+  'librabbitmq-client-java': ['/usr/share/java/amqp-client.jar'],
+  'libandroid-json-org-java': ['/usr/share/java/json-android.jar'],
 };
 // Where macOS and the generic package put the broker.
 const OTHER_BROKERS = [
@@ -145,4 +158,5 @@ if (mode === 'start' && !process.env.WARREN_AMQP_URL && !process.env.WARREN_AMQP
 }
 if (mode === 'test') installSystemPackages(Object.keys(PACKAGES));
 installPackages();
-build(mode === 'start' ? ['examples/demo', 'bench', 'client-sdk/tsconfig.amqp.json'] : ['.']);
+const FOR_START = ['examples/demo', 'examples/express', 'examples/service', 'bench'];
+build(mode === 'start' ? [...FOR_START, 'client-sdk/tsconfig.amqp.json'] : ['.']);

@@ -63,6 +63,7 @@ export class Lane {
     this.#next = 0;
     this.#generation++;
     this.#newest.clear();
+    this.#passedOver.clear();
     this.#backlogUntil = undefined;
   }
 
@@ -94,18 +95,20 @@ export class Lane {
       const generation = this.#generation;
       const isCurrent = (): boolean => this.#generation === generation;
       const key = collapseKeyOf(delivery);
-      const outdated = key !== undefined && (await this.#isOutdated(delivery, key));
+      const outdated = key !== undefined && (await this.#isOutdated(delivery, key, isCurrent));
       if (key !== undefined && !isCurrent()) continue;
       await this.#options.process(delivery, isCurrent, outdated);
     }
   }
 
-  async #isOutdated(delivery: Delivery, key: string): Promise<boolean> {
+  async #isOutdated(delivery: Delivery, key: string, isCurrent: () => boolean): Promise<boolean> {
     const { platform } = this.#options;
     const passedOverUntil = this.#passedOver.get(key);
     const until = passedOverUntil ?? this.#backlogUntil ?? 0;
     if (this.#newest.get(key) === delivery && platform.now() < until) {
       await new Promise<void>((resolve) => platform.setTimer(resolve, COLLAPSE_WAIT_MS));
+      // Its connection is gone, and has nothing to say of what the next one brings.
+      if (!isCurrent()) return true;
     }
     if (this.#newest.get(key) === delivery) {
       this.#newest.delete(key);

@@ -11,7 +11,7 @@ import type { Config } from './config.js';
 import { bearerToken, type Authenticate } from './http/access.js';
 import type { Route } from './http/route.js';
 import { notFound, reportProblem } from './http/router.js';
-import { policyOf } from './outbound/policy.js';
+import { policyOf, type Policy } from './outbound/policy.js';
 import { HttpProblem } from './problem.js';
 import { createUserTokenVerifier } from './sessions/user-tokens.js';
 import type { WarrenParts } from './parts.js';
@@ -22,6 +22,8 @@ export interface ServerExtras {
   routes?: Route[];
   /** Mounts pages and routes of one's own before the API. */
   mount?: (app: Express, warren: Warren) => void;
+  /** What clients may send to each other. Default: `WARREN_POLICY_URL` is asked; without it, nothing. */
+  policy?: Policy;
   /** Times that only tests have a reason to change. */
   timing?: Pick<WarrenParts, 'offlineGraceMs' | 'unconfirmedAfterMs'>;
   /** Origins besides those of the configuration. */
@@ -58,7 +60,7 @@ export async function startServer(
   const warren = await assembleWarren({
     ...config,
     ...extras.timing,
-    policy: policyOf(config),
+    policy: extras.policy ?? policyOf(config),
     authenticate: authenticator(config),
     extraRoutes: extras.routes ?? [],
     logger,

@@ -458,6 +458,24 @@ describe('a collapse key', () => {
     expect(seen).toEqual([...seen].sort((a, b) => a - b));
   });
 
+  it('leaves the newest alone, too, of what waits after a stop in the middle of a stream', async () => {
+    const { client, bed, clock, connect } = setupBed();
+    const seen: unknown[] = [];
+    client.handle('note', ({ data }) => seen.push(data));
+    await connect();
+    void bed.deliver('note', 1, keyed('bar'));
+    await clock.advance(100);
+    // It waits for a newer one when the client is stopped.
+    void bed.deliver('note', 2, keyed('bar'));
+    const stopped = client.stop();
+    await clock.advance(1000);
+    await stopped;
+    for (const step of [3, 4, 5]) void bed.deliver('note', step, keyed('bar'));
+    client.start();
+    await clock.advance(1000);
+    expect(seen).toEqual([1, 5]);
+  });
+
   it('does not handle a message that was passed over when its ack is lost', async () => {
     const { client, bed, clock, connect, broker } = setupBed();
     const seen: unknown[] = [];

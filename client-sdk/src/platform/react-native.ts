@@ -7,7 +7,7 @@ import type { ClientStorage, Platform } from './platform.js';
 
 /** What {@link reactNative} needs of React Native's `AppState`. */
 export interface AppState {
-  currentState: string | null;
+  currentState: string | null | undefined;
   addEventListener: (event: 'change', listener: () => void) => { remove: () => void };
 }
 

@@ -1,4 +1,9 @@
-// `npm start`: a private broker, a server, and the demo's page on it.
+// `npm start`: a private broker, a server, and on it the demo's page, with the examples as its tabs.
+import { call } from '@warren/example-call';
+import { chat } from '@warren/example-chat';
+import { exampleContext } from '@warren/example-common';
+import { notification } from '@warren/example-notification';
+import { progress } from '@warren/example-progress';
 import { fail, readFlags, runUp } from '@warren/server/dev';
 import { Api, createBackend, provisionUsers, PUSH_PATH } from './backend.js';
 
@@ -7,8 +12,13 @@ try {
     {
       ...readFlags(process.argv.slice(2)),
       pushPath: PUSH_PATH,
-      mount: (app, { info, webhookSecret }) => {
+      // What clients send to each other, only the calls need.
+      ...(call.policy !== undefined && { policy: call.policy }),
+      mount: (app, context) => {
+        const { info, webhookSecret } = context;
         app.use('/demo', createBackend(new Api(info), webhookSecret));
+        for (const { name, create } of [chat, notification, progress, call])
+          app.use(`/${name}`, create(exampleContext(context)));
         app.get('/', (_request, response) => {
           response.redirect('/demo/');
         });

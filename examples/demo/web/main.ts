@@ -1,6 +1,7 @@
 import { find } from './element.js';
 import { Phone, type FromOutside } from './phone.js';
 import { showOutcomes, startSender } from './sender.js';
+import { startTabs } from './tabs.js';
 
 const phones = { alice: new Phone('alice', 'Alice'), bob: new Phone('bob', 'Bob') };
 find('.phones', HTMLElement).append(phones.alice.root, phones.bob.root);
@@ -17,6 +18,7 @@ async function showPhones(): Promise<void> {
   }
 }
 
+startTabs();
 phones.alice.start();
 phones.bob.start();
 startSender(() => void showPhones());

@@ -6,6 +6,7 @@ import { Broker, DEFAULT_NAMES, isPortFree } from '@warren/rabbitmq';
 import { readConfig, type Config } from '../config.js';
 import { devTokenRoute } from '../http/routes/dev.js';
 import { createLogger } from '../logger.js';
+import type { Policy } from '../outbound/policy.js';
 import type { Warren } from '../warren.js';
 import { PortTakenError, startServer, type RunningServer } from '../server.js';
 import { loadState, lockDirectory, type DevInfo, type DevState } from './state.js';
@@ -19,6 +20,8 @@ export interface UpOptions {
   mount?: (app: Express, context: UpContext) => void;
   /** Where `mount` adds a push proxy, unless `WARREN_PUSH_WEBHOOK_URL` names one. Default: there is none. */
   pushPath?: string;
+  /** What clients may send to each other. Default: `WARREN_POLICY_URL` is asked; without it, nothing. */
+  policy?: Policy;
   /** Told of each step, for a person to read. */
   onProgress?: (text: string) => void;
 }
@@ -26,6 +29,8 @@ export interface UpOptions {
 export interface UpContext {
   info: DevInfo;
   warren: Warren;
+  /** Where all state lives; absolute. */
+  dataDir: string;
   /** What is posted to webhooks and push proxies is signed with. */
   webhookSecret: string;
 }
@@ -158,8 +163,9 @@ async function startOn(
     routes: devRoutes(config),
     mount: (app, warren) => {
       const webhookSecret = config.push.providers.webhook?.secret ?? state.webhookSecret;
-      options.mount?.(app, { info, warren, webhookSecret });
+      options.mount?.(app, { info, warren, dataDir: config.dataDir, webhookSecret });
     },
+    ...(options.policy !== undefined && { policy: options.policy }),
     // Pages that a developer serves from another port of this machine.
     corsOrigins: [/^https?:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/],
   });

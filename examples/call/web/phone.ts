@@ -1,0 +1,178 @@
+import { RING_MS } from './events.js';
+import { Peer } from './peer.js';
+import type { Signals } from './signals.js';
+
+/** What this page does at the moment. */
+export type PhoneState =
+  | { name: 'idle'; why?: string }
+  | { name: 'calling'; user: string }
+  | { name: 'ringing'; user: string }
+  | { name: 'talking'; user: string; isConnected: boolean };
+
+export interface PhoneView {
+  onState: (state: PhoneState) => void;
+  /** Undefined: nothing is seen any more. */
+  onStream: (side: 'own' | 'other', stream: MediaStream | undefined) => void;
+  onText: (from: string, text: string) => void;
+}
+
+interface Ongoing {
+  id: string;
+  user: string;
+  /** The other side's page, once one has taken the call. */
+  page?: string;
+  peer?: Peer;
+  timer: ReturnType<typeof setTimeout> | undefined;
+}
+
+/** One call at a time. */
+export class Phone {
+  readonly #signals: Signals;
+  readonly #self: string;
+  readonly #view: PhoneView;
+  #state: PhoneState = { name: 'idle' };
+  #ongoing: Ongoing | undefined;
+  #stream: MediaStream | undefined;
+
+  constructor(signals: Signals, self: string, view: PhoneView) {
+    this.#signals = signals;
+    this.#self = self;
+    this.#view = view;
+    signals.on('call.invite', ({ call, page }, from) => {
+      this.#ring(call, from, page);
+    });
+    signals.on('call.accept', ({ call, page }) => void this.#accepted(call, page));
+    signals.on('call.settled', ({ call, page }) => {
+      if (page !== this.#signals.page && this.#state.name === 'ringing')
+        this.#finish(call, 'Answered elsewhere.');
+    });
+    signals.on('call.end', ({ call }) => {
+      this.#finish(call, 'The call is over.');
+    });
+    signals.on('call.description', ({ call, description }) => {
+      if (this.#ongoing?.id === call) void this.#ongoing.peer?.takeDescription(description);
+    });
+    signals.on('call.candidates', ({ call, candidates }) => {
+      if (this.#ongoing?.id === call) void this.#ongoing.peer?.takeCandidates(candidates);
+    });
+  }
+
+  get state(): PhoneState {
+    return this.#state;
+  }
+
+  async call(user: string): Promise<void> {
+    if (this.#ongoing !== undefined) return;
+    const ongoing = this.#begin(crypto.randomUUID(), user, 'Nobody answers.');
+    this.#enter({ name: 'calling', user });
+    try {
+      await this.#openMedia();
+      await this.#signals.invite(user, ongoing.id);
+    } catch (error) {
+      this.hangUp(error instanceof Error ? error.message : 'The call could not be made.');
+    }
+  }
+
+  async accept(): Promise<void> {
+    const ongoing = this.#ongoing;
+    if (ongoing?.page === undefined || this.#state.name !== 'ringing') return;
+    const { id, user, page } = ongoing;
+    try {
+      const stream = await this.#openMedia();
+      if (this.#ongoing !== ongoing) return;
+      this.#talk(ongoing, page, stream, false);
+      const data = { call: id, page: this.#signals.page };
+      await this.#signals.send(user, 'call.accept', data);
+      await this.#signals.send(this.#self, 'call.settled', data);
+    } catch (error) {
+      this.hangUp(error instanceof Error ? error.message : 'The call could not be taken.');
+    }
+  }
+
+  /** Ends whatever there is, also a call that one does not want. */
+  hangUp(why = 'The call is over.'): void {
+    const ongoing = this.#ongoing;
+    if (ongoing === undefined) return;
+    const { id, user } = ongoing;
+    if (this.#state.name === 'ringing') {
+      const data = { call: id, page: this.#signals.page };
+      this.#signals.send(this.#self, 'call.settled', data).catch(() => undefined);
+    }
+    this.#signals.send(user, 'call.end', { call: id }).catch(() => undefined);
+    this.#finish(id, why);
+  }
+
+  /** @returns whether it was sent. */
+  say(text: string): boolean {
+    const peer = this.#ongoing?.peer;
+    if (peer?.isTextOpen !== true) return false;
+    peer.say(text);
+    this.#view.onText(this.#self, text);
+    return true;
+  }
+
+  #ring(call: string, user: string, page: string): void {
+    // Somebody who is in a call hears nothing of it; the caller is told that nobody answers.
+    if (this.#ongoing !== undefined) return;
+    this.#begin(call, user, 'You have missed a call.').page = page;
+    this.#enter({ name: 'ringing', user });
+  }
+
+  async #accepted(call: string, page: string): Promise<void> {
+    const ongoing = this.#ongoing;
+    if (ongoing?.id !== call || this.#state.name !== 'calling') return;
+    const stream = await this.#openMedia();
+    if (this.#ongoing === ongoing && ongoing.peer === undefined)
+      this.#talk(ongoing, page, stream, true);
+  }
+
+  #talk(ongoing: Ongoing, page: string, stream: MediaStream, isCaller: boolean): void {
+    const { id, user } = ongoing;
+    clearTimeout(ongoing.timer);
+    this.#enter({ name: 'talking', user, isConnected: false });
+    ongoing.peer = new Peer(this.#signals, { user, page, call: id }, stream, isCaller, {
+      onStream: (other) => {
+        this.#view.onStream('other', other);
+      },
+      onText: (text) => {
+        this.#view.onText(user, text);
+      },
+      onState: (state) => {
+        if (this.#ongoing === ongoing)
+          this.#enter({ name: 'talking', user, isConnected: state === 'connected' });
+      },
+    });
+  }
+
+  #begin(id: string, user: string, whyAfterRinging: string): Ongoing {
+    const timer = setTimeout(() => {
+      this.hangUp(whyAfterRinging);
+    }, RING_MS);
+    this.#ongoing = { id, user, timer };
+    return this.#ongoing;
+  }
+
+  #finish(id: string, why: string): void {
+    const ongoing = this.#ongoing;
+    if (ongoing?.id !== id) return;
+    this.#ongoing = undefined;
+    clearTimeout(ongoing.timer);
+    ongoing.peer?.close();
+    for (const track of this.#stream?.getTracks() ?? []) track.stop();
+    this.#stream = undefined;
+    this.#view.onStream('own', undefined);
+    this.#view.onStream('other', undefined);
+    this.#enter({ name: 'idle', why });
+  }
+
+  async #openMedia(): Promise<MediaStream> {
+    this.#stream ??= await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
+    this.#view.onStream('own', this.#stream);
+    return this.#stream;
+  }
+
+  #enter(state: PhoneState): void {
+    this.#state = state;
+    this.#view.onState(state);
+  }
+}
