@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { excessWidth, violationsIn } from '../support/accessibility.js';
 import { launchChromium } from '../support/chromium.js';
 import {
   ADMIN_KEY,
@@ -11,6 +10,7 @@ import {
   uniqueUser,
   VIEWER_KEY,
   type Stack,
+  untilDepths,
 } from '../support/stack.js';
 import { until } from '../support/until.js';
 
@@ -315,7 +315,7 @@ describe('dead letters', () => {
     await act(page, 'Discard all', '3');
     await page.getByText('3 were thrown away.').waitFor();
     await page.getByText('No dead letters.').waitFor();
-    expect((await stack.user(user)).devices[0]!.depth).toBe(1);
+    await untilDepths(stack, user, 1);
   });
 });
 
@@ -387,8 +387,6 @@ describe('what others have written', () => {
 });
 
 describe('every page', () => {
-  const axe = readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
   it.each([
     ['light', 1280],
     ['dark', 1280],
@@ -405,25 +403,8 @@ describe('every page', () => {
       await page.getByRole('heading', { level: 2 }).first().waitFor();
       // Its figures come a moment later.
       if (path === '/') await page.getByText('no alarms').waitFor();
-      const { clientWidth, scrollWidth } = await page.evaluate(() => ({
-        clientWidth: document.documentElement.clientWidth,
-        scrollWidth: document.documentElement.scrollWidth,
-      }));
-      expect(scrollWidth, `${path} is too wide`).toBeLessThanOrEqual(clientWidth);
-      await page.evaluate(await axe);
-      const violations = await page.evaluate(async () => {
-        const { axe: tester } = globalThis as unknown as {
-          axe: {
-            run: (
-              options: object,
-            ) => Promise<{ violations: { id: string; nodes: { html: string }[] }[] }>;
-          };
-        };
-        const { violations: found } = await tester.run({
-          runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'],
-        });
-        return found.map(({ id, nodes }) => `${id}: ${nodes[0]?.html ?? ''}`);
-      });
+      expect(await excessWidth(page), `${path} is too wide`).toBeLessThanOrEqual(0);
+      const violations = await violationsIn(page);
       findings.push(...violations.map((violation) => `${path} ${violation}`));
     }
     expect(findings).toEqual([]);

@@ -183,6 +183,8 @@ describe(`a room of ${String(MEMBERS)}`, () => {
     name: string;
     client: Client<{ 'chat.message': Line }>;
     transcript: string[];
+    /** The same by the lines' places, as a page shows it. */
+    lines: Line[];
     say: (text: string) => Promise<void>;
   }
 
@@ -196,8 +198,10 @@ describe(`a room of ${String(MEMBERS)}`, () => {
       transport: TRANSPORTS[index % 2 === 0 ? 'amqp' : 'stomp'](),
     });
     const transcript: string[] = [];
+    const lines: Line[] = [];
     client.handle('chat.message', ({ from, data }: Message<Line>) => {
       transcript.push(`${from ?? ''}: ${data.text}`);
+      lines.push(data);
     });
     client.handle('*', () => undefined);
     client.start();
@@ -212,7 +216,7 @@ describe(`a room of ${String(MEMBERS)}`, () => {
         if (status !== 503) throw new Error(`refused: ${String(status)}`);
       }
     };
-    return { name, client, transcript, say };
+    return { name, client, transcript, lines, say };
   }
 
   it(
@@ -268,8 +272,9 @@ describe(`a room of ${String(MEMBERS)}`, () => {
       );
       expect(different.map(({ name }) => name)).toEqual([]);
       // What the page shows is the end of it.
-      const shown = first!.transcript.slice(-100).map((line) => line.split(': ')[1]);
-      await until(async () => (await lines(watcher.page)).slice(-100).join() === shown.join());
+      const inPlace = first!.lines.sort((one, other) => one.at - other.at);
+      const end = inPlace.slice(-100).map(({ text }) => text);
+      await until(async () => (await lines(watcher.page)).slice(-100).join() === end.join());
       expect(watcher.problems).toEqual([]);
       await Promise.all(members.map(({ client }) => client.stop()));
     },

@@ -11,6 +11,7 @@ import {
   uniqueUser,
   userToken,
   type Stack,
+  untilDepths,
 } from '../support/stack.js';
 import { QueueWatch } from '../support/queue-watch.js';
 import { until } from '../support/until.js';
@@ -194,7 +195,7 @@ describe('when somebody deletes the exchange', () => {
       request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(user), { deviceId: 'phone' });
     await until(async () => (await open()).status === 201, 'a session');
     await until(async () => (await stack.send({ user }, 2)).status === 202, 'a send');
-    expect((await stack.user(user)).devices[0]!.depth).toBe(1);
+    await untilDepths(stack, user, 1);
   });
 });
 

@@ -113,6 +113,13 @@ async function lines(): Promise<Line[]> {
     .map((line) => JSON.parse(line) as Line);
 }
 
+/** What a client that lacks messages has said last, and what the broker holds for it. */
+async function storyOf(user: string): Promise<string> {
+  const own = (await lines()).filter(([, , of]) => of === user).slice(-20);
+  const state = await ask('GET', `/v1/users/${user}`);
+  return [...own, state?.body].map((line) => `  ${JSON.stringify(line)}\n`).join('');
+}
+
 /** Sends the messages of one stream one after the other, each until it is accepted. */
 async function send(stream: number, count: number, sent: Sent[], tally: Tally): Promise<void> {
   const part = (stream - USERS) % GROUPS;
@@ -219,11 +226,16 @@ it(
       return [...expected].filter((key) => !handled.has(key));
     };
     await until(
-      async () => (await missing()).length === 0,
-      async () => `lost: ${(await missing()).slice(0, 5).join(', ')}`,
+      async () => {
+        // To look takes a while, and the clients share two cores with this.
+        await wait(250);
+        return (await missing()).length === 0;
+      },
+      'all of them',
       120_000,
     ).catch(() => undefined);
     const lost = await missing();
+    if (lost.length > 0) process.stdout.write(await storyOf(lost[0]!.split(' ')[0]!));
 
     // Once by each recipient, unless its process was killed between.
     const handlings = new Map<string, Line[]>();

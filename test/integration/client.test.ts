@@ -2,7 +2,14 @@ import { connect as connectAmqp } from 'amqplib';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import type { Client, Message, StateChange, WarrenError } from '@warren/client';
 import { Proxy, via } from '../support/proxy.js';
-import { collect, startStack, TRANSPORTS, uniqueUser, type Stack } from '../support/stack.js';
+import {
+  collect,
+  startStack,
+  TRANSPORTS,
+  uniqueUser,
+  type Stack,
+  untilDepths,
+} from '../support/stack.js';
 import { QueueWatch } from '../support/queue-watch.js';
 import { until } from '../support/until.js';
 
@@ -126,7 +133,7 @@ describe.each(['stomp', 'amqp'] as const)('a client by %s', (name) => {
     await client.ready();
     await stack.send({ user }, 1);
     await until(() => started);
-    expect((await stack.user(user)).devices[0]!.depth).toBe(1);
+    await untilDepths(stack, user, 1);
     finish();
     await until(async () => (await stack.user(user)).devices[0]!.depth === 0);
   });
@@ -194,7 +201,7 @@ describe.each(['stomp', 'amqp'] as const)('a client by %s', (name) => {
     await until(() => messages.length === 1);
     expect(unhandled.map(({ type }) => type)).toEqual(['strange']);
     expect(errors.map(({ code }) => code)).toEqual(['undecodable']);
-    expect((await stack.user(user)).devices[0]!.depth).toBe(0);
+    await untilDepths(stack, user, 0);
   });
 
   it('delivers what says nothing about itself: text, JSON and bytes', async () => {
@@ -331,8 +338,12 @@ describe.each(['stomp', 'amqp'] as const)('a client by %s', (name) => {
     const client = stack.client(user, transport());
     const messages = collect(client);
     client.start();
-    await until(() => messages.length === 2);
-    expect(messages.map(({ data }) => data)).toEqual([119, 'another matter']);
+    await until(() => messages.at(-1)?.data === 'another matter');
+    const scores = messages.slice(0, -1).map(({ data }) => data as number);
+    expect(scores.at(-1)).toBe(119);
+    // One, where the broker sends on what was passed over within a moment; at most one of each 50.
+    expect(scores.length).toBeLessThanOrEqual(3);
+    expect(scores).toEqual([...scores].sort((one, other) => one - other));
     await until(async () => (await stack.user(user)).devices[0]!.depth === 0);
   });
 

@@ -2,7 +2,14 @@ import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { collect, startStack, TRANSPORTS, uniqueUser, type Stack } from '../support/stack.js';
+import {
+  collect,
+  startStack,
+  TRANSPORTS,
+  uniqueUser,
+  type Stack,
+  untilDepths,
+} from '../support/stack.js';
 import { until } from '../support/until.js';
 
 let stack: Stack;
@@ -39,7 +46,7 @@ describe('a message to a list', () => {
     );
     await until(() => got.length === 1);
     expect(JSON.stringify(got[0])).not.toContain(users[1]);
-    for (const user of users.slice(1, 120)) expect(await depthOf(user)).toBe(1);
+    for (const user of users.slice(1, 120)) await untilDepths(stack, user, 1);
   });
 
   it('that is live reaches those who are connected, and says so of each', async () => {
@@ -120,7 +127,7 @@ describe('a broadcast', () => {
     expect(reply.body).toEqual({ id: reply.body.id, outcome: 'queued' });
     await stack.send({ broadcast: true }, 'now', { type: 'announcement', delivery: 'live' });
     await until(() => got.length === 2);
-    for (const user of users) expect(await depthOf(user)).toBe(1);
+    for (const user of users) await untilDepths(stack, user, 1);
   });
 
   it('is limited, and told to the log with the key that asked for it', async () => {
@@ -179,8 +186,8 @@ describe('a batch', () => {
     ]);
     expect(body.results.map(({ status: each }) => each)).toEqual([202, 400, 202, 404, 400, 202]);
     expect(body.results[0]!.id).toBe('first');
-    expect(await depthOf(user)).toBe(2);
-    expect(await depthOf(other)).toBe(1);
+    await untilDepths(stack, user, 2);
+    await untilDepths(stack, other, 1);
   });
 
   it('keeps the order for each user, also between messages to one and to many', async () => {

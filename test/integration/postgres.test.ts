@@ -110,10 +110,15 @@ describe('two servers with one PostgreSQL', () => {
     await stacks[1].api('POST', `/v1/groups/${group}/members`, last);
     expect((await stacks[0].api('GET', `/v1/groups/${group}`)).body.members).toBe(30);
     await stacks[0].send({ group }, 1);
-    await until(async () => {
+    const depths = async (): Promise<(number | null)[]> => {
       const states = await Promise.all(users.map((user) => stacks[1].user(user)));
-      return states.every(({ devices }, index) => devices[0]!.depth === (index < 30 ? 1 : 0));
-    });
+      return states.map(({ devices }) => devices[0]!.depth);
+    };
+    const expected = users.map((_, index) => (index < 30 ? 1 : 0));
+    await until(
+      async () => (await depths()).join() === expected.join(),
+      async () => (await depths()).join(),
+    );
   });
 
   it('follow a message together, and tell of each outcome and of each coming once', async () => {

@@ -7,7 +7,7 @@ import {
   type PublisherOptions,
 } from '@warren/server/publisher';
 import { Proxy, via } from '../support/proxy.js';
-import { startStack, uniqueUser, type Stack } from '../support/stack.js';
+import { startStack, uniqueUser, type Stack, untilDepths } from '../support/stack.js';
 import { until } from '../support/until.js';
 
 let stack: Stack;
@@ -47,9 +47,6 @@ const codeOf = async (promise: Promise<unknown>): Promise<string> => {
   }
 };
 
-const depthOf = async (user: string): Promise<number> =>
-  (await stack.user(user)).devices.reduce((sum, { depth }) => sum + (depth ?? 0), 0);
-
 describe('the publish helper', () => {
   it('resolves to "queued" after the confirm, and to "unprovisioned" when nobody has a queue', async () => {
     const user = await provisioned();
@@ -62,7 +59,7 @@ describe('the publish helper', () => {
     expect(await helper.toDevice(device, 'note', {})).toMatchObject({ outcome: 'unprovisioned' });
     const live = { delivery: 'live' as const };
     expect(await helper.toUser(user, 'note', {}, live)).toMatchObject({ outcome: 'offline' });
-    expect(await depthOf(user)).toBe(1);
+    await untilDepths(stack, user, 1);
   });
 
   it('tells returned and routed messages apart when thousands are under way at once', async () => {
@@ -133,7 +130,7 @@ describe('the publish helper', () => {
     const waiting = patient.toUser(user, 'note', 2);
     proxy.open();
     expect(await waiting).toMatchObject({ outcome: 'queued' });
-    expect(await depthOf(user)).toBe(1);
+    await untilDepths(stack, user, 1);
   });
 
   it('rejects what was under way when the connection broke: it may still arrive', async () => {
@@ -175,7 +172,7 @@ describe('the publish helper', () => {
     await expect(helper.toUser(user, 'note', 1, { ttlMs: 0.5 })).rejects.toThrow(RangeError);
     const sends = [1, 2, 3].map((number) => codeOf(helper.toUser(user, 'note', number)));
     expect(await Promise.all(sends)).toEqual(['resolved', 'resolved', 'broker_unavailable']);
-    expect(await depthOf(user)).toBe(2);
+    await untilDepths(stack, user, 2);
   });
 
   it('survives a message that the broker refuses, and says so', async () => {
@@ -192,7 +189,7 @@ describe('the publish helper', () => {
     await Promise.all([helper.close(), helper.close()]);
     expect((await Promise.all(sends)).every(({ outcome }) => outcome === 'queued')).toBe(true);
     expect(await codeOf(helper.toUser(user, 'note', 1))).toBe('publisher_closed');
-    expect(await depthOf(user)).toBe(50);
+    await untilDepths(stack, user, 50);
   });
 
   it('can be closed while the broker is away', async () => {

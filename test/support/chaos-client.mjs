@@ -58,6 +58,9 @@ for (const [index, { user, token }] of users.entries()) {
     if (data.n % 20 === 0) await wait(2);
     note('ended', user, id, data, delivery, recovered);
   });
+  client.on('state', ({ current, reason }) => {
+    note('state', user, current, reason?.code);
+  });
   client.on('gap', (gap) => {
     note('gap', user, gap);
   });

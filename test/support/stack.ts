@@ -45,6 +45,7 @@ import {
   type ServerExtras,
 } from '@warren/server';
 import type { BrokerEndpoints } from '@warren/rabbitmq';
+import { until } from './until.js';
 
 export const SERVICE_KEY = 'service-key-for-tests-only';
 export const ADMIN_KEY = 'admin-key-for-tests-only';
@@ -268,6 +269,22 @@ export async function request(
     // Text, then.
   }
   return { status: response.status, headers: response.headers, body: parsed as ReplyBody };
+}
+
+/**
+ * Waits until so many messages wait for each of a user's devices, in the order that the API lists them: the
+ * broker's own listing can lag behind its confirms.
+ */
+export async function untilDepths(
+  stack: Pick<Stack, 'user'>,
+  user: string,
+  ...expected: number[]
+): Promise<void> {
+  const depths = async () => (await stack.user(user)).devices.map(({ depth }) => depth);
+  await until(
+    async () => (await depths()).join() === expected.join(),
+    async () => `${expected.join()} waiting for ${user}, not ${(await depths()).join()}`,
+  );
 }
 
 /** Collects what a client handles. */
