@@ -74,6 +74,24 @@ it('connects two windows: media both ways, and a text channel, until one hangs u
   expect([...anna.problems, ...ben.problems]).toEqual([]);
 });
 
+it('takes one of two calls that cross, and ends when the other side is gone without a word', async () => {
+  const [{ page: gus }, { page: hal }] = [await open('gus'), await open('hal')];
+  // Neither hears of the other's call before both have dialled.
+  let letGo: () => void = () => undefined;
+  const bothCall = new Promise<void>((resolve) => (letGo = resolve));
+  for (const page of [gus, hal])
+    await page.route('**/v1/me/messages', async (route) => {
+      await bothCall;
+      await route.continue();
+    });
+  await dial(gus, 'hal');
+  await dial(hal, 'gus');
+  letGo();
+  for (const page of [gus, hal]) await until(() => seesAndHears(page), 'media');
+  await hal.context().close();
+  await gus.getByText('The connection was lost.').waitFor({ timeout: 45_000 });
+});
+
 it('is declined, and rings on a page that opens in the middle', async () => {
   const { page: carl } = await open('carl');
   await open('dora').then(({ page }) => page.context().close());

@@ -114,7 +114,10 @@ describe('the Java client', () => {
     const numbers = [...seen.matchAll(/chat\.message from bob: \{"number":(\d+)\}/g)].map(
       ([, number]) => Number(number),
     );
-    expect(numbers).toEqual(Array.from({ length: 60 }, (_, number) => number));
+    // What was being handled when it was killed is handled again, first of all.
+    const once = numbers.filter((number, index) => number !== numbers[index - 1]);
+    expect(once).toEqual(Array.from({ length: 60 }, (_, number) => number));
+    expect(numbers.length).toBeLessThanOrEqual(60 + 3);
     for (const id of [ids[0], ids[30], ids[59]])
       await until(async () => (await api('GET', `messages/${id!}`)).body.counts.delivered === 1);
     java.interrupt();

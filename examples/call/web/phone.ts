@@ -16,12 +16,16 @@ export interface PhoneView {
   onText: (from: string, text: string) => void;
 }
 
+/** How long two pages that cannot reach each other go on trying. */
+const LOST_MS = 15_000;
+
 interface Ongoing {
   id: string;
   user: string;
   /** The other side's page, once one has taken the call. */
   page?: string;
   peer?: Peer;
+  /** Ends it: nobody answers, or the connection does not come back. */
   timer: ReturnType<typeof setTimeout> | undefined;
 }
 
@@ -112,10 +116,15 @@ export class Phone {
   }
 
   #ring(call: string, user: string, page: string): void {
+    const ongoing = this.#ongoing;
+    // Two who call each other at the same time want the same: one of the calls is taken.
+    const isMutual = ongoing?.user === user && this.#state.name === 'calling' && call < ongoing.id;
+    if (isMutual) this.hangUp();
     // Somebody who is in a call hears nothing of it; the caller is told that nobody answers.
-    if (this.#ongoing !== undefined) return;
+    else if (ongoing !== undefined) return;
     this.#begin(call, user, 'You have missed a call.').page = page;
     this.#enter({ name: 'ringing', user });
+    if (isMutual) void this.accept();
   }
 
   async #accepted(call: string, page: string): Promise<void> {
@@ -128,7 +137,13 @@ export class Phone {
 
   #talk(ongoing: Ongoing, page: string, stream: MediaStream, isCaller: boolean): void {
     const { id, user } = ongoing;
-    clearTimeout(ongoing.timer);
+    const waitForConnection = (): void => {
+      clearTimeout(ongoing.timer);
+      ongoing.timer = setTimeout(() => {
+        this.hangUp('The connection was lost.');
+      }, LOST_MS);
+    };
+    waitForConnection();
     this.#enter({ name: 'talking', user, isConnected: false });
     ongoing.peer = new Peer(this.#signals, { user, page, call: id }, stream, isCaller, {
       onStream: (other) => {
@@ -138,8 +153,11 @@ export class Phone {
         this.#view.onText(user, text);
       },
       onState: (state) => {
-        if (this.#ongoing === ongoing)
-          this.#enter({ name: 'talking', user, isConnected: state === 'connected' });
+        if (this.#ongoing !== ongoing) return;
+        const isConnected = state === 'connected';
+        if (isConnected) clearTimeout(ongoing.timer);
+        else waitForConnection();
+        this.#enter({ name: 'talking', user, isConnected });
       },
     });
   }
