@@ -1,12 +1,10 @@
 import com.rabbitmq.client.AMQP;
 import com.rabbitmq.client.Channel;
 import com.rabbitmq.client.Connection;
-import com.rabbitmq.client.ConnectionFactory;
 import com.rabbitmq.client.DefaultConsumer;
 import com.rabbitmq.client.Envelope;
 import com.rabbitmq.client.ShutdownNotifier;
 import java.io.IOException;
-import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.time.Instant;
 import java.util.Arrays;
@@ -21,9 +19,6 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
-import javax.net.ssl.SSLContext;
-import javax.net.ssl.SSLParameters;
-import javax.net.ssl.SSLSocket;
 import org.json.JSONArray;
 import org.json.JSONException;
 import org.json.JSONObject;
@@ -121,7 +116,8 @@ final class WarrenClient {
       JSONObject grant = api.openSession(token, session());
       sessionId = grant.getString("sessionId");
       if (grant.optBoolean("missed")) catchUp(token);
-      connection = dial(grant);
+      connection = Dial.dial(grant);
+      retryAfter(connection, connection);
       consume(grant.getString("queue"), grant.getInt("prefetch"));
       consume(grant.getString("liveQueue"), grant.getInt("prefetch"));
       failures = 0;
@@ -142,36 +138,6 @@ final class WarrenClient {
         .put("hasHandled", state.hasHandledAny())
         // With it the session is renewed; without, this device takes it over.
         .put("sessionId", sessionId);
-  }
-
-  private Connection dial(JSONObject grant) throws Exception {
-    URI address = new URI(grant.getJSONObject("endpoints").getJSONArray("amqp").getString(0));
-    boolean isEncrypted = address.getScheme().equals("amqps");
-    ConnectionFactory factory = new ConnectionFactory();
-    factory.setHost(address.getHost());
-    int standardPort = isEncrypted ? 5671 : 5672;
-    factory.setPort(address.getPort() == -1 ? standardPort : address.getPort());
-    factory.setVirtualHost(grant.getString("vhost"));
-    factory.setUsername(grant.getString("queue"));
-    factory.setPassword(grant.getString("token"));
-    factory.setRequestedHeartbeat(10);
-    factory.setConnectionTimeout(5000);
-    // It would use the old token, and consume without asking for a grant.
-    factory.setAutomaticRecoveryEnabled(false);
-    if (isEncrypted) {
-      // Without a context the library trusts everybody; without the parameters it would not look
-      // at the name.
-      factory.useSslProtocol(SSLContext.getDefault());
-      factory.setSocketConfigurator(
-          socket -> {
-            SSLParameters parameters = ((SSLSocket) socket).getSSLParameters();
-            parameters.setEndpointIdentificationAlgorithm("HTTPS");
-            ((SSLSocket) socket).setSSLParameters(parameters);
-          });
-    }
-    Connection made = factory.newConnection();
-    retryAfter(made, made);
-    return made;
   }
 
   /** Whether the connection ends or a channel of it: a new one is made. */

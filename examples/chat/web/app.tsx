@@ -52,8 +52,18 @@ function Lists({ chat, view }: { chat: Chat; view: View }) {
           </li>
         ))}
       </ul>
-      <AddFriend chat={chat} />
-      {view.friends.length > 0 && <MakeRoom chat={chat} friends={view.friends} />}
+      <NameForm
+        label="A friend’s name"
+        action="Ask"
+        onName={(name) => void chat.befriend(name.toLowerCase())}
+      />
+      {view.friends.length > 0 && (
+        <NameForm
+          label="A room with all friends"
+          action="Make"
+          onName={(name) => void chat.makeRoom(name, view.friends)}
+        />
+      )}
     </nav>
   );
 }
@@ -111,48 +121,32 @@ function Entry({ conversation, isOpen, onOpen }: EntryProps) {
   );
 }
 
-function AddFriend({ chat }: { chat: Chat }) {
+/** Asks for a name, and does something with it. */
+function NameForm({ label, action, onName }: NameFormProps) {
   const [name, setName] = useState('');
   const submit = (event: SubmitEvent): void => {
     event.preventDefault();
-    void chat.befriend(name.trim().toLowerCase());
+    onName(name.trim());
     setName('');
   };
   return (
     <form onSubmit={submit}>
       <input
-        aria-label="A friend’s name"
-        placeholder="A friend’s name"
+        aria-label={label}
+        placeholder={label}
         value={name}
         required
         onChange={({ target }) => {
           setName(target.value);
         }}
       />
-      <button>Ask</button>
+      <button>{action}</button>
     </form>
   );
 }
 
-function MakeRoom({ chat, friends }: { chat: Chat; friends: readonly string[] }) {
-  const [name, setName] = useState('');
-  const submit = (event: SubmitEvent): void => {
-    event.preventDefault();
-    void chat.makeRoom(name, friends);
-    setName('');
-  };
-  return (
-    <form onSubmit={submit}>
-      <input
-        aria-label="A room with all friends"
-        placeholder="A room with all friends"
-        value={name}
-        required
-        onChange={({ target }) => {
-          setName(target.value);
-        }}
-      />
-      <button>Make</button>
-    </form>
-  );
+interface NameFormProps {
+  label: string;
+  action: string;
+  onName: (name: string) => void;
 }

@@ -10,6 +10,7 @@ import {
   type Target,
 } from '../src/events.js';
 import { toLine, Transcript, type Line } from './transcript.js';
+import { Typing } from './typing.js';
 
 /** A conversation as the view shows it. */
 export interface Conversation {
@@ -35,7 +36,6 @@ export interface View extends Friends {
 }
 
 const PAGE = 50;
-const TYPING_MS = 4000;
 const TELL_TYPING_MS = 2000;
 const TELL_READ_MS = 300;
 /** Several changes in so many milliseconds are painted once. */
@@ -48,7 +48,9 @@ export class Chat {
   readonly #call: Login['call'];
   readonly #targets = new Map<string, { to: Target; title: string; members: number }>();
   readonly #transcripts = new Map<string, Transcript>();
-  readonly #typing = new Map<string, Map<string, ReturnType<typeof setTimeout>>>();
+  readonly #typing = new Typing(() => {
+    this.#paint();
+  });
   readonly #listeners = new Set<() => void>();
   #friends: Friends = { friends: [], requests: [] };
   #marks: Marks = {};
@@ -78,7 +80,8 @@ export class Chat {
       this.#showLine(message);
     });
     client.observe('chat.typing', (message) => {
-      this.#showTyping(this.#keyOf(message), message.from ?? '');
+      const { from = user } = message;
+      if (from !== user) this.#typing.begin(this.#keyOf(message), from);
     });
     client.observe('chat.read', (message) => {
       this.#mark(this.#keyOf(message), message.from ?? '', message.data.at);
@@ -200,26 +203,8 @@ export class Chat {
     const line = toLine(message);
     this.#transcriptOf(key).addNewest(line);
     // Who has written has stopped writing.
-    this.#endTyping(key, line.from);
+    this.#typing.end(key, line.from);
     if (key === this.#open) this.#readOpen();
-    this.#paint();
-  }
-
-  #showTyping(key: string, user: string): void {
-    if (user === this.user) return;
-    this.#endTyping(key, user);
-    const writers = this.#typing.get(key) ?? new Map<string, ReturnType<typeof setTimeout>>();
-    this.#typing.set(key, writers);
-    const timer = setTimeout(() => {
-      this.#endTyping(key, user);
-    }, TYPING_MS);
-    writers.set(user, timer);
-    this.#paint();
-  }
-
-  #endTyping(key: string, user: string): void {
-    clearTimeout(this.#typing.get(key)?.get(user));
-    this.#typing.get(key)?.delete(user);
     this.#paint();
   }
 
@@ -324,7 +309,7 @@ export class Chat {
       lines: transcript.lines,
       hasOlder: transcript.older !== undefined,
       unread: this.#unreadIn(key).length,
-      typing: [...(this.#typing.get(key)?.keys() ?? [])],
+      typing: this.#typing.in(key),
       marks: this.#marks[key] ?? {},
     };
   }
