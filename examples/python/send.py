@@ -16,7 +16,7 @@ parser.add_argument("kind", choices=["user", "group"])
 parser.add_argument("to")
 parser.add_argument("text")
 parser.add_argument("--dev", default=".warren/dev.json", help="where npm start has put its addresses")
-parser.add_argument("--seconds", type=float, default=10, help="how long to wait for each outcome")
+parser.add_argument("--seconds", type=float, default=10, help="how long to wait for news")
 args = parser.parse_args()
 
 with open(args.dev) as file:
@@ -53,7 +53,7 @@ print(f"{message_id} is on its way", flush=True)
 try:
     for _, _, body in channel.consume(events, auto_ack=True, inactivity_timeout=args.seconds):
         if body is None:
-            print("no more news: it waits for who has not come yet")
+            print(f"no more news for {args.seconds:g} s: for others it waits, if there are any")
             break
         event = json.loads(body)
         if event.get("messageId") != message_id:

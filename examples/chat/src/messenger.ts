@@ -75,7 +75,9 @@ export class Messenger {
   async addToRoom(room: string, name: string, users: string[]): Promise<void> {
     await this.#api.call('POST', `groups/${groupOf(room)}/members`, { add: users });
     const joined: ChatEvents['room.joined'] = this.#store.join(room, name, users);
-    await this.#post({ to: { users }, type: 'room.joined', data: joined });
+    // In a small room everybody sees how many they are.
+    const told = this.#isIntimate({ room }) ? this.#store.membersOf(room) : users;
+    await this.#post({ to: { users: told }, type: 'room.joined', data: joined });
   }
 
   #isIntimate(to: Target): boolean {

@@ -23,7 +23,9 @@ export function Talk({ chat, conversation }: { chat: Chat; conversation: Convers
           ‹
         </button>
         <h2>{title}</h2>
-        {'room' in to && <span className="soft">{members} members</span>}
+        {'room' in to && (
+          <span className="soft">{members === 1 ? 'only you' : `${String(members)} members`}</span>
+        )}
       </header>
       <div className="lines">
         {hasOlder && (

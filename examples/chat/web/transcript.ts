@@ -62,7 +62,11 @@ export class Transcript {
   /** For the next start of the page: before the message is acked. */
   save(line: Line): void {
     const saved = [...this.#saved().filter(({ id }) => id !== line.id), line].slice(-MOST_SAVED);
-    localStorage.setItem(this.#key, JSON.stringify(saved));
+    try {
+      localStorage.setItem(this.#key, JSON.stringify(saved));
+    } catch {
+      // The browser has no room left. The history has it, so that the message is not refused for that.
+    }
   }
 
   #saved(): Line[] {
