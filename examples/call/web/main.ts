@@ -11,54 +11,20 @@ const user = chosenUser([
 if (user !== undefined) run(await logIn(user));
 
 function run({ user, getToken }: Login): void {
-  const partner = user === 'anna' ? 'ben' : 'anna';
-  document.body.innerHTML = `
-    <main>
-      <header><h1></h1><p role="status">Connecting …</p></header>
-      <div class="screen">
-        <video class="other" autoplay playsinline></video>
-        <video class="own" autoplay playsinline muted></video>
-      </div>
-      <form class="dial">
-        <input name="user" aria-label="Whom to call" required />
-        <button class="primary">Call</button>
-      </form>
-      <div class="buttons" hidden>
-        <button class="accept primary">Answer</button>
-        <button class="end">Hang up</button>
-      </div>
-      <section class="text" hidden>
-        <ol aria-label="Text" aria-live="polite"></ol>
-        <form><input name="text" aria-label="Text" autocomplete="off" /><button>Send</button></form>
-      </section>
-    </main>`;
-  const status = find('[role=status]', HTMLElement);
-  const texts = find('.text ol', HTMLElement);
+  document.body.replaceChildren(find('template', HTMLTemplateElement).content);
   find('h1', HTMLElement).textContent = user;
   const dialled = find('.dial input', HTMLInputElement);
-  dialled.value = partner;
-
-  const show = (state: PhoneState): void => {
-    status.textContent = wordsFor(state);
-    const { name } = state;
-    find('main', HTMLElement).dataset['state'] = name;
-    find('.dial', HTMLElement).hidden = name !== 'idle';
-    find('.buttons', HTMLElement).hidden = name === 'idle';
-    find('.accept', HTMLElement).hidden = name !== 'ringing';
-    find('.end', HTMLElement).textContent = name === 'ringing' ? 'Decline' : 'Hang up';
-    find('.text', HTMLElement).hidden = name !== 'talking';
-    if (name !== 'talking') texts.replaceChildren();
-  };
+  dialled.value = user === 'anna' ? 'ben' : 'anna';
   const client = getClient<CallEvents>({ apiUrl: location.origin, userId: user, getToken });
   const phone = new Phone(new Signals(client), user, {
-    onState: show,
+    onState: showState,
     onStream: (side, stream) => {
       find(`video.${side}`, HTMLVideoElement).srcObject = stream ?? null;
     },
     onText: (from, text) => {
       const line = document.createElement('li');
       line.textContent = `${from}: ${text}`;
-      texts.append(line);
+      find('.text ol', HTMLElement).append(line);
     },
   });
 
@@ -77,9 +43,22 @@ function run({ user, getToken }: Login): void {
   };
   client.subscribe(() => {
     if (phone.state.name !== 'idle') return;
-    status.textContent = client.getSnapshot().receiving ? 'Ready' : 'No connection';
+    const { receiving } = client.getSnapshot();
+    find('[role=status]', HTMLElement).textContent = receiving ? 'Ready' : 'No connection';
   });
   client.start();
+}
+
+function showState(state: PhoneState): void {
+  const { name } = state;
+  find('[role=status]', HTMLElement).textContent = wordsFor(state);
+  find('main', HTMLElement).dataset['state'] = name;
+  find('.dial', HTMLElement).hidden = name !== 'idle';
+  find('.buttons', HTMLElement).hidden = name === 'idle';
+  find('.accept', HTMLElement).hidden = name !== 'ringing';
+  find('.end', HTMLElement).textContent = name === 'ringing' ? 'Decline' : 'Hang up';
+  find('.text', HTMLElement).hidden = name !== 'talking';
+  if (name !== 'talking') find('.text ol', HTMLElement).replaceChildren();
 }
 
 function wordsFor(state: PhoneState): string {

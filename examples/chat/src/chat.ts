@@ -38,7 +38,14 @@ function create({ api, secret, dataDir }: Parameters<Example['create']>[0]): Rou
   router.use(express.static(fileURLToPath(new URL('web/', import.meta.url))));
 
   back.use(logins(api, secret));
+  addPeople(back, store, messenger);
+  addTalk(back, store, messenger);
+  back.use(reportError);
+  return router;
+}
 
+/** Who somebody knows, and where they meet. */
+function addPeople(back: Router, store: ChatStore, messenger: Messenger): void {
   back.get('/me', async (request, response) => {
     const me = userOf(request);
     if (!store.membersOf(LOBBY.id).includes(me) && store.room(LOBBY.id).members < MOST_MEMBERS)
@@ -76,7 +83,10 @@ function create({ api, secret, dataDir }: Parameters<Example['create']>[0]): Rou
     await messenger.addToRoom(id, name, [me, ...members]);
     response.status(201).json(store.room(id));
   });
+}
 
+/** What they say there. */
+function addTalk(back: Router, store: ChatStore, messenger: Messenger): void {
   back.post('/messages', async (request, response) => {
     const me = userOf(request);
     const { to, text, id } = lineSchema.parse(request.body);
@@ -100,9 +110,6 @@ function create({ api, secret, dataDir }: Parameters<Example['create']>[0]): Rou
     if (store.mark(conversationOf(to, me), me, at)) await messenger.tellRead(me, to, at);
     response.status(202).end();
   });
-
-  back.use(reportError);
-  return router;
 }
 
 /** @throws {Refused} unless the user is in the room, or a friend of the other. */
