@@ -69,6 +69,8 @@ export class Peer {
 
   /** An offer, which is answered, or the answer to one's own. */
   async takeDescription(description: RTCSessionDescriptionInit): Promise<void> {
+    // What is still on its way when one has hung up.
+    if (this.#isClosed) return;
     await this.#connection.setRemoteDescription(description);
     for (const candidate of this.#early.splice(0))
       await this.#connection.addIceCandidate(candidate);
@@ -76,11 +78,16 @@ export class Peer {
   }
 
   async takeCandidates(candidates: readonly RTCIceCandidateInit[]): Promise<void> {
+    if (this.#isClosed) return;
     if (this.#connection.remoteDescription === null) {
       this.#early.push(...candidates);
       return;
     }
     for (const candidate of candidates) await this.#connection.addIceCandidate(candidate);
+  }
+
+  get #isClosed(): boolean {
+    return this.#connection.signalingState === 'closed';
   }
 
   close(): void {

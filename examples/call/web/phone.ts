@@ -45,19 +45,22 @@ export class Phone {
     signals.on('call.invite', ({ call, page }, from) => {
       this.#ring(call, from, page);
     });
-    signals.on('call.accept', ({ call, page }) => void this.#accepted(call, page));
-    signals.on('call.settled', ({ call, page }) => {
-      if (page !== this.#signals.page && this.#state.name === 'ringing')
-        this.#finish(call, 'Answered elsewhere.');
+    signals.on('call.settled', ({ call, page }, from) => {
+      const isElsewhere = from === self && page !== signals.page && this.#state.name === 'ringing';
+      if (isElsewhere) this.#finish(call, 'Answered elsewhere.');
     });
-    signals.on('call.end', ({ call }) => {
-      this.#finish(call, 'The call is over.');
+    // Whoever knows a call's id, only the one at its other end has a word in it.
+    signals.on('call.accept', ({ call, page }, from) => {
+      if (this.#isWith(from, call)) void this.#accepted(call, page);
     });
-    signals.on('call.description', ({ call, description }) => {
-      if (this.#ongoing?.id === call) void this.#ongoing.peer?.takeDescription(description);
+    signals.on('call.end', ({ call }, from) => {
+      if (this.#isWith(from, call)) this.#finish(call, 'The call is over.');
     });
-    signals.on('call.candidates', ({ call, candidates }) => {
-      if (this.#ongoing?.id === call) void this.#ongoing.peer?.takeCandidates(candidates);
+    signals.on('call.description', ({ call, description }, from) => {
+      if (this.#isWith(from, call)) void this.#ongoing?.peer?.takeDescription(description);
+    });
+    signals.on('call.candidates', ({ call, candidates }, from) => {
+      if (this.#isWith(from, call)) void this.#ongoing?.peer?.takeCandidates(candidates);
     });
   }
 
@@ -113,6 +116,10 @@ export class Phone {
     peer.say(text);
     this.#view.onText(this.#self, text);
     return true;
+  }
+
+  #isWith(user: string, call: string): boolean {
+    return this.#ongoing?.id === call && this.#ongoing.user === user;
   }
 
   #ring(call: string, user: string, page: string): void {

@@ -2,14 +2,20 @@ import { useEffect, useRef, useState, type SubmitEvent } from 'react';
 import type { Chat, Conversation } from './chat.js';
 import type { Line } from './transcript.js';
 
+/** In pixels. */
+const NEAR_END = 60;
+
 /** One conversation: what was written, and where one writes. */
 export function Talk({ chat, conversation }: { chat: Chat; conversation: Conversation }) {
   const { key, to, title, lines, hasOlder, members, typing } = conversation;
-  const end = useRef<HTMLDivElement>(null);
-  const last = lines.at(-1)?.id;
+  const box = useRef<HTMLDivElement>(null);
+  const isAtEnd = useRef(true);
+  const last = lines.at(-1);
+  const isOwn = last?.from === chat.user;
   useEffect(() => {
-    end.current?.scrollIntoView({ block: 'end' });
-  }, [last]);
+    // Whoever reads what was before is left there.
+    if (isAtEnd.current || isOwn) box.current?.scrollTo({ top: box.current.scrollHeight });
+  }, [last?.id, isOwn]);
   return (
     <section className="talk" aria-label={title}>
       <header>
@@ -27,7 +33,13 @@ export function Talk({ chat, conversation }: { chat: Chat; conversation: Convers
           <span className="soft">{members === 1 ? 'only you' : `${String(members)} members`}</span>
         )}
       </header>
-      <div className="lines">
+      <div
+        className="lines"
+        ref={box}
+        onScroll={({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) => {
+          isAtEnd.current = scrollHeight - scrollTop - clientHeight < NEAR_END;
+        }}
+      >
         {hasOlder && (
           <button className="older" onClick={() => void chat.loadOlder(key)}>
             Older
@@ -39,7 +51,6 @@ export function Talk({ chat, conversation }: { chat: Chat; conversation: Convers
           ))}
         </ol>
         <p className="typing soft">{typing.length > 0 && `${typing.join(', ')} writes …`}</p>
-        <div ref={end} />
       </div>
       <Composer chat={chat} conversation={conversation} />
     </section>
