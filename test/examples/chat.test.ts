@@ -5,6 +5,7 @@ import { getClient, type Client, type Message } from '@warren/client';
 import { launchChromium } from '../support/chromium.js';
 import { openPage, startExample, type RunningExample } from '../support/example.js';
 import { PushProxy } from '../support/push-proxy.js';
+import { WebPushService } from '../support/web-push-service.js';
 import { request, TRANSPORTS } from '../support/stack.js';
 import { until } from '../support/until.js';
 
@@ -13,13 +14,16 @@ const SECONDS = Number(process.env['WARREN_CHAT_SECONDS'] ?? 3);
 const MEMBERS = 200;
 
 let proxy: PushProxy;
+let pushService: WebPushService;
 let example: RunningExample;
 let browser: Browser;
 beforeAll(async () => {
   proxy = await PushProxy.start();
+  pushService = await WebPushService.start();
   example = await startExample('chat', {
     WARREN_PUSH_WEBHOOK_URL: proxy.url,
     WARREN_WEBHOOK_SECRET: proxy.secret,
+    WARREN_WEBPUSH_HOSTS: pushService.host,
   });
   browser = await launchChromium();
 });
@@ -27,6 +31,7 @@ afterAll(async () => {
   await browser.close();
   await example.stop();
   await proxy.close();
+  await pushService.close();
 });
 
 const open = (user: string) => openPage(browser, `${example.url}?as=${user}`);
@@ -144,6 +149,59 @@ describe('the chat', () => {
     expect(push).toMatchObject({ title: 'ida', data: { to: { user: 'ida' } } });
     const { page } = await openPage(browser, `${example.url}?as=jack&open=ida~jack`);
     await page.locator('.lines', { hasText: 'are you coming?' }).waitFor();
+  });
+
+  it('notifies a browser whose user has asked for it, by its service worker', async () => {
+    await befriend('mona', 'nick');
+    const { page } = await openPage(browser, `${example.url}?as=nick`, {
+      permissions: ['notifications'],
+    });
+    // Chromium's own push service is somewhere else; all behind the subscription is real.
+    await page.evaluate((given) => {
+      Object.assign(PushManager.prototype, {
+        getSubscription: () => Promise.resolve(null),
+        subscribe: () => Promise.resolve({ toJSON: () => given }),
+      });
+    }, pushService.subscribe('nick'));
+    const cdp = await page.context().newCDPSession(page);
+    const registered = new Promise<string>((resolve) => {
+      cdp.on('ServiceWorker.workerRegistrationUpdated', ({ registrations: [first] }) => {
+        if (first !== undefined) resolve(first.registrationId);
+      });
+    });
+    await cdp.send('ServiceWorker.enable');
+    const started = page.context().waitForEvent('serviceworker');
+    await page.getByRole('button', { name: 'Notify me' }).click();
+    await page.getByText('Notifications on').waitFor();
+    const worker = await started;
+    await worker.evaluate(() => {
+      const shown: unknown[] = [];
+      const { registration } = globalThis as unknown as { registration: ServiceWorkerRegistration };
+      const show = registration.showNotification.bind(registration);
+      registration.showNotification = (title, options) => {
+        shown.push([title, options?.body]);
+        return show(title, options);
+      };
+      Object.assign(globalThis, { shown });
+    });
+    // Away: the page is another one now, of the same browser.
+    await page.goto(new URL('/health/live', example.url).href);
+    const mona = await logIn('mona');
+    const line = { to: { user: 'nick' }, text: 'psst', id: crypto.randomUUID() };
+    await mona.call('POST', 'messages', line);
+    await until(() => pushService.of('nick').length === 1);
+    const [payload] = pushService.of('nick');
+    await cdp.send('ServiceWorker.deliverPushMessage', {
+      origin: new URL(example.url).origin,
+      registrationId: await registered,
+      data: JSON.stringify(payload),
+    });
+    const shown = () =>
+      worker.evaluate(() => (globalThis as unknown as { shown: unknown[] }).shown);
+    await until(async () => (await shown()).length === 1);
+    expect(await shown()).toEqual([['mona', 'psst']]);
+    expect(pushService.complaints).toEqual([]);
+    await page.context().close();
   });
 
   it('lets nobody read or write where they do not belong', async () => {
