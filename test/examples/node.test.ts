@@ -62,6 +62,7 @@ it('two services talk without any HTTP of their own, and end together', async ()
     await says(/replica-1 {2}connected/);
     await says(/replica-2 {2}connected/);
     await says(/prices {3}(\w+) costs (\d+) now \(queued\)[\s\S]*replica-[12] {2}\1 \2/);
+    await says(/replica-1 {2}(tea|coffee|cake) \d+/);
     // Both have the same prices.
     const [, article = '', cents = ''] = /replica-1 {2}(tea|coffee|cake) (\d+)/.exec(
       program.output,
