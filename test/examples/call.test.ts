@@ -106,6 +106,37 @@ it('is declined, and rings on a page that opens in the middle', async () => {
   await carl.getByText('The call is over').waitFor();
 });
 
+it('calls nobody, and closes the camera, when one hangs up before it was there', async () => {
+  const [{ page: ina }, { page: jon }] = [await open('ina'), await open('jon')];
+  await ina.evaluate(() => {
+    const { mediaDevices } = navigator;
+    const ask = mediaDevices.getUserMedia.bind(mediaDevices);
+    // As long as the user thinks about it.
+    const answer = new Promise<void>((resolve) => Object.assign(window, { answer: resolve }));
+    mediaDevices.getUserMedia = async (constraints) => {
+      await answer;
+      const stream = await ask(constraints);
+      Object.assign(window, { stream });
+      return stream;
+    };
+  });
+  await dial(ina, 'jon');
+  await button(ina, 'Hang up').click();
+  await ina.evaluate(() => {
+    (window as unknown as { answer: () => void }).answer();
+  });
+  await ina.waitForFunction(() => {
+    const { stream } = window as unknown as { stream?: MediaStream };
+    return stream?.getTracks().every((track) => track.readyState === 'ended');
+  });
+  // Who is called now has heard of no call before.
+  await dial(ina, 'jon');
+  await jon.getByText('ina is calling').waitFor();
+  await button(jon, 'Answer').click();
+  await until(() => seesAndHears(jon), 'media');
+  await button(ina, 'Hang up').click();
+});
+
 it('carries nothing but calls from client to client', async () => {
   const { body } = await request(`${example.url}api/login`, 'POST', undefined, { user: 'eve' });
   const { session } = body as unknown as { session: string };

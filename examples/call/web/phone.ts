@@ -73,8 +73,8 @@ export class Phone {
     const ongoing = this.#begin(crypto.randomUUID(), user, 'Nobody answers.');
     this.#enter({ name: 'calling', user });
     try {
-      await this.#openMedia();
-      await this.#signals.invite(user, ongoing.id);
+      const stream = await this.#openMedia(ongoing);
+      if (stream !== undefined) await this.#signals.invite(user, ongoing.id);
     } catch (error) {
       this.hangUp(error instanceof Error ? error.message : 'The call could not be made.');
     }
@@ -85,8 +85,8 @@ export class Phone {
     if (ongoing?.page === undefined || this.#state.name !== 'ringing') return;
     const { id, user, page } = ongoing;
     try {
-      const stream = await this.#openMedia();
-      if (this.#ongoing !== ongoing) return;
+      const stream = await this.#openMedia(ongoing);
+      if (stream === undefined) return;
       this.#talk(ongoing, page, stream, false);
       const data = { call: id, page: this.#signals.page };
       await this.#signals.send(user, 'call.accept', data);
@@ -137,9 +137,8 @@ export class Phone {
   async #accepted(call: string, page: string): Promise<void> {
     const ongoing = this.#ongoing;
     if (ongoing?.id !== call || this.#state.name !== 'calling') return;
-    const stream = await this.#openMedia();
-    if (this.#ongoing === ongoing && ongoing.peer === undefined)
-      this.#talk(ongoing, page, stream, true);
+    const stream = await this.#openMedia(ongoing);
+    if (stream !== undefined && ongoing.peer === undefined) this.#talk(ongoing, page, stream, true);
   }
 
   #talk(ongoing: Ongoing, page: string, stream: MediaStream, isCaller: boolean): void {
@@ -190,10 +189,17 @@ export class Phone {
     this.#enter({ name: 'idle', why });
   }
 
-  async #openMedia(): Promise<MediaStream> {
-    this.#stream ??= await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
-    this.#view.onStream('own', this.#stream);
-    return this.#stream;
+  /** Undefined: it was over before the user had let the page have the camera, which is closed again. */
+  async #openMedia(ongoing: Ongoing): Promise<MediaStream | undefined> {
+    const stream =
+      this.#stream ?? (await navigator.mediaDevices.getUserMedia({ audio: true, video: true }));
+    if (this.#ongoing !== ongoing) {
+      for (const track of stream.getTracks()) track.stop();
+      return undefined;
+    }
+    this.#stream = stream;
+    this.#view.onStream('own', stream);
+    return stream;
   }
 
   #enter(state: PhoneState): void {
