@@ -134,6 +134,21 @@ describe('the chat', () => {
     expect(await lines(page)).toEqual(texts);
   });
 
+  it('pages back to what a long stream has pushed out of the view', async () => {
+    await befriend('olga', 'pete');
+    const { page } = await open('pete');
+    await openTalk(page, 'olga');
+    const olga = await logIn('olga');
+    const texts = Array.from({ length: 420 }, (_, index) => `line ${String(index)}`);
+    for (const text of texts)
+      await olga.call('POST', 'messages', { to: { user: 'pete' }, text, id: crypto.randomUUID() });
+    await page.getByText('line 419').last().waitFor();
+    expect((await lines(page)).length).toBe(400);
+    await page.getByRole('button', { name: 'Older' }).click();
+    await until(async () => (await lines(page)).length === 420);
+    expect(await lines(page)).toEqual(texts);
+  });
+
   it('pushes to who is away, and opens at what the push is about', async () => {
     await befriend('ida', 'jack');
     const jack = await logIn('jack');

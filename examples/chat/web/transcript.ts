@@ -53,7 +53,11 @@ export class Transcript {
     const last = this.#lines.at(-1);
     const isAtEnd = last !== undefined && line.at > last.at;
     if (isAtEnd && !this.#lines.some(({ id }) => id === line.id)) {
-      this.#lines = [...this.#lines.slice(1 - MOST_SHOWN), line];
+      const kept = this.#lines.slice(1 - MOST_SHOWN);
+      const hasLeftOut = kept.length < this.#lines.length;
+      // What is left out is loaded again from here, unless the history begins further on.
+      if (hasLeftOut && !kept.some(({ id }) => id === this.older)) this.older = kept[0]?.id;
+      this.#lines = [...kept, line];
     } else {
       this.add(line);
     }
