@@ -36,6 +36,9 @@ export interface Overview extends Friends {
   marks: Marks;
 }
 
+/** A Warren group for each room. */
+export const groupOf = (room: string): string => `chat-${room}`;
+
 /** What a conversation is called in `Marks`: the same for all that are in it. */
 export const conversationOf = (to: Target, from: string): string =>
   'room' in to ? `room:${to.room}` : [to.user, from].sort().join('~');

@@ -1,12 +1,9 @@
 import type { WarrenApi } from '@warren/example-common';
-import type { ChatEvents, Target } from './events.js';
+import { groupOf, type ChatEvents, type Target } from './events.js';
 import type { ChatStore } from './store.js';
 
 /** Pushes, read receipts and typing are for conversations of so many; in larger ones they would be a flood. */
 const INTIMATE = 20;
-
-/** A Warren group for each room. */
-export const groupOf = (room: string): string => `chat-${room}`;
 
 /** Sends what users do to those whom it concerns. Has checked nothing: who may do it is for the routes to say. */
 export class Messenger {

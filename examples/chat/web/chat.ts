@@ -2,6 +2,7 @@ import { getClient, type Client, type Message, type Snapshot } from '@warren/cli
 import type { Login } from '@warren/example-common/page';
 import {
   conversationOf,
+  groupOf,
   type ChatEvents,
   type Friends,
   type Marks,
@@ -190,7 +191,7 @@ export class Chat {
 
   async #loadPage(transcript: Transcript, to: Target, before?: string): Promise<void> {
     const { messages, next } = await this.client.history<'chat.message'>({
-      ...('room' in to ? { group: `chat-${to.room}` } : { with: to.user }),
+      ...('room' in to ? { group: groupOf(to.room) } : { with: to.user }),
       ...(before !== undefined && { before }),
       limit: PAGE,
     });
