@@ -1,3 +1,3 @@
 export { logins, userOf } from './logins.js';
 export { exampleContext, startExample, type Example, type ExampleContext } from './start.js';
-export { WarrenApi, WarrenApiError } from './warren-api.js';
+export { WarrenApi } from './warren-api.js';
