@@ -1,4 +1,5 @@
 // What an operator does, for trying things out: starts a private RabbitMQ and says in WARREN_… where it is.
+import { randomBytes } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { join, resolve } from 'node:path';
 import { Broker } from '@warren/rabbitmq';
@@ -22,7 +23,7 @@ Object.assign(process.env, {
   WARREN_PUBLIC_STOMP_URL: stompUrl,
   WARREN_PUBLIC_AMQP_URL: clientAmqpUrl,
   WARREN_SIGNING_KEY: broker.signingKey.privateKey,
-  WARREN_SERVICE_KEYS: 'only-for-trying-things-out',
+  WARREN_SERVICE_KEYS: randomBytes(24).toString('base64url'),
   WARREN_DATA_DIR: dataDir,
 });
 for (const signal of ['SIGTERM', 'SIGINT'] as const)
