@@ -79,7 +79,9 @@ function newestIn(path) {
 /** With Vite, when something that the page is made of is newer than it is. */
 function buildPages(path) {
   const page = join(root, `${path.replace(/\/web$/, '')}/dist/web/index.html`);
-  const sources = [path, join(path, '..', 'src'), ...PARTS].map((source) => join(root, source));
+  const sources = [path, path.replace(/\/web$/, '/src'), ...PARTS].map((source) =>
+    join(root, source),
+  );
   const newest = Math.max(...sources.filter((source) => existsSync(source)).map(newestIn));
   if (existsSync(page) && statSync(page).mtimeMs > newest) return;
   const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js');
