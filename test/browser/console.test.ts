@@ -2,6 +2,7 @@ import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { excessWidth, violationsIn } from '../support/accessibility.js';
 import { launchChromium } from '../support/chromium.js';
+import { EventLog } from '../support/events.js';
 import {
   ADMIN_KEY,
   collect,
@@ -321,23 +322,40 @@ describe('dead letters', () => {
 
 describe('events', () => {
   it('are shown as they happen, filtered and paused', async () => {
-    const page = await open({ path: '/events' });
+    const page = await open();
+    const published = await EventLog.open('session.#');
+    /** Until what the page wants is bound at the broker. */
+    const feeding = async (isWanted: boolean) => {
+      const response = await page.waitForResponse(
+        (response) =>
+          response.url().endsWith('/feed') &&
+          response.request().postData()?.includes('session.#') === isWanted,
+      );
+      expect(response.status()).toBe(200);
+    };
+    const happensTo = async (user: string) => {
+      await stack.session(user, { deviceId: 'phone' });
+      await until(() => published.of(user).length > 0);
+    };
+    const rowsOf = (user: string) => page.getByRole('row').filter({ hasText: user });
+    const [first, second, third] = [uniqueUser(), uniqueUser(), uniqueUser()];
+    await Promise.all([feeding(true), go(page, '/events')]);
     await page.getByText('Nothing has happened').waitFor();
-    const seen = async (user: string) =>
-      (await page.getByRole('row').filter({ hasText: user }).count()) > 0;
-    let first = '';
-    await until(async () => {
-      first = uniqueUser();
-      await stack.session(first, { deviceId: 'phone' });
-      return seen(first);
-    });
-    await page.getByLabel('Only events that hold this text').fill('nothing of the kind');
-    await until(async () => !(await seen(first)));
-    await page.getByLabel('Only events that hold this text').fill('');
-    await page.getByRole('switch', { name: 'Pause' }).check();
-    const second = uniqueUser();
-    await stack.session(second, { deviceId: 'phone' });
-    expect(await seen(second)).toBe(false);
+    await happensTo(first);
+    await rowsOf(first).first().waitFor();
+    const filter = page.getByLabel('Only events that hold this text');
+    await filter.fill('nothing of the kind');
+    await rowsOf(first).first().waitFor({ state: 'detached' });
+    await filter.fill('');
+    await rowsOf(first).first().waitFor();
+    const pause = page.getByRole('switch', { name: 'Pause' });
+    await Promise.all([feeding(false), pause.check()]);
+    await happensTo(second);
+    await Promise.all([feeding(true), pause.uncheck()]);
+    await happensTo(third);
+    await rowsOf(third).first().waitFor();
+    expect(await rowsOf(second).count()).toBe(0);
+    await published.close();
   });
 });
 
