@@ -113,6 +113,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     devices,
     locks,
     exchanges,
+    provisioner,
     link,
     forgetHistory: (group) => history.forgetGroup(group),
   });

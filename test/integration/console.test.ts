@@ -132,6 +132,32 @@ describe('watching a user', () => {
     expect(await outcomeOf()).toBe('unprovisioned');
   });
 
+  it('shows a group as long as the user is in it, and is never who it is sent to alone', async () => {
+    const { user } = await online();
+    const [left, kept] = [`left-${user}`, `kept-${user}`];
+    for (const group of [left, kept]) {
+      await stack.api('PUT', `/v1/groups/${group}/members/${user}`, {});
+    }
+    await console.feed({ watch: [user] });
+    const first = await stack.send({ group: left }, 1);
+    expect(first.body.outcome).toBe('queued');
+    await console.untilTraced(user, 'sent', first.body.id);
+    await stack.api('DELETE', `/v1/groups/${left}/members/${user}`);
+    const nobody = await stack.send({ group: left }, 2);
+    expect(nobody.body.outcome).toBe('unprovisioned');
+    expect((await stack.send({ group: left }, 3, { delivery: 'live' })).body.outcome).toBe(
+      'offline',
+    );
+    // Without the console's saying anew that it watches.
+    const ids: string[] = [];
+    const traced = () => console.traces(user, 'sent').map(({ messageId }) => messageId);
+    await until(async () => {
+      ids.push((await stack.send({ group: kept }, 4)).body.id);
+      return ids.some((id) => traced().includes(id));
+    });
+    expect(traced()).not.toContain(nobody.body.id);
+  });
+
   it('leaves nothing behind when nobody watches any more', async () => {
     const { user } = await online();
     const log = await EventLog.open(`trace.${user}`);

@@ -62,7 +62,8 @@ interface Tap {
  *
  * The broker tells senders whether there was any queue for their message, so that a tap must never be the
  * only one: it is bound only to what leads to a mailbox, to live messages only while somebody is connected,
- * and whoever deletes a mailbox deletes the tap before.
+ * and whoever deletes a mailbox, or takes a user out of a group, deletes the tap before. It is made anew when
+ * that is done.
  */
 export class Taps {
   readonly #options: TapsOptions;
@@ -76,7 +77,8 @@ export class Taps {
     const rebind = (queue: string): void => {
       for (const userId of this.#taps.keys()) {
         const { mail, live } = userKeys(userId, prefixes);
-        if ([mail, live].some((key) => queue.startsWith(`${key}.`))) void this.#attempt(userId);
+        const isOurs = [mail, live].some((key) => queue.startsWith(`${key}.`));
+        if (isOurs || queue === tapOf(userId)) void this.#attempt(userId);
       }
     };
     for (const event of ['authenticated', 'closed'] as const) {
@@ -250,7 +252,7 @@ export class Taps {
   }
 }
 
-/** Where copies of what is sent to a user lie; deleted before a mailbox is. */
+/** Where copies of what is sent to a user lie; deleted before a mailbox is, or a group's binding. */
 export const tapOf = (userId: string): string => `${TRACE_PREFIX}${encodeId(userId)}`;
 
 /** rabbitmq-client parses what says that it is JSON; undefined for what is no text. */

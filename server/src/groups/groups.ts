@@ -7,6 +7,8 @@ import type {
 } from '@warren/protocol';
 import type { ControlLink } from '../broker/control-link.js';
 import type { GroupBinding, GroupExchanges } from '../broker/group-exchanges.js';
+import type { Provisioner } from '../broker/provisioner.js';
+import { tapOf } from '../console/tap.js';
 import { HttpProblem } from '../problem.js';
 import type { Device, DeviceStore } from '../storage/devices.js';
 import type { Group, GroupStore } from '../storage/groups.js';
@@ -17,6 +19,7 @@ export interface GroupsOptions {
   devices: DeviceStore;
   locks: Locks;
   exchanges: GroupExchanges;
+  provisioner: Provisioner;
   link: ControlLink;
   /** Nobody is to see what was sent to it. Idempotent. */
   forgetHistory: (group: Group) => Promise<void>;
@@ -233,7 +236,7 @@ export class Groups {
    * @returns false when the group's exchange is not there, so that it could not be done.
    */
   async #finish(group: Group, userIds: string[]): Promise<boolean> {
-    const { store, devices, exchanges } = this.#options;
+    const { store, devices, exchanges, provisioner } = this.#options;
     const { joining, leaving } = await store.pendingOf(group, userIds);
     const users = [...joining, ...leaving];
     if (users.length === 0) return true;
@@ -244,6 +247,8 @@ export class Groups {
       bindingsOf(group.groupId, device, { mail: true, live: device.session_id !== null });
     const arriving = known.filter((device) => !isLeaving.has(device.user_id)).flatMap(toBindings);
     const departing = known.filter((device) => isLeaving.has(device.user_id)).flatMap(toBindings);
+    // The last to be bound to the group, a tap would have senders hear that somebody is reached.
+    await provisioner.deleteQueues(leaving.map(tapOf));
     await exchanges.unbind(departing);
     const missing = await exchanges.bind(arriving);
     if (missing.size > 0 && (await this.#find(group.groupId))?.ref === group.ref) return false;
