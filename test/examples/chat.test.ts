@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser, Page, WebSocketRoute } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { getClient, type Client, type Message } from '@warren/client';
 import { launchChromium } from '../support/chromium.js';
@@ -147,6 +147,34 @@ describe('the chat', () => {
     await page.getByRole('button', { name: 'Older' }).click();
     await until(async () => (await lines(page)).length === 420);
     expect(await lines(page)).toEqual(texts);
+  });
+
+  it('goes on paging back where it was after its connection was lost', async () => {
+    await befriend('quin', 'rose');
+    await (await open('rose')).page.close();
+    const quin = await logIn('quin');
+    const texts = Array.from({ length: 160 }, (_, index) => `line ${String(index)}`);
+    for (const text of texts)
+      await quin.call('POST', 'messages', { to: { user: 'rose' }, text, id: crypto.randomUUID() });
+    // A device that has nothing but the history.
+    const { page } = await open('rose');
+    const sockets: WebSocketRoute[] = [];
+    await page.routeWebSocket(/./, (socket) => {
+      socket.connectToServer();
+      sockets.push(socket);
+    });
+    await page.reload();
+    await openTalk(page, 'quin');
+    const older = page.getByRole('button', { name: 'Older' });
+    await until(async () => (await lines(page)).length === 50);
+    await older.click();
+    await until(async () => (await lines(page)).length === 100);
+    const loaded = page.waitForResponse((response) => response.url().includes('history?with='));
+    await sockets.at(-1)!.close();
+    expect((await loaded).ok()).toBe(true);
+    await older.click();
+    await until(async () => (await lines(page)).length === 150);
+    expect(await lines(page)).toEqual(texts.slice(10));
   });
 
   it('pushes to who is away, and opens at what the push is about', async () => {

@@ -94,7 +94,10 @@ export class Chat {
       this.#takeRooms([data]);
     });
     // What was live is missed while there is no connection, and a gap is what the mailbox has lost.
-    client.on('gap', () => void this.#load());
+    client.on('gap', () => {
+      for (const transcript of this.#transcripts.values()) transcript.noteGap();
+      void this.#load();
+    });
     let wasReceiving = false;
     client.subscribe(() => {
       const { receiving } = client.getSnapshot();
@@ -195,8 +198,8 @@ export class Chat {
       ...(before !== undefined && { before }),
       limit: PAGE,
     });
-    transcript.add(...messages.map(toLine));
-    transcript.older = next;
+    if (before === undefined) transcript.addNewestPage(messages.map(toLine), next);
+    else transcript.addOlderPage(messages.map(toLine), next);
   }
 
   #showLine(message: Message<ChatEvents['chat.message']>): void {

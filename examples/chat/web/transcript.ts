@@ -29,6 +29,8 @@ const MOST_SHOWN = 400;
 export class Transcript {
   readonly #key: string;
   #lines: readonly Line[];
+  /** Whether nothing is missing between {@link older} and the newest. */
+  #isWhole = false;
   /** Where older lines begin in the history; undefined: there are none. */
   older: string | undefined;
 
@@ -46,6 +48,25 @@ export class Transcript {
     const byId = new Map(this.#lines.map((line) => [line.id, line]));
     for (const line of lines) byId.set(line.id, line);
     this.#lines = [...byId.values()].sort((one, other) => one.at - other.at);
+  }
+
+  /** The newest of the history, the newest first. What was loaded before it stays where it goes on. */
+  addNewestPage(lines: readonly Line[], next: string | undefined): void {
+    const oldest = lines.at(-1)?.id;
+    const goesOn = this.#isWhole && this.#lines.some(({ id }) => id === oldest);
+    this.add(...lines);
+    if (!goesOn) this.older = next;
+    this.#isWhole = true;
+  }
+
+  addOlderPage(lines: readonly Line[], next: string | undefined): void {
+    this.add(...lines);
+    this.older = next;
+  }
+
+  /** Some may not have come. */
+  noteGap(): void {
+    this.#isWhole = false;
   }
 
   /** As {@link add}, when the view is at the end: only the newest stay. */
