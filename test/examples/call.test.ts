@@ -92,6 +92,38 @@ it('takes one of two calls that cross, and ends when the other side is gone with
   await gus.getByText('The connection was lost.').waitFor({ timeout: 45_000 });
 });
 
+it('is taken by one of two devices that answer at the same moment', async () => {
+  const { page: lea } = await open('lea');
+  const { page: phone } = await open('max');
+  const { page: laptop } = await open('max');
+  const both = [phone, laptop];
+  await dial(lea, 'max');
+  for (const page of both) await page.getByText('lea is calling').waitFor();
+  // Both have said yes before anybody hears of it.
+  let waiting = 0;
+  let letGo: () => void = () => undefined;
+  const bothAnswer = new Promise<void>((resolve) => (letGo = resolve));
+  for (const page of both)
+    await page.route('**/v1/me/messages', async (route) => {
+      if (++waiting === both.length) letGo();
+      await bothAnswer;
+      await route.continue();
+    });
+  await Promise.all(both.map((page) => button(page, 'Answer').click()));
+  await until(() => seesAndHears(lea), 'media');
+  const late = await Promise.race(
+    both.map((page) =>
+      page
+        .getByText('Answered elsewhere')
+        .waitFor()
+        .then(() => page),
+    ),
+  );
+  const [taker] = both.filter((page) => page !== late);
+  await until(() => seesAndHears(taker!), 'media');
+  expect(await seesAndHears(late)).toBe(false);
+});
+
 it('is declined, and rings on a page that opens in the middle', async () => {
   const { page: carl } = await open('carl');
   await open('dora').then(({ page }) => page.context().close());

@@ -2,12 +2,14 @@
 export interface CallEvents {
   /** Rings on all devices of the one who is called. */
   'call.invite': { call: string; page: string };
-  /** One of them has taken it. */
+  /** One of them would take it. */
   'call.accept': { call: string; page: string };
-  /** To one's own other devices: somebody has taken it, or does not want to. */
-  'call.settled': { call: string; page: string };
-  /** It is over, or was never wanted. */
-  'call.end': { call: string };
+  /** The caller's word on who has it: of two that accept at the same moment, one is too late. */
+  'call.taken': { call: string; page: string };
+  /** To one's own other devices. */
+  'call.declined': { call: string; page: string };
+  /** It is over for this page, or was never wanted. */
+  'call.end': { call: string; page: string };
   /** An offer or an answer, for one page. */
   'call.description': { call: string; to: string; description: RTCSessionDescriptionInit };
   /** Addresses at which the other page may be reached; as many as were found together. */

@@ -45,16 +45,22 @@ export class Phone {
     signals.on('call.invite', ({ call, page }, from) => {
       this.#ring(call, from, page);
     });
-    signals.on('call.settled', ({ call, page }, from) => {
+    signals.on('call.declined', ({ call, page }, from) => {
       const isElsewhere = from === self && page !== signals.page && this.#state.name === 'ringing';
-      if (isElsewhere) this.#finish(call, 'Answered elsewhere.');
+      if (isElsewhere) this.#finish(call, 'Declined elsewhere.');
     });
     // Whoever knows a call's id, only the one at its other end has a word in it.
     signals.on('call.accept', ({ call, page }, from) => {
       if (this.#isWith(from, call)) void this.#accepted(call, page);
     });
-    signals.on('call.end', ({ call }, from) => {
-      if (this.#isWith(from, call)) this.#finish(call, 'The call is over.');
+    signals.on('call.taken', ({ call, page }, from) => {
+      const isElsewhere = this.#isWith(from, call) && page !== signals.page;
+      if (isElsewhere) this.#finish(call, 'Answered elsewhere.');
+    });
+    signals.on('call.end', ({ call, page }, from) => {
+      // Another device of the other side that has stopped ringing ends nothing.
+      const isOther = this.#ongoing?.page !== undefined && this.#ongoing.page !== page;
+      if (this.#isWith(from, call) && !isOther) this.#finish(call, 'The call is over.');
     });
     signals.on('call.description', ({ call, description }, from) => {
       if (this.#isWith(from, call)) void this.#ongoing?.peer?.takeDescription(description);
@@ -88,9 +94,7 @@ export class Phone {
       const stream = await this.#openMedia(ongoing);
       if (stream === undefined) return;
       this.#talk(ongoing, page, stream, false);
-      const data = { call: id, page: this.#signals.page };
-      await this.#signals.send(user, 'call.accept', data);
-      await this.#signals.send(this.#self, 'call.settled', data);
+      await this.#signals.send(user, 'call.accept', { call: id, page: this.#signals.page });
     } catch (error) {
       this.hangUp(error instanceof Error ? error.message : 'The call could not be taken.');
     }
@@ -101,11 +105,11 @@ export class Phone {
     const ongoing = this.#ongoing;
     if (ongoing === undefined) return;
     const { id, user } = ongoing;
+    const data = { call: id, page: this.#signals.page };
     if (this.#state.name === 'ringing') {
-      const data = { call: id, page: this.#signals.page };
-      this.#signals.send(this.#self, 'call.settled', data).catch(() => undefined);
+      this.#signals.send(this.#self, 'call.declined', data).catch(() => undefined);
     }
-    this.#signals.send(user, 'call.end', { call: id }).catch(() => undefined);
+    this.#signals.send(user, 'call.end', data).catch(() => undefined);
     this.#finish(id, why);
   }
 
@@ -137,12 +141,17 @@ export class Phone {
   async #accepted(call: string, page: string): Promise<void> {
     const ongoing = this.#ongoing;
     if (ongoing?.id !== call || this.#state.name !== 'calling') return;
+    const { user } = ongoing;
     const stream = await this.#openMedia(ongoing);
-    if (stream !== undefined && ongoing.peer === undefined) this.#talk(ongoing, page, stream, true);
+    if (stream === undefined || ongoing.peer !== undefined) return;
+    // Who does not hear of it rings on in vain, and is told nothing worse.
+    this.#signals.send(user, 'call.taken', { call, page }).catch(() => undefined);
+    this.#talk(ongoing, page, stream, true);
   }
 
   #talk(ongoing: Ongoing, page: string, stream: MediaStream, isCaller: boolean): void {
     const { id, user } = ongoing;
+    ongoing.page = page;
     const waitForConnection = (): void => {
       clearTimeout(ongoing.timer);
       ongoing.timer = setTimeout(() => {
