@@ -9,6 +9,7 @@ import {
   type ChannelModel,
   type ConsumeMessage,
 } from 'amqplib';
+import { Acks } from './amqp-acks.js';
 import {
   HEARTBEAT_MS,
   TransportError,
@@ -89,6 +90,7 @@ class AmqpConnection implements TransportConnection {
   readonly ended: Promise<TransportError>;
   readonly #model: ChannelModel;
   readonly #channel: Channel;
+  readonly #acks: Acks;
   #end: (error: TransportError) => void = () => undefined;
   readonly #stream: Stream | undefined;
   #open = true;
@@ -99,6 +101,7 @@ class AmqpConnection implements TransportConnection {
   constructor(model: ChannelModel, channel: Channel) {
     this.#model = model;
     this.#channel = channel;
+    this.#acks = new Acks(channel);
     this.#stream = (model.connection as { stream?: Stream }).stream;
     // A listener for what arrives would cost a fifth of the throughput.
     this.#listening = setInterval(() => {
@@ -157,6 +160,7 @@ class AmqpConnection implements TransportConnection {
   async close(timeoutMs: number): Promise<void> {
     const isGone = !this.#open;
     this.#open = false;
+    this.#acks.flush();
     if (isGone || timeoutMs === 0) {
       this.#stream?.destroy();
       this.#end(new TransportError('lost', 'The connection was closed.'));
@@ -189,11 +193,11 @@ class AmqpConnection implements TransportConnection {
       redelivered: message.fields.redelivered,
       ack: () =>
         this.#settle(() => {
-          this.#channel.ack(message);
+          this.#acks.ack(message);
         }),
       reject: () =>
         this.#settle(() => {
-          this.#channel.reject(message, false);
+          this.#acks.reject(message);
         }),
     };
   }

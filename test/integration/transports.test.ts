@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'v
 import { TransportError, type Delivery, type TransportConnection } from '@warren/client';
 import type { SessionGrant } from '@warren/protocol';
 import { Proxy, via } from '../support/proxy.js';
+import { seeded } from '../support/seeded.js';
 import { startStack, TRANSPORTS, uniqueUser, type Stack } from '../support/stack.js';
 import { until } from '../support/until.js';
 
@@ -95,6 +96,44 @@ describe.each(['stomp', 'amqp'] as const)('the %s transport', (name) => {
     expect(deliveries[0]!.reject()).toBe(true);
     await until(async () => (await depth()) === 0);
     expect(deliveries).toHaveLength(1);
+  });
+
+  it('settles each message as it was told, in whatever order and company', async () => {
+    const random = seeded(7);
+    const connection = await connect();
+    const deliveries = await consume(connection, 100);
+    const live: Delivery[] = [];
+    await connection.consume(grant.liveQueue, 100, (delivery) => live.push(delivery));
+    for (let index = 0; index < 60; index++) {
+      const delivery = index % 4 === 3 ? 'live' : 'queued';
+      await stack.send({ user }, index, { id: String(index), delivery });
+    }
+    await until(() => deliveries.length + live.length === 60);
+    const fates: Record<'ack' | 'reject' | 'open', number[]> = { ack: [], reject: [], open: [] };
+    const numberOf = ({ properties }: Delivery) => Number(properties.messageId);
+    const shuffled = [...deliveries, ...live]
+      .map((delivery) => ({ delivery, at: random() }))
+      .sort((one, other) => one.at - other.at);
+    for (const { delivery, at } of shuffled) {
+      const drawn = random();
+      const fate = live.includes(delivery) || drawn < 0.6 ? 'ack' : drawn < 0.8 ? 'reject' : 'open';
+      fates[fate].push(numberOf(delivery));
+      if (fate !== 'open') expect(delivery[fate]()).toBe(true);
+      // Some in one turn of the event loop, some not.
+      if (at % 0.1 < 0.03) await new Promise(setImmediate);
+    }
+    await connection.close(2000);
+    const again = await consume(await connect(), 100);
+    await until(() => again.length >= fates.open.length);
+    const sorted = (numbers: number[]) => numbers.sort((one, other) => one - other);
+    expect(again.map(numberOf)).toEqual(sorted(fates.open));
+    expect(again.every(({ redelivered }) => redelivered)).toBe(true);
+    const rejected = async (): Promise<number[]> =>
+      (await stack.admin('GET', `dead-letters?user=${user}`)).body.letters.map(({ messageId }) =>
+        Number(messageId),
+      );
+    await until(async () => (await rejected()).length >= fates.reject.length);
+    expect(sorted(await rejected())).toEqual(sorted(fates.reject));
   });
 
   it('is sent no more than the prefetch ahead', async () => {
