@@ -1,8 +1,9 @@
-// Runs all tests on the machine's own RabbitMQ, then those that a broker can change the outcome of on
-// RabbitMQ 4, and some on PostgreSQL, and ends with their count on a line of its own. Arguments go to vitest; with any, or with
-// a broker chosen by WARREN_TEST_BROKER_ROOT, there is one run.
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+// Runs all tests on the machine's own RabbitMQ; beside them those that a broker can change the outcome of on RabbitMQ 4,
+// and then some on PostgreSQL. Ends with their count on a line of its own. Arguments go to vitest; with any, or with a
+// broker chosen by WARREN_TEST_BROKER_ROOT, there is one run.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import process from 'node:process';
@@ -45,14 +46,15 @@ const MOST_TRIED_AGAIN = 5;
 const say = (text) => process.stdout.write(`  ${text}\n`);
 const dir = mkdtempSync(join(tmpdir(), 'warren-tests-'));
 
-function runOnce(name, args, env = {}) {
+async function runOnce({ name, args, env = {}, output = 'inherit' }) {
   const report = join(dir, `${name}.json`);
   const vitest = join('node_modules', 'vitest', 'vitest.mjs');
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-  const { status } = spawnSync(process.execPath, [vitest, 'run', ...reporters, ...args], {
-    stdio: ['ignore', 'inherit', 'inherit'],
+  const run = spawn(process.execPath, [vitest, 'run', ...reporters, ...args], {
+    stdio: ['ignore', output, output],
     env: { ...process.env, ...env },
   });
+  const [status] = await once(run, 'close');
   try {
     const results = JSON.parse(readFileSync(report, 'utf8'));
     const { numPassedTests: passed, numFailedTests: failed, numPendingTests: skipped } = results;
@@ -68,12 +70,13 @@ function runOnce(name, args, env = {}) {
  * As {@link runOnce}, but files with a few failed tests are run once more, by themselves. What passes then has met
  * a busy machine, or a bug in the test or in Warren that shows itself now and then: it is told all the same.
  */
-function runTwice(name, args, env = {}) {
-  const first = runOnce(name, args, env);
+async function runTwice(run) {
+  const first = await runOnce(run);
   const { failures } = first;
   if (failures.length === 0 || failures.length > MOST_TRIED_AGAIN) return first;
   say(`Again, by themselves, those of ${String(failures.length)} that failed:`);
-  const again = runOnce(name, [...new Set(failures.map(({ file }) => file))], env);
+  const args = [...new Set(failures.map(({ file }) => file))];
+  const again = await runOnce({ ...run, args });
   if (!again.ok) return { ...first, failures: [...failures, ...again.failures] };
   const flaky = failures.map((failure) => ({ ...failure, isFlaky: true }));
   return { ...first, passed: first.passed + first.failed, failed: 0, ok: true, failures: flaky };
@@ -101,19 +104,36 @@ function tell({ run, file, name, message, isFlaky = false }) {
   process.stdout.write(`\n${word} in ${run}: ${file}: ${name}\n${beginning.slice(0, 1000)}\n`);
 }
 
-const args = process.argv.slice(2);
-const isWhole = args.length === 0 && process.env.WARREN_TEST_BROKER_ROOT === undefined;
-const runs = [isWhole ? runTwice('own', args) : runOnce('own', args)];
-if (isWhole) {
+/** The runs that are not on the machine's own broker, one after the other. Resolves to their results. */
+async function runElsewhere(output) {
+  const results = [];
   const root = secondBroker(say);
   if (root !== undefined) {
-    say('The same tests on RabbitMQ 4:');
-    const excluded = BROKERLESS.flatMap((pattern) => ['--exclude', pattern]);
-    runs.push(runTwice('second', excluded, { WARREN_TEST_BROKER_ROOT: root }));
+    const args = BROKERLESS.flatMap((pattern) => ['--exclude', pattern]);
+    const env = { WARREN_TEST_BROKER_ROOT: root };
+    results.push(await runTwice({ name: 'second', args, env, output }));
   }
-  say('Those whose outcome is in the database, on PostgreSQL:');
-  runs.push(runTwice('postgres', IN_DATABASE, { WARREN_TEST_DATABASE: 'postgres' }));
+  const env = { WARREN_TEST_DATABASE: 'postgres' };
+  results.push(await runTwice({ name: 'postgres', args: IN_DATABASE, env, output }));
+  return results;
 }
+
+/** Much of a test is waiting, so that two runs at once take little longer than one. */
+async function runAll() {
+  const log = join(dir, 'elsewhere.log');
+  const output = openSync(log, 'w');
+  const results = await Promise.all([runTwice({ name: 'own', args: [] }), runElsewhere(output)]);
+  closeSync(output);
+  say(
+    'Meanwhile, the same tests on RabbitMQ 4, then those whose outcome is in the database on PostgreSQL:',
+  );
+  process.stdout.write(readFileSync(log, 'utf8'));
+  return results.flat();
+}
+
+const args = process.argv.slice(2);
+const isWhole = args.length === 0 && process.env.WARREN_TEST_BROKER_ROOT === undefined;
+const runs = isWhole ? await runAll() : [await runOnce({ name: 'own', args })];
 rmSync(dir, { recursive: true, force: true });
 
 const failures = runs.flatMap((run) => run.failures);
