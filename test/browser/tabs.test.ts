@@ -299,11 +299,16 @@ describe('two accounts', () => {
     expect((await second.snapshot()).state).toBe('closed');
     expect(await watch.exists(queue)).toBe(false);
     expect((await stack.send({ user }, 'after')).body.recipients[0]!.outcome).toBe('unprovisioned');
-    const left = await first.page.evaluate(async () => ({
-      stored: Object.keys(localStorage),
-      locks: (await navigator.locks.query()).held?.map(({ name }) => name),
-    }));
-    expect(left).toEqual({ stored: [], locks: [] });
+    // What one tab lets go of, the other sees a moment later.
+    const left = () =>
+      first.page.evaluate(async () => {
+        const { held = [] } = await navigator.locks.query();
+        return [...Object.keys(localStorage), ...held.map(({ name }) => name)];
+      });
+    await until(
+      async () => (await left()).length === 0,
+      async () => `left behind: ${(await left()).join(', ')}`,
+    );
     const other = uniqueUser();
     await first.start(optionsOf(other));
     await first.ready();
