@@ -49,6 +49,8 @@ export function Chart({ title, format, at, lines }: ChartProps) {
             ...axis,
             space: 90,
             size: 30,
+            // In seconds: at the beginning it would choose parts of one, which have the same name.
+            incrs: [1, 2, 5, 10, 30, 60, 300],
             values: (_plot, ticks) => ticks.map(clock),
           },
           {
