@@ -3,7 +3,7 @@
 // broker chosen by WARREN_TEST_BROKER_ROOT, there is one run.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import process from 'node:process';
@@ -74,7 +74,7 @@ async function runTwice(run) {
   const first = await runOnce(run);
   const { failures } = first;
   if (failures.length === 0 || failures.length > MOST_TRIED_AGAIN) return first;
-  say(`Again, by themselves, those of ${String(failures.length)} that failed:`);
+  say(`Again, by themselves, those of ${String(failures.length)} that failed (${run.name}):`);
   const args = [...new Set(failures.map(({ file }) => file))];
   const again = await runOnce({ ...run, args });
   if (!again.ok) return { ...first, failures: [...failures, ...again.failures] };
@@ -107,13 +107,16 @@ function tell({ run, file, name, message, isFlaky = false }) {
 /** The runs that are not on the machine's own broker, one after the other. Resolves to their results. */
 async function runElsewhere(output) {
   const results = [];
+  const head = (text) => writeSync(output, `\n  ${text}\n`);
   const root = secondBroker(say);
   if (root !== undefined) {
     const args = BROKERLESS.flatMap((pattern) => ['--exclude', pattern]);
     const env = { WARREN_TEST_BROKER_ROOT: root };
+    head('The same tests on RabbitMQ 4:');
     results.push(await runTwice({ name: 'second', args, env, output }));
   }
   const env = { WARREN_TEST_DATABASE: 'postgres' };
+  head('Those whose outcome is in the database, on PostgreSQL:');
   results.push(await runTwice({ name: 'postgres', args: IN_DATABASE, env, output }));
   return results;
 }
@@ -124,9 +127,7 @@ async function runAll() {
   const output = openSync(log, 'w');
   const results = await Promise.all([runTwice({ name: 'own', args: [] }), runElsewhere(output)]);
   closeSync(output);
-  say(
-    'Meanwhile, the same tests on RabbitMQ 4, then those whose outcome is in the database on PostgreSQL:',
-  );
+  say('Meanwhile:');
   process.stdout.write(readFileSync(log, 'utf8'));
   return results.flat();
 }

@@ -37,7 +37,10 @@ function make() {
 
 /** The directory of a second broker, or undefined where there can be none. */
 export function secondBroker(say) {
-  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) return undefined;
+  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) {
+    say('A second broker takes root on Debian or Ubuntu; the tests run on one.');
+    return undefined;
+  }
   if (!existsSync(join(ROOT, SERVER))) {
     say('Installing RabbitMQ 4 beside the other (about two minutes, the first time) …');
     if (!make()) {
