@@ -21,15 +21,15 @@ export class Acks {
 
   ack(message: ConsumeMessage): void {
     this.#handled.set(message.fields.deliveryTag, message);
-    this.#flushing ??= setImmediate(() => {
-      this.flush();
-    });
+    this.#flushSoon();
   }
 
   /** Sends it to the dead letters. */
   reject(message: ConsumeMessage): void {
     this.#told.add(message.fields.deliveryTag);
     this.#channel.reject(message, false);
+    // So that it is forgotten, too, where nothing is ever acked.
+    this.#flushSoon();
   }
 
   /** Tells at once what is handled. Nothing, when the channel is closed: the broker gives it out again. */
@@ -51,6 +51,12 @@ export class Acks {
       this.#tell(message, false);
     }
     this.#handled.clear();
+  }
+
+  #flushSoon(): void {
+    this.#flushing ??= setImmediate(() => {
+      this.flush();
+    });
   }
 
   #tell(message: ConsumeMessage, allUpTo: boolean): void {
