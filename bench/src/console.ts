@@ -1,9 +1,9 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import Libsql from 'libsql';
 import { chromium, type CDPSession, type Page } from 'playwright-core';
 import { ADMIN_KEY, type Bench } from './setup.js';
 import { median, printTable } from './statistics.js';
+import { usageOf } from './system.js';
 
 const USERS = 100_000;
 const READERS = 20;
@@ -117,22 +117,15 @@ async function compareLoad(bench: Bench, open: () => Promise<Page>): Promise<voi
 }
 
 async function cpuOf(bench: Bench): Promise<{ own: number; broker: number }> {
-  const pid = await bench.brokerPid();
-  const before = { own: process.cpuUsage(), broker: await secondsOf(pid), at: performance.now() };
+  const brokerSeconds = () => usageOf(bench.broker).cpuSeconds;
+  const before = { own: process.cpuUsage(), broker: brokerSeconds(), at: performance.now() };
   await new Promise((resolve) => setTimeout(resolve, ROUND_MS));
   const { user, system } = process.cpuUsage(before.own);
   const seconds = (performance.now() - before.at) / 1000;
   return {
     own: (user + system) / 1_000_000 / seconds,
-    broker: ((await secondsOf(pid)) - before.broker) / seconds,
+    broker: (brokerSeconds() - before.broker) / seconds,
   };
-}
-
-/** Of processor time that a process has had, by Linux's own count in hundredths. */
-async function secondsOf(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${String(pid)}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 /** The page's own health, over two minutes and several of its pages. */

@@ -10,6 +10,7 @@ import { compareFanOut } from './fan-out.js';
 import { compareGrowth } from './growth.js';
 import { compareHistory } from './history.js';
 import { compareLatency } from './latency.js';
+import { compareMailboxes } from './mailboxes.js';
 import { comparePublishing } from './publishing.js';
 import { comparePushes } from './push.js';
 import { startBench, type Bench } from './setup.js';
@@ -21,15 +22,18 @@ const PARTS: Record<string, (bench: Bench) => Promise<void>> = {
   latency: compareLatency,
   'fan-out': compareFanOut,
   growth: compareGrowth,
+  mailboxes: compareMailboxes,
   history: compareHistory,
   push: comparePushes,
   console: measureConsole,
   storm: (bench) => compareStorms(bench, 2000),
 };
 
-// Another RabbitMQ than the machine's: a root directory that has one.
-const chroot = process.env['WARREN_BENCH_BROKER_ROOT'];
-const parent = chroot === undefined ? tmpdir() : join(chroot, 'tmp');
+// Another RabbitMQ than the machine's: a root directory that has one, as for the tests.
+const chroot = process.env['WARREN_TEST_BROKER_ROOT'];
+// Where the data lies, for a look at another file system; inside the root directory, if there is one.
+const parent =
+  process.env['WARREN_BENCH_DIR'] ?? (chroot === undefined ? tmpdir() : join(chroot, 'tmp'));
 const dataDir = await mkdtemp(join(parent, 'warren-bench-'));
 const startBroker = async (directory: string): Promise<Broker> => {
   const made = new Broker({ dataDir: directory, ...(chroot !== undefined && { chroot }) });

@@ -1,15 +1,13 @@
 import { Client as StompClient } from '@stomp/stompjs';
 import { connect, type ChannelModel, type Options } from 'amqplib';
-import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
 import express from 'express';
 import WebSocket from 'ws';
 import { getClient, stomp, type Client } from '@warren/client';
 import { amqp } from '@warren/client/amqp';
 import type { Broker } from '@warren/rabbitmq';
-import { createWarren } from '@warren/server';
+import { createWarren, type CreateWarrenOptions } from '@warren/server';
 import { createPublisher, type Publisher } from '@warren/server/publisher';
 
 export interface Grant {
@@ -28,8 +26,6 @@ export interface Bench {
   /** Of the server. */
   apiUrl: string;
   dataDir: string;
-  /** The broker's process. */
-  brokerPid: () => Promise<number>;
   /** Another one of the same kind. */
   startBroker: (dataDir: string) => Promise<Broker>;
   publisher: Publisher;
@@ -50,6 +46,9 @@ const HEADER = 'x-bench-user';
 const SERVICE_KEY = 'service-key-of-the-bench';
 export const ADMIN_KEY = 'admin-key-of-the-bench';
 
+/** Bare clients consume the mailboxes that the server makes, so it holds for them too. */
+const MAILBOX_TYPE = process.env['WARREN_MAILBOX_TYPE'] as CreateWarrenOptions['mailboxType'];
+
 /** @param startBroker makes another one of the same kind. */
 export async function startBench(
   broker: Broker,
@@ -68,6 +67,7 @@ export async function startBench(
     serviceKeys: [SERVICE_KEY],
     adminKeys: [ADMIN_KEY],
     dataDir,
+    ...(MAILBOX_TYPE !== undefined && { mailboxType: MAILBOX_TYPE }),
     authenticate: (request) => request.get(HEADER) ?? null,
   });
   await warren.ready();
@@ -82,7 +82,6 @@ export async function startBench(
     broker,
     apiUrl,
     dataDir,
-    brokerPid: async () => Number(await readFile(join(broker.dataDir, 'node.pid'), 'utf8')),
     startBroker,
     publisher,
     grant: async (user, deviceId) => {

@@ -1,8 +1,8 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { Client as StompClient } from '@stomp/stompjs';
 import WebSocket from 'ws';
 import type { Client } from '@warren/client';
 import type { Bench, Grant } from './setup.js';
+import { usageOf } from './system.js';
 
 /** How a crowd of clients fared when the broker was started anew. */
 interface Outcome {
@@ -58,14 +58,14 @@ async function stormOf(bench: Bench, count: number, gather: Gather): Promise<Out
   const openSeconds = (performance.now() - begun) / 1000;
   await bench.broker.restart();
   const back = performance.now();
-  const cpu = brokerLoad(bench).cpuSeconds;
+  const cpu = usageOf(bench.broker).cpuSeconds;
   let brokerPeakMb = 0;
   await until(() => {
-    brokerPeakMb = Math.max(brokerPeakMb, brokerLoad(bench).mb);
+    brokerPeakMb = Math.max(brokerPeakMb, usageOf(bench.broker).mb);
     return everyone();
   });
   const backSeconds = (performance.now() - back) / 1000;
-  const brokerCores = (brokerLoad(bench).cpuSeconds - cpu) / backSeconds;
+  const brokerCores = (usageOf(bench.broker).cpuSeconds - cpu) / backSeconds;
   const lost = crowd.lost();
   if (lost > 0) console.log(`  lost: ${crowd.reasons().join(', ')}`);
   await crowd.stop();
@@ -137,27 +137,4 @@ const bare: Gather = async (bench, count) => {
 
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 100));
-}
-
-/** Of the node's Erlang process, as the system tells it. */
-function brokerLoad({ broker }: Bench): { mb: number; cpuSeconds: number } {
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      const commandLine = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-      if (!commandLine.includes('beam') || !commandLine.includes(broker.dataDir)) continue;
-      const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-      // After the command's name in parentheses: 11 fields on are user and system time, in 1/100 s.
-      const [user = 0, system = 0] = (
-        readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1] ?? ''
-      )
-        .split(' ')
-        .slice(11, 13)
-        .map(Number);
-      const mb = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024;
-      return { mb, cpuSeconds: (user + system) / 100 };
-    } catch {
-      // It has ended meanwhile.
-    }
-  }
-  return { mb: 0, cpuSeconds: 0 };
 }

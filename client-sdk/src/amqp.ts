@@ -58,18 +58,29 @@ async function connect(target: ConnectOptions): Promise<TransportConnection> {
   });
   signal.addEventListener('abort', giveUp);
   if (signal.aborted) giveUp();
-  try {
-    const model = await Promise.race([connecting, givenUp]);
+  const timer = setTimeout(giveUp, target.timeoutMs);
+  const opening = connecting.then(async (model) => {
     // Its 'error' events go with 'close', which carries the same error; unlistened they would throw.
     model.on('error', () => undefined);
-    return new AmqpConnection(model, await model.createChannel());
+    return { model, channel: await model.createChannel() };
+  });
+  try {
+    const { model, channel } = await Promise.race([opening, givenUp]);
+    return new AmqpConnection(model, channel);
   } catch (error) {
     // amqplib cannot be told to give up; if it gets through after all, it is closed then.
-    connecting.then((model) => model.close()).catch(() => undefined);
+    connecting.then(destroy, () => undefined);
+    opening.catch(() => undefined);
     throw toTransportError(error);
   } finally {
+    clearTimeout(timer);
     signal.removeEventListener('abort', giveUp);
   }
+}
+
+/** Without a word to the broker, which may not answer. */
+function destroy(model: ChannelModel): void {
+  (model.connection as { stream?: Stream }).stream?.destroy();
 }
 
 function toTransportError(error: unknown): TransportError {

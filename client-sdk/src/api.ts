@@ -32,7 +32,7 @@ export interface ApiOptions {
 /** A failed attempt, and how long the server asks to leave it alone. */
 export class UnavailableError extends WarrenError {
   constructor(
-    code: 'api_unreachable' | 'api_unavailable' | 'token_unavailable',
+    code: 'api_unreachable' | 'api_unavailable' | 'token_unavailable' | 'token_not_yet_valid',
     message: string,
     readonly retryAfterMs = 0,
     options?: ErrorOptions,
@@ -143,8 +143,24 @@ export class Api {
       attempt.end();
     }
     if (token === null) throw new TerminalError('logged_out', 'Nobody is logged in.');
+    const fault = faultOf(token);
+    if (fault !== undefined) {
+      const why = `getToken gave ${fault}: it must give a JWT, or null when nobody is logged in.`;
+      throw new UnavailableError('token_unavailable', why);
+    }
     return token;
   }
+}
+
+/** What no header can bear; undefined for what can be sent. Never says what the token is. */
+function faultOf(token: unknown): string | undefined {
+  if (typeof token !== 'string')
+    return token === undefined
+      ? 'undefined'
+      : `${typeof token === 'object' ? 'an' : 'a'} ${typeof token}`;
+  if (token === '') return 'an empty string';
+  const canBeSent = /^[\x20-\x7E\x80-\xFF]+$/.test(token);
+  return canBeSent ? undefined : 'a text with control characters, or some beyond U+00FF';
 }
 
 async function readJson(response: Response): Promise<unknown> {

@@ -1,4 +1,4 @@
-import type { HistoryReply, PushDevicesReply } from '@warren/protocol';
+import type { HistoryReply, OwnDevices, PushDevicesReply } from '@warren/protocol';
 import { UnavailableError, type Api, type ApiRequest, type Reply } from './api.js';
 import type { Handler } from './dispatcher.js';
 import { WarrenError } from './errors.js';
@@ -43,6 +43,8 @@ export interface CallsOptions {
 
 const ATTEMPTS = 3;
 
+type RefusedCode = 'send_refused' | 'history_refused' | 'push_refused' | 'devices_refused';
+
 /** What a client asks of the server beside its session. */
 export class Calls {
   readonly #options: CallsOptions;
@@ -54,40 +56,54 @@ export class Calls {
   /** @throws {WarrenError} */
   async send(body: ClientSendOptions & { to: object; type: string; data: unknown }) {
     const id = body.id ?? newId(this.#options.platform.random);
-    const request = { method: 'POST', path: 'me/messages', body: { ...body, id } } as const;
-    const reply = await this.#try(request);
-    if (!reply.ok) throw refused('send_refused', reply);
+    const reply = await this.#ask('send_refused', 'POST', 'me/messages', { ...body, id });
     return reply.body as { id: string };
   }
 
   /** @throws {WarrenError} */
   async history(query: HistoryQuery, decodeHook: Decode | undefined): Promise<HistoryPage> {
-    const reply = await this.#try({ method: 'GET', path: `me/history?${toSearch(query)}` });
-    if (!reply.ok) throw refused('history_refused', reply);
+    const reply = await this.#ask('history_refused', 'GET', `me/history?${toSearch(query)}`);
     const { items, next } = reply.body as HistoryReply;
     const messages = items.map(async (item) => decode(toParcel(item, false), decodeHook));
     return { messages: await Promise.all(messages), next };
   }
 
   /** @throws {WarrenError} */
+  async devices(): Promise<OwnDevices['devices']> {
+    const reply = await this.#ask('devices_refused', 'GET', 'me/devices');
+    return (reply.body as OwnDevices).devices;
+  }
+
+  /** @throws {WarrenError} */
+  async removeDevice(deviceId: string): Promise<void> {
+    const path = `sessions/${encodeURIComponent(deviceId)}`;
+    await this.#ask('devices_refused', 'DELETE', path);
+  }
+
+  /** @throws {WarrenError} */
   async pushKey(): Promise<string | undefined> {
-    const reply = await this.#askPush('GET', 'me/push-devices');
+    const reply = await this.#ask('push_refused', 'GET', 'me/push-devices');
     return (reply.body as PushDevicesReply).vapidPublicKey;
   }
 
   /** @throws {WarrenError} */
   async registerPush(deviceId: string, body: PushRegistration): Promise<void> {
-    await this.#askPush('PUT', `me/push-devices/${encodeURIComponent(deviceId)}`, body);
+    await this.#ask('push_refused', 'PUT', `me/push-devices/${encodeURIComponent(deviceId)}`, body);
   }
 
   /** @throws {WarrenError} */
   async unregisterPush(deviceId: string): Promise<void> {
-    await this.#askPush('DELETE', `me/push-devices/${encodeURIComponent(deviceId)}`);
+    await this.#ask('push_refused', 'DELETE', `me/push-devices/${encodeURIComponent(deviceId)}`);
   }
 
-  async #askPush(method: ApiRequest['method'], path: string, body?: object): Promise<Reply> {
+  async #ask(
+    code: RefusedCode,
+    method: ApiRequest['method'],
+    path: string,
+    body?: object,
+  ): Promise<Reply> {
     const reply = await this.#try({ method, path, body });
-    if (!reply.ok) throw refused('push_refused', reply);
+    if (!reply.ok) throw new WarrenError(code, textOf(reply));
     return reply;
   }
 
@@ -137,8 +153,3 @@ const textOf = ({ status, body }: Reply): string => {
   const { title = 'no explanation', code = '' } = Object(body) as { title?: string; code?: string };
   return `The server answered ${String(status)} ${code}: ${title}`;
 };
-
-const refused = (
-  code: 'send_refused' | 'history_refused' | 'push_refused',
-  reply: Reply,
-): WarrenError => new WarrenError(code, textOf(reply));

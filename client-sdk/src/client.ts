@@ -1,3 +1,4 @@
+import type { OwnDevices } from '@warren/protocol';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { Calls, type ClientSendOptions, type HistoryPage } from './calls.js';
 import { DedupeWindow } from './dedupe.js';
@@ -119,6 +120,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       storage: platform.storage,
       key: `${key}:receipts`,
       backoff: backoff(),
+      onError,
     });
     this.#dispatcher = new Dispatcher({
       platform,
@@ -245,6 +247,11 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       throw new WarrenError('stopped', 'The device was logged out: get a new client.');
     }
     claim(this.#options.key, this);
+    if (this.#options.isPassing) {
+      const why = 'The device cannot be remembered: its mailbox ends soon after its connection.';
+      const error = new WarrenError('storage_unavailable', why);
+      this.#emitter.emit('error', { error, message: undefined });
+    }
     this.#dispatcher.hold(false);
     this.#supervisor.start();
   }
@@ -300,8 +307,9 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
   }
 
   /**
-   * Lets a running handler end (`drainMs` at the longest), gives back what was not begun, and closes
-   * the connection; another tab takes it over. The queue goes on collecting. Idempotent; never rejects.
+   * Lets a running handler end (`drainMs` at the longest; then its signal aborts), gives back what was not
+   * begun, and closes the connection; another tab takes it over. The queue goes on collecting. Idempotent;
+   * never rejects.
    */
   async stop(): Promise<void> {
     await this.#supervisor.stop();
@@ -376,6 +384,23 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
   ): Promise<HistoryPage<MessageOf<Events, Type>>> {
     const page = this.#calls.history(query, this.#decode);
     return page as Promise<HistoryPage<MessageOf<Events, Type>>>;
+  }
+
+  /**
+   * The devices of this user, this one among them. Tried again for as long as the server cannot be reached,
+   * three times at most.
+   * @throws {WarrenError} `devices_refused`, `api_unreachable`, `api_unavailable`, `unauthorized`, `logged_out`.
+   */
+  devices(): Promise<OwnDevices['devices']> {
+    return this.#calls.devices();
+  }
+
+  /**
+   * Logs another device of this user out, with what waits for it. This one: {@link logout}. Idempotent.
+   * @throws {WarrenError} as {@link devices}
+   */
+  removeDevice(deviceId: string): Promise<void> {
+    return this.#calls.removeDevice(deviceId);
   }
 
   /**

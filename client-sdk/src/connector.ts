@@ -8,7 +8,7 @@ import type { Recovery } from './recovery.js';
 import { pauseReason, toReason } from './reasons.js';
 import { lifetimeMs, SessionApi } from './session.js';
 import type { State, StateMachine } from './state.js';
-import { Countdown, delay, follow, isOver } from './timing.js';
+import { Countdown, delay, follow, isOver, Silence } from './timing.js';
 import { HEARTBEAT_MS, TransportError, type TransportConnection } from './transport.js';
 
 export type ConnectorOptions = Omit<ResolvedOptions, 'getToken'> & {
@@ -60,6 +60,8 @@ export class Connector {
   /** Whether deliveries are still taken: not on a connection that is about to be closed. */
   #accepting = false;
   #connection: TransportConnection | undefined;
+  /** Of the connection. */
+  #silence: Silence | undefined;
 
   constructor(
     options: ConnectorOptions,
@@ -226,11 +228,13 @@ export class Connector {
     const catchingUp = follow(signal);
     this.#accepting = true;
     this.#connection = connection;
+    const silence = new Silence(platform.now, () => connection.lastHeardAt);
+    this.#silence = silence;
     try {
       // Whoever gave the attempt up meanwhile did not know of the connection.
       if (isOver(signal)) return undefined;
-      if (grant.missed !== true) await this.#consume('queued', connection, grant);
-      await this.#consume('live', connection, grant);
+      if (grant.missed !== true) await this.#consume('queued', connection, grant, signal);
+      await this.#consume('live', connection, grant, signal);
       if (isOver(signal)) return undefined;
       this.#state.transition('connected');
       const hold = this.#hold(connection, grant, signal);
@@ -243,7 +247,7 @@ export class Connector {
       this.#dispatcher.discard();
       // On a connection that is gone, what a handler still does could not be acked.
       if (connection.isOpen) await this.#drain();
-      this.session.abandoned = platform.now() - connection.lastHeardAt > HEARTBEAT_MS;
+      this.session.abandoned = silence.ms > HEARTBEAT_MS;
       await connection.close(CLOSE_MS);
       this.#connection = undefined;
       if (platform.now() - connectedAt >= STABLE_MS) this.#forgetFailures();
@@ -254,15 +258,29 @@ export class Connector {
     kind: 'queued' | 'live',
     connection: TransportConnection,
     grant: SessionGrant,
+    signal: AbortSignal,
   ): Promise<void> {
     const prefetch = Math.min(grant.prefetch, this.#options.prefetch);
-    await connection.consume(
-      kind === 'live' ? grant.liveQueue : grant.queue,
-      prefetch,
-      (delivery) => {
-        if (this.#accepting) this.#dispatcher.push(kind, delivery);
-      },
+    const queue = kind === 'live' ? grant.liveQueue : grant.queue;
+    const consuming = connection.consume(queue, prefetch, (delivery) => {
+      if (this.#accepting) this.#dispatcher.push(kind, delivery);
+    });
+    if ((await this.#inTime(consuming, signal)) || isOver(signal)) return;
+    await connection.close(0);
+    throw new TransportError(
+      'lost',
+      'The broker did not answer when its queue was to be consumed.',
     );
+  }
+
+  /** False when it takes too long, or the signal aborts. */
+  async #inTime(work: Promise<void>, signal: AbortSignal): Promise<boolean> {
+    const { platform, timeoutMs } = this.#options;
+    // After the race nobody waits for it.
+    work.catch(() => undefined);
+    const late = delay(platform, timeoutMs, signal);
+    const isDone = await Promise.race([work.then(() => true), late.done]).finally(late.cancel);
+    return isDone === true;
   }
 
   /** What was missed comes first; what is new waits in the mailbox meanwhile. Only ever rejects. */
@@ -272,7 +290,7 @@ export class Connector {
     signal: AbortSignal,
   ): Promise<never> {
     await this.#options.recovery.run(signal);
-    if (!isOver(signal)) await this.#consume('queued', connection, grant);
+    if (!isOver(signal)) await this.#consume('queued', connection, grant, signal);
     return new Promise<never>(() => undefined);
   }
 
@@ -304,34 +322,32 @@ export class Connector {
       if (this.#replaceIfSilent(connection)) return undefined;
       if (renewal.left > 0) continue;
       const next = await this.#renew(connection, signal);
-      if (next === undefined) {
+      if (next instanceof UnavailableError) {
         // The old token is still good for a while.
-        renewal = new Countdown(platform, this.#backoff.next() + 1000);
+        const backoffMs = this.#backoff.next() + 1000;
+        renewal = new Countdown(platform, Math.max(next.retryAfterMs, backoffMs));
         continue;
       }
       if (connection.updateToken === undefined) return next;
-      try {
-        await connection.updateToken(next.token);
-      } catch {
-        return next;
-      }
+      const updating = this.#inTime(connection.updateToken(next.token), signal);
+      if (!(await updating.catch(() => false))) return next;
       renewal = new Countdown(platform, this.#renewalDelay(next));
     }
   }
 
   /** A silent connection is closed without waiting, and made again without a wait. */
   #replaceIfSilent(connection: TransportConnection): boolean {
-    if (this.#options.platform.now() - connection.lastHeardAt <= SILENCE_MS) return false;
+    if ((this.#silence?.ms ?? 0) <= SILENCE_MS) return false;
     void connection.close(0);
     this.#attempt?.abort();
     return true;
   }
 
-  /** Undefined when it has to be tried again. */
+  /** The error, when it has to be tried again. */
   async #renew(
     connection: TransportConnection,
     signal: AbortSignal,
-  ): Promise<SessionGrant | undefined> {
+  ): Promise<SessionGrant | UnavailableError> {
     const opening = this.session.open(signal);
     // Whichever comes second has nobody who waits for it.
     opening.catch(() => undefined);
@@ -340,7 +356,7 @@ export class Connector {
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       if (!isOver(signal)) this.#events.onError(error);
-      return undefined;
+      return error;
     }
   }
 
@@ -369,9 +385,9 @@ export class Connector {
       return { failed, reason, delayMs: 0, notBefore: now };
     }
     const asked = error instanceof UnavailableError ? error.retryAfterMs : 0;
-    // A server that says when to come knows how many it has turned away.
-    const delayMs =
-      asked > 0 ? asked + this.#options.platform.random() * JITTER_MS : this.#backoff.next();
+    // What the server asks for is the least: it may not know how long it will be busy.
+    const spread = asked > 0 ? this.#options.platform.random() * JITTER_MS : 0;
+    const delayMs = Math.max(asked + spread, this.#backoff.next());
     return { failed: false, reason: toReason(error), delayMs, notBefore: now + asked };
   }
 

@@ -1,13 +1,13 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { DedupeWindow, Ending } from './dedupe.js';
 import { throwLater } from './emitter.js';
-import { CallContext, TimeoutError, type HandlerContext } from './handler-context.js';
+import type { HandlerContext } from './handler-context.js';
+import { HandlerRun, type Failure, type HandlerRunOptions } from './handler-run.js';
 import { WarrenError } from './errors.js';
 import { Lane } from './lane.js';
 import { decode, typeOf, type Decode, type Message, type Parcel } from './message.js';
 import type { Handled } from './receipts.js';
-import type { Platform } from './platform/platform.js';
-import { delay } from './timing.js';
+import { isThenable } from './timing.js';
 import type { Delivery } from './transport.js';
 
 export type Handler = (message: Message, context: HandlerContext) => unknown;
@@ -30,20 +30,12 @@ export interface OtherTabs {
   tellEnded: (parcel: Parcel, ending: Ending) => void;
 }
 
-export interface DispatcherOptions {
-  platform: Platform;
+export interface DispatcherOptions extends HandlerRunOptions {
   window: DedupeWindow;
   /** Messages of each queue that are handled at once. */
   concurrency: number;
-  /** How often a failing handler is called in all. */
-  attempts: number;
-  /** The delay before the second attempt; it doubles. */
-  retryDelayMs: number;
-  /** 0: no limit. */
-  handlerTimeoutMs: number;
   /** Asked for each time, since a newer function may have replaced it. */
   decode: () => Decode | undefined;
-  onError: (error: WarrenError, message: Message | undefined) => void;
   onUnhandled: (message: Message) => void;
   /** The sender wants to know that this one was handled; it will be acked now. */
   onTracked: (id: string) => void;
@@ -62,12 +54,6 @@ interface Registration {
 const TRACK_HEADER = 'x-warren-track';
 
 /**
- * Why a message was rejected; undefined when it was not; `gone` when its connection went away before it was
- * done.
- */
-type Failure = { error: NonNullable<Handled['error']>; name?: string } | 'gone' | undefined;
-
-/**
  * Hands messages to handlers, and acks after the handler has resolved. It outlives connections, so
  * that what a lost one leaves half-done is not done twice.
  */
@@ -79,6 +65,7 @@ export class Dispatcher {
   readonly #observers = new Map<string, Set<Observer>>();
   /** Messages that are being handled, so that one which comes again meanwhile joins. */
   readonly #running = new Map<string, Promise<Ending | undefined>>();
+  readonly #runs = new Set<HandlerRun>();
   readonly #lanes: Record<Message['delivery'], Lane>;
   readonly #recovered = new Set<string>();
 
@@ -189,6 +176,16 @@ export class Dispatcher {
     await Promise.all([this.#lanes.queued.idle(), this.#lanes.live.idle()]);
   }
 
+  /** Tells the handlers that still run that nobody waits for them any more; no timer is left. */
+  stop(): void {
+    for (const run of this.#runs) run.stop();
+  }
+
+  /** After {@link stop}. */
+  resume(): void {
+    for (const run of this.#runs) run.resume();
+  }
+
   /** Handles a message for the tab that has the connection. */
   async runFor(parcel: Parcel): Promise<Ending | undefined> {
     const registration = this.#find(typeOf(parcel));
@@ -211,9 +208,13 @@ export class Dispatcher {
   ): Promise<void> {
     const { body, properties, redelivered, recovered = false } = delivery;
     const parcel: Parcel = { kind, body, properties, redelivered, recovered };
-    const ending = await this.#once(parcel, () =>
-      outdated ? Promise.resolve('acked' as const) : this.#run(parcel, isCurrent),
-    );
+    let ending: Ending | undefined;
+    // One that it has joined may have been given up.
+    do {
+      ending = await this.#once(parcel, () =>
+        outdated ? Promise.resolve('acked' as const) : this.#run(parcel, isCurrent),
+      );
+    } while (ending === undefined && isCurrent());
     // False when the connection is gone: the broker will hand it out again, and it is known then.
     if (ending === 'acked') {
       this.#note(properties);
@@ -286,11 +287,12 @@ export class Dispatcher {
     isCurrent: () => boolean,
   ): Promise<Ending | undefined> {
     const began = this.#options.platform.now();
+    const run = new HandlerRun(this.#options);
+    this.#runs.add(run);
     const message = await this.#decode(parcel, schema);
     const failure: Failure =
-      message === undefined
-        ? { error: 'undecodable' }
-        : await this.#attempt(message, handler, isCurrent);
+      message === undefined ? { error: 'undecodable' } : await run.run(handler, message, isCurrent);
+    this.#runs.delete(run);
     if (failure === 'gone') return undefined;
     const ending = failure === undefined ? 'acked' : 'rejected';
     this.#tell(parcel, began, failure ?? {});
@@ -313,47 +315,6 @@ export class Dispatcher {
       at,
       ...failure,
     });
-  }
-
-  /** @returns why it was rejected; undefined when it was not. */
-  async #attempt(message: Message, handler: Handler, isCurrent: () => boolean): Promise<Failure> {
-    const { attempts, onError } = this.#options;
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await this.#call(handler, message, attempt);
-        return undefined;
-      } catch (error) {
-        if (attempt >= attempts) {
-          const code = error instanceof TimeoutError ? 'handler_timeout' : 'handler_failed';
-          const why = `The handler of "${message.type}" failed ${String(attempts)} times; the message was rejected.`;
-          onError(new WarrenError(code, why, { cause: error }), message);
-          const name = error instanceof Error && code === 'handler_failed' ? error.name : undefined;
-          return { error: code, ...(name !== undefined && { name }) };
-        }
-      }
-      await this.#pause(attempt);
-      if (!isCurrent()) return 'gone';
-    }
-  }
-
-  /** @throws what the handler throws, or a {@link TimeoutError}. */
-  #call(handler: Handler, message: Message, attempt: number): unknown {
-    const { platform, handlerTimeoutMs } = this.#options;
-    const context = new CallContext(attempt);
-    const result = handler(message, context);
-    if (handlerTimeoutMs === 0 || !isThenable(result)) return result;
-    const timer = delay(platform, handlerTimeoutMs);
-    const late = timer.done.then(() => {
-      context.abort();
-      throw new TimeoutError(`It took longer than ${String(handlerTimeoutMs)} ms.`);
-    });
-    return Promise.race([result, late]).finally(timer.cancel);
-  }
-
-  /** Between half and all of a delay that doubles, so that many devices do not fail in step. */
-  #pause(attempt: number): Promise<undefined> {
-    const { platform, retryDelayMs } = this.#options;
-    return delay(platform, retryDelayMs * 2 ** (attempt - 1) * (0.5 + platform.random() / 2)).done;
   }
 
   /** Undefined when it is not what it says, which is told. */
@@ -395,9 +356,6 @@ export class Dispatcher {
 /** Whether the history has it. */
 const isStored = ({ properties: { headers } }: Parcel): boolean =>
   headers['x-warren-at'] !== undefined;
-
-const isThenable = (value: unknown): boolean =>
-  typeof (value as PromiseLike<unknown> | null)?.then === 'function';
 
 async function validate(
   decoded: Message | Promise<Message>,

@@ -8,7 +8,7 @@
  * - `session_replaced`: the device was opened elsewhere with the same `deviceId`. Start again to take
  *   it back; give every installation an id of its own.
  * - `session_ended`: the device was logged out, removed or revoked. Start again after the next login.
- * - `too_many_devices`: the user has as many devices as the server allows. Log one out.
+ * - `too_many_devices`: the user has as many devices as the server allows, all connected. Log one out.
  * - `broker_refused`: the broker refused two fresh tokens. Compare the server's signing key with the
  *   broker's (`warren doctor`).
  * - `request_refused`: the server called the request wrong. Look at `cause`.
@@ -31,15 +31,19 @@ export type TerminalCode =
 /**
  * Errors after which the client goes on.
  * - `api_unreachable`: the server did not answer. - `api_unavailable`: it answered that it cannot.
- * - `token_unavailable`: `getToken` threw or took too long. - `connection_failed`, `connection_lost`:
- *   the broker could not be reached, or was lost. - `consumer_cancelled`: the queue was deleted.
+ * - `token_unavailable`: `getToken` threw, took too long, or gave what is no token.
+ * - `token_not_yet_valid`: the token is from the future, by the server's clock.
+ * - `connection_failed`, `connection_lost`: the broker could not be reached, or was lost.
+ * - `consumer_cancelled`: the queue was deleted.
  * - `handler_failed`: a handler threw on its last attempt; the message was rejected.
  * - `handler_timeout`: a handler took longer than `handlerTimeoutMs` on its last attempt; the message
  *   was rejected.
  * - `undecodable`: a body was not what its content type or its schema says; the message was rejected.
  * - `unhandled`: a message of a type that nobody handles; it was rejected.
- * - `storage_unavailable`: what was handled cannot be kept in `storage`; it is remembered as long as
- *   the page lasts.
+ * - `storage_unavailable`: what was handled, or the device's id, cannot be kept in `storage`; it is remembered
+ *   as long as the page lasts.
+ * - `receipts_dropped`: 2,000 messages that were handled, or 2,000 that were read, wait to be told of, because
+ *   the server does not answer or so many were marked at once; the senders of more do not hear of it.
  * - `tabs_unsupported`: tabs cannot share a connection here, because Web Locks or BroadcastChannel is
  *   missing: the newest tab has the device. Serve the page by https.
  */
@@ -47,6 +51,7 @@ export type PassingCode =
   | 'api_unreachable'
   | 'api_unavailable'
   | 'token_unavailable'
+  | 'token_not_yet_valid'
   | 'connection_failed'
   | 'connection_lost'
   | 'consumer_cancelled'
@@ -55,6 +60,7 @@ export type PassingCode =
   | 'undecodable'
   | 'unhandled'
   | 'storage_unavailable'
+  | 'receipts_dropped'
   | 'tabs_unsupported';
 
 /**
@@ -75,7 +81,8 @@ export type PauseCode = 'background' | 'frozen' | 'offline' | 'follower';
  *   be told; the device's queue goes on collecting until the server removes it. - `send_refused`: the
  *   application does not allow the message, or it cannot be as it is; `history_refused`: the user may not see
  *   that, or the message that the page begins at is not there any more; `push_refused`: the device cannot be
- *   registered for pushes so, or its user does not want any. The text has the server's code.
+ *   registered for pushes so, or its user does not want any; `devices_refused`: what the user's devices are is not
+ *   told, or one cannot be removed. The text has the server's code.
  */
 export type UsageCode =
   | 'invalid_options'
@@ -85,7 +92,8 @@ export type UsageCode =
   | 'logout_incomplete'
   | 'send_refused'
   | 'history_refused'
-  | 'push_refused';
+  | 'push_refused'
+  | 'devices_refused';
 
 export type WarrenErrorCode = TerminalCode | PassingCode | PauseCode | UsageCode;
 

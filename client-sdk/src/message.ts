@@ -44,7 +44,10 @@ export interface Message<Data = unknown> {
   from: string | undefined;
   /** To whom a stored message went; undefined for any other, and for one to a list. */
   to: MessageTarget | undefined;
-  /** The `x-…` headers. */
+  /**
+   * The `x-…` headers. Send strings: RabbitMQ hands STOMP clients, such as browsers, no booleans and not every kind
+   * of number.
+   */
   headers: Readonly<Record<string, string>>;
 }
 
@@ -115,10 +118,24 @@ function toText(body: Uint8Array): string {
   return decoder.decode(body);
 }
 
+/** But for UTF-8, which needs no decoder of its own. */
+const OTHER_CHARSET = /;\s*charset="?(?!utf-?8\b)([^\s;"]+)/i;
+
+/** As UTF-8, too, when the charset is not known here, or not what the body is in. */
+function toNamedText(body: Uint8Array, contentType: string): string {
+  const charset = OTHER_CHARSET.exec(contentType)?.[1];
+  if (charset === undefined) return toText(body);
+  try {
+    return new TextDecoder(charset, { fatal: true }).decode(body);
+  } catch {
+    return toText(body);
+  }
+}
+
 function decodeBody(body: Uint8Array, contentType: string | undefined): unknown {
   if (contentType === undefined || contentType === '') return guess(body);
   if (JSON_TYPE.test(contentType)) return JSON.parse(toText(body));
-  if (contentType.startsWith('text/')) return toText(body);
+  if (contentType.startsWith('text/')) return toNamedText(body, contentType);
   return plainBytes(body);
 }
 

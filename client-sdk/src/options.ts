@@ -5,21 +5,27 @@ import { browser } from './platform/browser.js';
 import type { ClientStorage, Platform } from './platform/platform.js';
 import type { GetToken } from './api.js';
 import { stomp } from './stomp.js';
-import { keepId } from './storage.js';
+import { isKept, keepId } from './storage.js';
 import type { Transport } from './transport.js';
 
 export interface ClientOptions {
-  /** Where Warren's routes are: `https://api.example.com/warren`. Required. */
+  /**
+   * Where Warren's routes are: `https://api.example.com/warren`; in a page also `/warren`, on its own origin.
+   * Required.
+   */
   apiUrl: string;
   /** Who is logged in. A token of somebody else ends in `failed` (`user_mismatch`). Required. */
   userId: string;
   /** Gives the user's JWT for each attempt that needs one; see {@link GetToken}. Required. */
   getToken: GetToken;
   /**
-   * Names this installation, 1 to 256 bytes. Default: an id that the SDK makes and keeps in
-   * `storage`; without storage one that lasts as long as the page. Required in Node.
+   * Names this installation, 1 to 256 bytes; neither `.` nor `..`. Default: an id that the SDK makes and keeps in
+   * `storage`; without usable storage one that lasts as long as the page, whose mailbox ends five minutes after its
+   * connection, and the event `error` says so (`storage_unavailable`). Required in Node.
    */
   deviceId?: string;
+  /** What its user recognizes this device by in `client.devices()`; 100 characters at most. Default: nothing. */
+  deviceName?: string;
   /** Keeps the device's id and what was handled. Default: `localStorage` where there is one. */
   storage?: ClientStorage;
   /** Default: {@link stomp}. In Node: `amqp()` from `@warren/client/amqp`. */
@@ -60,7 +66,10 @@ export interface ClientOptions {
    * in its context aborts. Default 300,000; 0: no limit, and a handler that never ends blocks its queue.
    */
   handlerTimeoutMs?: number;
-  /** How long `stop()` and a renewal wait for a running handler, in milliseconds. Default 5,000. */
+  /**
+   * How long `stop()` and a renewal wait for a running handler, in milliseconds; after `stop()` the signal in
+   * its context aborts then. Default 5,000.
+   */
   drainMs?: number;
   /** Before the first new attempt, in milliseconds, at most; it doubles. Default 500. */
   backoffBaseMs?: number;
@@ -70,12 +79,17 @@ export interface ClientOptions {
   timeoutMs?: number;
 }
 
-export type ResolvedOptions = Required<Omit<ClientOptions, 'storage' | 'platform' | 'decode'>> & {
+type Unresolved = 'storage' | 'platform' | 'decode' | 'deviceName';
+
+export type ResolvedOptions = Required<Omit<ClientOptions, Unresolved>> & {
   platform: Platform;
+  deviceName: string | undefined;
   /** Names this device on this machine: for the registry, the tabs and what is kept. */
   key: string;
   /** Where the device's id is kept; undefined when the application names the device. */
   deviceKey: string | undefined;
+  /** Whether the device's id is known only as long as the page is. */
+  isPassing: boolean;
 };
 
 /** Options that a second `getClient` may not change, since they are at work already. */
@@ -98,15 +112,14 @@ export const FIXED_OPTIONS = [
 export function resolveOptions(options: ClientOptions): ResolvedOptions {
   const platform: Platform = { ...browser(), ...options.platform };
   const storage = options.storage ?? platform.storage;
-  const apiUrl = checkText('apiUrl', options.apiUrl).replace(/\/+$/, '');
-  if (!/^https?:\/\//.test(apiUrl)) throw invalid('apiUrl must begin with http:// or https://.');
-  const userId = checkText('userId', options.userId);
+  const apiUrl = checkApiUrl(options.apiUrl);
+  const userId = checkId('userId', options.userId);
   if (typeof options.getToken !== 'function') throw invalid('getToken must be a function.');
   const deviceKey =
     options.deviceId === undefined ? `warren:device:${apiUrl}:${userId}` : undefined;
   const deviceId =
     deviceKey === undefined
-      ? checkText('deviceId', options.deviceId)
+      ? checkId('deviceId', options.deviceId)
       : findDeviceId(storage, platform, deviceKey);
   const numbers = Object.entries(NUMBERS).map(([name, [byDefault, least]]) => [
     name,
@@ -117,6 +130,8 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     userId,
     deviceId,
     deviceKey,
+    deviceName: checkName(options.deviceName),
+    isPassing: deviceKey !== undefined && !isKept(storage, deviceKey, deviceId),
     key: `warren:${JSON.stringify([apiUrl, userId, deviceId])}`,
     getToken: options.getToken,
     transport: options.transport ?? stomp(),
@@ -174,6 +189,28 @@ const invalid = (message: string): WarrenError => new WarrenError('invalid_optio
 function checkText(name: string, value: unknown): string {
   if (typeof value === 'string' && value !== '') return value;
   throw invalid(`${name} must be a string that is not empty.`);
+}
+
+/** A path stands for one on the page's own origin. */
+function checkApiUrl(value: unknown): string {
+  const text = checkText('apiUrl', value);
+  const { origin } = (globalThis as { location?: { origin: string } }).location ?? {};
+  const isPath = text.startsWith('/') && !text.startsWith('//');
+  const url = (isPath && origin !== undefined ? origin + text : text).replace(/\/+$/, '');
+  if (/^https?:\/\//.test(url)) return url;
+  throw invalid('apiUrl must begin with http:// or https://, or in a page with a slash.');
+}
+
+function checkName(value: string | undefined): string | undefined {
+  if (value === undefined || (value !== '' && value.length <= 100)) return value;
+  throw invalid('deviceName must have 1 to 100 characters.');
+}
+
+/** What else the server refuses, it says. */
+function checkId(name: string, value: unknown): string {
+  const id = checkText(name, value);
+  if (id !== '.' && id !== '..') return id;
+  throw invalid(`${name} can be neither "." nor "..", which no path of a URL can hold.`);
 }
 
 function checkNumber(name: string, value: number, least: number): number {

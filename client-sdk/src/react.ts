@@ -3,6 +3,8 @@
  *
  * @module @warren/client/react
  */
+'use client';
+
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from 'react';
 import { getClient, type Client, type EventMap, type MessageOf } from './client.js';
 import type { HandlerContext } from './handler-context.js';

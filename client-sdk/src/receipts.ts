@@ -1,6 +1,7 @@
 import type { Handling } from '@warren/protocol';
 import type { Api } from './api.js';
 import type { Backoff } from './backoff.js';
+import { WarrenError } from './errors.js';
 import type { ClientStorage, Platform } from './platform/platform.js';
 import { forget } from './storage.js';
 import { Countdown } from './timing.js';
@@ -20,6 +21,7 @@ export interface ReceiptsOptions {
   /** Where it is kept. */
   key: string;
   backoff: Backoff;
+  onError: (error: WarrenError) => void;
 }
 
 /** Those of one moment are told together. */
@@ -28,8 +30,10 @@ const GATHER_MS = 200;
 const PAUSE_MS = 1000;
 /** In one request. */
 const BATCH = 200;
-/** More are not kept; the oldest are told of first. */
+/** Of each kind; more are not told of: the oldest come first. */
 const MAX_KEPT = 2000;
+/** All are written at once, so that in a flood each would write again what all before it have written. */
+const KEEP_MS = 200;
 /** However long somebody wants to watch: it is asked for again and again. */
 const MAX_WATCH_MS = 60_000;
 
@@ -41,6 +45,12 @@ export class Receipts {
   #handled: Handled[] = [];
   #watchedUntil = 0;
   #storage: ClientStorage | undefined;
+  /** Until the storage is written again. */
+  #keeping: unknown;
+  /** Whether the storage lacks something. */
+  #isStale = false;
+  /** Whether it was said that no more are told of. */
+  #isFull = false;
   #timer: unknown;
   #sending: Promise<void> | undefined;
   /** Until the next request may be sent. */
@@ -56,7 +66,9 @@ export class Receipts {
     const pending = this.#pending[kind];
     const now = this.#options.platform.now();
     for (const id of ids) {
-      if (pending.size < MAX_KEPT && !pending.has(id)) pending.set(id, now);
+      if (pending.has(id)) continue;
+      if (pending.size < MAX_KEPT) pending.set(id, now);
+      else this.#tellFull();
     }
     this.#keep();
     this.#schedule(GATHER_MS);
@@ -105,6 +117,7 @@ export class Receipts {
 
   /** Leaves the storage to another tab. */
   close(): void {
+    this.#keepNow();
     this.#storage = undefined;
   }
 
@@ -120,6 +133,8 @@ export class Receipts {
 
   /** Tells at once. Never rejects; what could not be told is kept. */
   async flush(): Promise<void> {
+    // Before anything that takes time: the page may be about to go.
+    this.#keepNow();
     this.#options.platform.clearTimer(this.#timer);
     this.#timer = undefined;
     await this.#sending;
@@ -189,11 +204,38 @@ export class Receipts {
     backoff.reset();
     for (const id of delivered) this.#pending.delivered.delete(id);
     for (const id of read) this.#pending.read.delete(id);
-    this.#keep();
+    this.#isFull = false;
+    this.#write();
     return PAUSE_MS;
   }
 
+  #tellFull(): void {
+    if (this.#isFull) return;
+    this.#isFull = true;
+    const why = `${String(MAX_KEPT)} messages that were handled or read wait to be told of; more are not.`;
+    this.#options.onError(new WarrenError('receipts_dropped', why));
+  }
+
+  /** The first at once, before its message is acked; those that follow soon, together. */
   #keep(): void {
+    if (this.#storage === undefined) return;
+    this.#isStale = true;
+    if (this.#keeping !== undefined) return;
+    this.#write();
+    this.#keeping = this.#options.platform.setTimer(() => {
+      this.#keeping = undefined;
+      if (this.#isStale) this.#keep();
+    }, KEEP_MS);
+  }
+
+  #keepNow(): void {
+    if (this.#isStale) this.#write();
+    this.#options.platform.clearTimer(this.#keeping);
+    this.#keeping = undefined;
+  }
+
+  #write(): void {
+    this.#isStale = false;
     try {
       if (this.#size === 0) this.#storage?.removeItem(this.#options.key);
       else {

@@ -1,11 +1,15 @@
 import type { SessionGrant } from '@warren/protocol';
 import { UnavailableError, type Api, type Reply, type TokenReason } from './api.js';
+import type { Platform } from './platform/platform.js';
 import { TerminalError, WarrenError, type TerminalCode } from './errors.js';
 
 export interface SessionApiOptions {
   api: Api;
   userId: string;
   deviceId: string;
+  deviceName: string | undefined;
+  isPassing: boolean;
+  platform: Platform;
   /** What all tabs of this browser have in common, or this client alone has. */
   installationId: () => string;
   /** Whether this device has handled messages before. */
@@ -31,8 +35,9 @@ export class SessionApi {
   async open(signal: AbortSignal): Promise<SessionGrant> {
     let reply = await this.#request('connect', signal);
     if (reply.status === 401) reply = await this.#request('unauthorized', signal);
-    if (reply.status === 401) {
-      throw new TerminalError('unauthorized', 'The server refused the token twice.');
+    if (reply.status === 401 && codeOf(reply) !== 'token_not_yet_valid') {
+      const why = `The server refused the token twice: ${titleOf(reply)}`;
+      throw new TerminalError('unauthorized', why);
     }
     if (!reply.ok) throw toError(reply);
     const grant = reply.body as SessionGrant | undefined;
@@ -56,12 +61,13 @@ export class SessionApi {
    */
   async end(signal: AbortSignal): Promise<void> {
     const reply = await this.#request('logout', signal);
-    // Gone already is as good.
-    if (!reply.ok && reply.status !== 404) throw toError(reply);
+    // A 404 may be a proxy's: the server answers 204 also when nothing was left.
+    if (!reply.ok) throw toError(reply);
   }
 
   #request(reason: TokenReason, signal: AbortSignal): Promise<Reply> {
-    const { api, deviceId, installationId, hasHandled } = this.#options;
+    const { api, deviceId, deviceName, isPassing, platform, installationId, hasHandled } =
+      this.#options;
     const { sessionId, abandoned } = this;
     if (reason === 'logout') {
       const path = `sessions/${encodeURIComponent(deviceId)}`;
@@ -71,11 +77,18 @@ export class SessionApi {
       deviceId,
       installationId: installationId(),
       hasHandled: hasHandled(),
+      passing: isPassing,
+      name: deviceName,
+      // An empty one is no name.
+      platform: platform.name?.slice(0, 100) || undefined,
       ...(sessionId !== undefined && { sessionId, abandoned }),
     };
     return api.ask({ method: 'POST', path: 'sessions', body }, reason, signal);
   }
 }
+
+/** What a proxy may ask for is no reason to stay away for days. */
+const MOST_RETRY_AFTER_SECONDS = 3600;
 
 const TERMINAL: Partial<Record<number, TerminalCode>> = {
   400: 'request_refused',
@@ -86,13 +99,19 @@ const TERMINAL: Partial<Record<number, TerminalCode>> = {
 const isOwnCode = (code: unknown): code is TerminalCode =>
   code === 'session_ended' || code === 'too_many_devices';
 
-function toError({ status, retryAfter, body }: Reply): WarrenError {
-  const problem = body as { title?: string; code?: string } | undefined;
-  const text = `The server answered ${String(status)}: ${problem?.title ?? 'no explanation'}`;
-  const terminal = isOwnCode(problem?.code) ? problem.code : TERMINAL[status];
+const codeOf = ({ body }: Reply): unknown => (body as { code?: unknown } | undefined)?.code;
+const titleOf = ({ body }: Reply): string =>
+  (body as { title?: string } | undefined)?.title ?? 'no explanation';
+
+function toError(reply: Reply): WarrenError {
+  const { status, retryAfter } = reply;
+  const code = codeOf(reply);
+  const text = `The server answered ${String(status)}: ${titleOf(reply)}`;
+  const terminal = isOwnCode(code) ? code : TERMINAL[status];
   if (terminal !== undefined) return new TerminalError(terminal, text);
-  const seconds = Number(retryAfter ?? 0);
-  return new UnavailableError('api_unavailable', text, seconds > 0 ? seconds * 1000 : 0);
+  const seconds = Math.min(MOST_RETRY_AFTER_SECONDS, Number(retryAfter ?? 0));
+  const transient = code === 'token_not_yet_valid' ? code : 'api_unavailable';
+  return new UnavailableError(transient, text, seconds > 0 ? seconds * 1000 : 0);
 }
 
 /**

@@ -8,6 +8,7 @@ import {
   type Transport,
   type TransportConnection,
 } from './transport.js';
+import { Silence } from './timing.js';
 import { installTextCodec } from './utf8.js';
 
 const SUBPROTOCOLS = ['v12.stomp'];
@@ -175,10 +176,14 @@ class StompConnection implements TransportConnection {
     this.#target.signal.removeEventListener('abort', this.#giveUp);
     clearTimeout(this.#timer);
     this.#isHeard = Number(headers['heart-beat']?.split(',')[0] ?? 0) > 0;
+    const silence = new Silence(
+      () => Date.now(),
+      () => this.lastHeardAt,
+    );
     this.#timer = setInterval(() => {
       this.#beat();
       // Late timers have no say: the wall clock has.
-      if (Date.now() - this.lastHeardAt > 2 * HEARTBEAT_MS) {
+      if (silence.ms > 2 * HEARTBEAT_MS) {
         this.#finish(new TransportError('lost', 'The broker has gone silent.'));
       }
     }, HEARTBEAT_MS / 2);
@@ -187,7 +192,10 @@ class StompConnection implements TransportConnection {
   }
 
   #beat(): void {
-    if (this.isOpen && Date.now() - this.#sentAt >= HEARTBEAT_MS * 0.45) this.#transmit('\n');
+    const sinceMs = Date.now() - this.#sentAt;
+    // Also when the clock was set back.
+    const isDue = sinceMs < 0 || sinceMs >= HEARTBEAT_MS * 0.45;
+    if (this.isOpen && isDue) this.#transmit('\n');
   }
 
   /** Resolves with the broker's receipt. @throws {TransportError} */
@@ -276,7 +284,7 @@ function fromErrorFrame({ headers, body }: Frame): TransportError {
   if (/virtual host .* access denied/.test(text)) {
     return new TransportError('lost', 'The broker takes no more connections now.');
   }
-  if (/bad connect|access.refused|authentication/.test(text)) {
+  if (/bad connect|access.refused|authentication|credential expired/.test(text)) {
     return new TransportError('refused', `The broker refused the login: ${summary}`);
   }
   if (/cancelled subscription|not.found/.test(text)) {

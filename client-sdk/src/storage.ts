@@ -19,6 +19,15 @@ export function keepId(
   }
 }
 
+/** Whether the id will be there when the app starts again. */
+export function isKept(storage: ClientStorage | undefined, key: string, id: string): boolean {
+  try {
+    return storage?.getItem(key) === id;
+  } catch {
+    return false;
+  }
+}
+
 /** Needs not be secret, so it does not ask for `crypto`, which insecure pages and Hermes lack. */
 export function newId(random: () => number): string {
   return Array.from({ length: 4 }, () =>

@@ -73,6 +73,7 @@ export class Supervisor {
   start(): void {
     if (this.#wanted) return;
     this.#wanted = true;
+    this.#parts.dispatcher.resume();
     this.#parts.receipts.start();
     if (this.#tabs === undefined) this.#goAlone();
     this.#lifecycle.watch();
@@ -84,6 +85,7 @@ export class Supervisor {
     this.#wanted = false;
     this.#lifecycle.unwatch();
     await this.#connector.stop('closed');
+    if (!this.#isWanted()) this.#parts.dispatcher.stop();
     await this.#tellServer();
     // Unless it was started again meanwhile.
     if (this.#isWanted()) return;

@@ -24,6 +24,33 @@ export class Countdown {
   }
 }
 
+/**
+ * How long nothing was heard, by the wall clock: also while the device sleeps. Asked every few seconds; a clock that
+ * is set back hides no more than what lies between two of them.
+ */
+export class Silence {
+  readonly #now: () => number;
+  readonly #heardAt: () => number;
+  #knownAt = NaN;
+  #ms = 0;
+  #askedAt = 0;
+
+  constructor(now: () => number, heardAt: () => number) {
+    this.#now = now;
+    this.#heardAt = heardAt;
+  }
+
+  get ms(): number {
+    const now = this.#now();
+    const heardAt = this.#heardAt();
+    if (heardAt === this.#knownAt) this.#ms += Math.max(0, now - this.#askedAt);
+    else this.#ms = Math.max(0, now - heardAt);
+    this.#knownAt = heardAt;
+    this.#askedAt = now;
+    return this.#ms;
+  }
+}
+
 /** A controller that aborts with its parent; AbortSignal.any is too new for many browsers. */
 export function follow(parent: AbortSignal): {
   signal: AbortSignal;
@@ -71,3 +98,6 @@ export function delay(
 
 /** A function, since the compiler takes a property that was false a moment ago to be false for ever. */
 export const isOver = (signal: AbortSignal): boolean => signal.aborted;
+
+export const isThenable = (value: unknown): boolean =>
+  typeof (value as PromiseLike<unknown> | null)?.then === 'function';

@@ -127,7 +127,10 @@ export const recoveryReplySchema = z.object({
 export type RecoveryReply = z.infer<typeof recoveryReplySchema>;
 
 /** The body of `POST /v1/me/recovery`: the device has handled all pages. Unknown fields are ignored. */
-export const recoveredBodySchema = z.object({ deviceId: idSchema, mark: z.string().max(64) });
+export const recoveredBodySchema = z.object({
+  deviceId: idSchema,
+  mark: z.string().regex(/^\d{1,15}$/, { error: 'must be the mark of the reply' }),
+});
 export type RecoveredBody = z.infer<typeof recoveredBodySchema>;
 
 /** The type of the message that tells a connected client that its mailbox has lost something. */

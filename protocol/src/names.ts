@@ -9,13 +9,18 @@ const PLAIN = /[A-Za-z0-9-]/;
 /** Most ids are encoded as they are. */
 const ALL_PLAIN = /^[A-Za-z0-9-]{1,80}$/;
 
+/** What {@link isValidId} asks for, as the end of a sentence. */
+export const ID_RULE = 'have 1 to 256 bytes of valid UTF-8, and be neither "." nor ".."';
+
 /**
- * Whether `id` can name a user, group or device: 1 to 256 bytes of UTF-8. A lone surrogate is
- * refused, since every one of them would become the same three bytes, and two ids one queue.
+ * Whether `id` can name a user, group or device: 1 to 256 bytes of UTF-8. Refused are a lone surrogate, since
+ * every one of them would become the same three bytes, and two ids one queue; and `.` and `..`, which whoever
+ * parses a URL takes out of its path, encoded or not.
  */
 export function isValidId(id: string): boolean {
   const bytes = Buffer.byteLength(id, 'utf8');
-  return bytes >= 1 && bytes <= MAX_ID_BYTES && !/\p{Surrogate}/u.test(id);
+  if (bytes < 1 || bytes > MAX_ID_BYTES) return false;
+  return id !== '.' && id !== '..' && !/\p{Surrogate}/u.test(id);
 }
 
 /**
@@ -28,7 +33,7 @@ export function isValidId(id: string): boolean {
 export function encodeId(id: string): string {
   if (ALL_PLAIN.test(id)) return id;
   if (!isValidId(id)) {
-    throw new RangeError(`An id has 1 to ${String(MAX_ID_BYTES)} bytes of valid UTF-8.`);
+    throw new RangeError(`An id must ${ID_RULE}.`);
   }
   let encoded = '';
   for (const byte of Buffer.from(id, 'utf8')) {

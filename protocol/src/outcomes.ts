@@ -71,11 +71,25 @@ export const messageStateSchema = z.object({
 });
 export type MessageState = z.infer<typeof messageStateSchema>;
 
+/** What a client says of itself is cut to this rather than refused, with all else that it reports: 90 days. */
+const MAX_PAST_MS = 90 * 24 * 60 * 60 * 1000;
+const durationSchema = z
+  .number()
+  .min(0)
+  .transform((ms) => Math.min(ms, MAX_PAST_MS));
+/** Whoever published a message chose it; not every database holds every character. */
+const foreignText = (maxLength: number) =>
+  z
+    .string()
+    .min(1)
+    .max(maxLength)
+    .transform((text) => text.replaceAll(/[\0\p{Surrogate}]/gu, '\uFFFD'));
+
 /** A client's word of how a message ended there. */
 export const handlingSchema = z.object({
   /** Missing: the message had none. */
-  id: z.string().min(1).max(128).optional(),
-  type: z.string().min(1).max(255),
+  id: foreignText(128).optional(),
+  type: foreignText(255),
   /** Why it was rejected; missing: it was acked. */
   error: z
     .enum(['no_handler', 'handler_failed', 'handler_timeout', 'undecodable'])
@@ -88,19 +102,19 @@ export const handlingSchema = z.object({
     .optional()
     .catch(undefined),
   /** How long it took here, until the ack or the rejection, in milliseconds. */
-  tookMs: z.number().min(0),
+  tookMs: durationSchema,
   /** How long ago that was, in milliseconds. */
-  agoMs: z.number().min(0),
+  agoMs: durationSchema,
 });
 export type Handling = z.infer<typeof handlingSchema>;
 
 /** The body of `POST /v1/me/receipts`. Unknown fields are ignored, for clients newer than the server. */
 export const receiptsBodySchema = z.object({
-  deviceId: z.string().max(256).optional(),
-  delivered: z.array(z.string().min(1).max(128)).max(500).default([]),
+  deviceId: foreignText(256).optional(),
+  delivered: z.array(foreignText(128)).max(500).default([]),
   /** How long ago each of `delivered` was acked, in milliseconds; null where it is not known. */
-  agoMs: z.array(z.number().min(0).nullable()).max(500).default([]),
-  read: z.array(z.string().min(1).max(128)).max(500).default([]),
+  agoMs: z.array(durationSchema.nullable()).max(500).default([]),
+  read: z.array(foreignText(128)).max(500).default([]),
   /** Messages that were rejected, and while somebody watches, all of them. */
   handled: z.array(handlingSchema).max(500).default([]),
   /** Whether somebody watches, as the client was told by a message `warren.watch`. */

@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { isValidId } from './names.js';
+import { ID_RULE, isValidId } from './names.js';
 
 /** Bodies of requests end here: 256 KiB. */
 export const MAX_BODY_BYTES = 256 * 1024;
 /** An id of a user, group or device. */
 export const idSchema = z.string().refine(isValidId, {
-  error: 'must have 1 to 256 bytes of valid UTF-8',
+  error: `must ${ID_RULE}`,
   params: { code: 'invalid_id' },
 });
 
@@ -18,6 +18,13 @@ export const idListSchema = z
   .min(1)
   .max(MAX_LIST)
   .transform((ids) => [...new Set(ids)]);
+
+/** What a device is shown as. Without control characters, which neither databases nor terminals take well. */
+const labelSchema = z
+  .string()
+  .min(1)
+  .max(100)
+  .regex(/^[^\p{Cc}\p{Cs}]*$/u, { error: 'must have no control characters' });
 
 /** The body of `POST /v1/sessions`. Unknown fields are ignored, for clients newer than the server. */
 export const sessionBodySchema = z.object({
@@ -37,8 +44,32 @@ export const sessionBodySchema = z.object({
   abandoned: z.boolean().optional(),
   /** Whether the device has handled messages before: a mailbox that is new has left something out then. */
   hasHandled: z.boolean().optional(),
+  /** Whether the device's id is kept nowhere: it ends a few minutes after its connection does. */
+  passing: z.boolean().optional(),
+  /** What the user is to recognize the device by. */
+  name: labelSchema.optional(),
+  /** What the client runs on: an operating system or a runtime. */
+  platform: labelSchema.optional(),
 });
 export type SessionBody = z.infer<typeof sessionBodySchema>;
+
+/** What `GET /v1/me/devices` answers. */
+export const ownDevicesSchema = z.object({
+  devices: z.array(
+    z.object({
+      deviceId: z.string(),
+      /** As the client gave them; null for one that gave none. */
+      name: z.string().nullable(),
+      platform: z.string().nullable(),
+      online: z.boolean(),
+      /** ISO 8601; when a session was first opened. */
+      createdAt: z.iso.datetime(),
+      /** ISO 8601; when a session was last opened or renewed, or its connection last ended. */
+      lastSeenAt: z.iso.datetime().nullable(),
+    }),
+  ),
+});
+export type OwnDevices = z.infer<typeof ownDevicesSchema>;
 
 /** The longest life of a token that `POST /v1/users/:id/tokens` makes: 30 days, in seconds. */
 export const MAX_TOKEN_TTL_SECONDS = 30 * 24 * 60 * 60;

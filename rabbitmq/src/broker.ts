@@ -1,13 +1,15 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { access, mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { nodeEnvironment, writeConfiguration, type Place } from './configuration.js';
-import { DEFAULT_NAMES, type TopologyNames } from './definitions.js';
 import { BrokerError } from './errors.js';
+import { findServerScript, installedVersion } from './installation.js';
 import { ensureSigningKey, type SigningKey } from './keys.js';
-import { isPortFree } from './ports.js';
+import { DEFAULT_NAMES, type TopologyNames } from './names.js';
+import type { BrokerEndpoints, BrokerOptions } from './options.js';
+import { isListening, isPortFree } from './ports.js';
 import { exited, hasArgument, isAlive, signalGroup, waitUntil } from './processes.js';
 import {
   ensureWritable,
@@ -17,76 +19,13 @@ import {
   type BrokerPorts,
   type BrokerState,
 } from './state.js';
+import type { Version } from './version.js';
 
 const HOST = '127.0.0.1';
-/** What a node with many queues to close may take before it is killed. */
-const STOP_TIMEOUT_MS = 30_000;
-/** Debian's, Homebrew's (both kinds of Mac) and the generic package's places. */
-const SERVER_SCRIPTS = [
-  '/usr/lib/rabbitmq/bin/rabbitmq-server',
-  '/opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server',
-  '/usr/local/opt/rabbitmq/sbin/rabbitmq-server',
-  '/opt/rabbitmq/sbin/rabbitmq-server',
-];
-
-export interface BrokerOptions {
-  /** Where the node keeps its data, log, cookie, keys and passwords. Made when missing. */
-  dataDir: string;
-  /** Ports on loopback. Those left out are free ones, and stay the same between starts. */
-  ports?: Partial<BrokerPorts>;
-  names?: TopologyNames;
-  /** The `rabbitmq-server` script. Default: the first one found in the usual places. */
-  serverScript?: string;
-  /**
-   * Runs the node in this root directory, with `chroot`: for another version of RabbitMQ than the
-   * machine's. `dataDir` must lie inside it. Asks for root.
-   */
-  chroot?: string;
-  /**
-   * Clients, the server and the management API are served by TLS alone, by this certificate; all but the
-   * launcher's own questions, on another port of loopback. Default: plain text, on loopback.
-   */
-  tls?: TlsFiles;
-  /** How long a start may take until it is called failed, in milliseconds. Default 60,000. */
-  startTimeoutMs?: number;
-}
-
-/** Paths of PEM files. */
-export interface TlsFiles {
-  ca: string;
-  cert: string;
-  key: string;
-}
-
-/** Addresses and secrets of a running broker. */
-export interface BrokerEndpoints {
-  /** The server's account, vhost included. */
-  amqpUrl: string;
-  /** The account of a back end that publishes, vhost included. */
-  backendAmqpUrl: string;
-  /** Without credentials: what clients are told. */
-  clientAmqpUrl: string;
-  stompUrl: string;
-  /** The server's account. */
-  managementUrl: string;
-  /** Of the Prometheus plugin, from this machine alone. */
-  metricsUrl: string;
-}
-
-/** Where `rabbitmq-server` is, or undefined when this machine has none. */
-export async function findServerScript(root = '/'): Promise<string | undefined> {
-  const fromEnvironment = process.env['RABBITMQ_SERVER_SCRIPT'];
-  const candidates = fromEnvironment === undefined ? SERVER_SCRIPTS : [fromEnvironment];
-  for (const candidate of candidates) {
-    try {
-      await access(join(root, candidate));
-      return candidate;
-    } catch {
-      // The next one, then.
-    }
-  }
-  return undefined;
-}
+/** What a node may take to recover its queues: with 20,000 quorum queues that hold mail it was four minutes. */
+const START_TIMEOUT_MS = 600_000;
+/** And to close them, before it is killed: half a minute. */
+const STOP_TIMEOUT_MS = 120_000;
 
 /**
  * A RabbitMQ node of one's own, beside whatever else runs on the machine: own name, data, cookie,
@@ -97,11 +36,15 @@ export class Broker {
   readonly #options: BrokerOptions;
   readonly #names: TopologyNames;
   #state: BrokerState | undefined;
+  #version: Version | undefined;
   #signingKey: SigningKey | undefined;
   #node: ChildProcess | undefined;
   #epmd: ChildProcess | undefined;
 
   constructor(options: BrokerOptions) {
+    if (options.tls !== undefined && options.clientHost !== undefined) {
+      throw new TypeError('Give only one of tls and clientHost.');
+    }
     this.#options = options;
     this.#names = options.names ?? DEFAULT_NAMES;
     this.dataDir = resolve(options.dataDir);
@@ -117,6 +60,11 @@ export class Broker {
     return this.#signingKey;
   }
 
+  /** Of the RabbitMQ that was started; undefined where that cannot be told from its files. */
+  get version(): Version | undefined {
+    return this.#version;
+  }
+
   get logFile(): string {
     return join(this.dataDir, 'log', 'rabbit.log');
   }
@@ -128,14 +76,15 @@ export class Broker {
     const s = tls === undefined ? '' : 's';
     // Certificates name hosts.
     const host = tls === undefined ? HOST : 'localhost';
-    const amqp = (credentials: string) =>
-      `amqp${s}://${credentials}${host}:${String(ports.amqp)}/${vhost}`;
+    const clientHost = this.#options.clientHost ?? host;
+    const amqp = (credentials: string, at = host) =>
+      `amqp${s}://${credentials}${at}:${String(ports.amqp)}/${vhost}`;
     const management = tls === undefined ? ports.management : ports.secureManagement;
     return {
       amqpUrl: amqp(`warren-server:${passwords.server}@`),
       backendAmqpUrl: amqp(`warren-backend:${passwords.backend}@`),
-      clientAmqpUrl: amqp(''),
-      stompUrl: `ws${s}://${host}:${String(ports.stomp)}/ws`,
+      clientAmqpUrl: amqp('', clientHost),
+      stompUrl: `ws${s}://${clientHost}:${String(ports.stomp)}/ws`,
       managementUrl: `http${s}://warren-server:${passwords.server}@${host}:${String(management)}`,
       metricsUrl: `http://${HOST}:${String(ports.metrics)}/metrics`,
     };
@@ -156,10 +105,17 @@ export class Broker {
     await this.#assertPortsFree(state.ports);
     await mkdir(join(this.dataDir, 'log'), { recursive: true });
     this.#signingKey = await ensureSigningKey(join(this.dataDir, 'keys'));
-    await writeConfiguration(state, this.signingKey, this.#names, this.#place, this.#options.tls);
+    this.#version = await installedVersion(script, this.#options.chroot);
+    await writeConfiguration(state, this.signingKey, this.#place, {
+      ...this.#options,
+      names: this.#names,
+      version: this.#version,
+    });
     this.#state = state;
 
     this.#epmd = this.#spawn('epmd', ['-address', HOST, '-port', String(state.ports.epmd)], {});
+    // A node that is there before its epmd registers late, and takes five seconds longer to stop.
+    await waitUntil(() => isListening(state.ports.epmd), 5000, 10);
     this.#node = this.#spawn(script, [], nodeEnvironment(state, this.#place));
     state.running = { broker: this.#node.pid ?? 0, epmd: this.#epmd.pid ?? 0 };
     await writeState(this.dataDir, state);
@@ -248,7 +204,7 @@ export class Broker {
 
   async #assertPortsFree(ports: BrokerPorts): Promise<void> {
     for (const [name, port] of Object.entries(ports) as [string, number][]) {
-      if (await isPortFree(port)) continue;
+      if (await this.#isPortFree(port)) continue;
       throw new BrokerError(
         'port_taken',
         `Port ${String(port)}, which the broker's ${name} listener uses, is taken by another program.`,
@@ -257,10 +213,18 @@ export class Broker {
     }
   }
 
+  async #isPortFree(port: number): Promise<boolean> {
+    const { clientHost } = this.#options;
+    return (
+      (await isPortFree(port)) && (clientHost === undefined || (await isPortFree(port, clientHost)))
+    );
+  }
+
   /** The script's end is seen before the node's, whose sockets the system still has to close. */
   async #untilPortsFree(): Promise<void> {
     const ports = Object.values(this.ports) as number[];
-    const areFree = async () => (await Promise.all(ports.map(isPortFree))).every(Boolean);
+    const areFree = async () =>
+      (await Promise.all(ports.map((port) => this.#isPortFree(port)))).every(Boolean);
     await waitUntil(areFree, 5000, 20);
   }
 
@@ -329,7 +293,7 @@ export class Broker {
           return false;
         }
       },
-      this.#options.startTimeoutMs ?? 60_000,
+      this.#options.startTimeoutMs ?? START_TIMEOUT_MS,
       100,
     );
     if (ready && !ended()) return;
@@ -353,7 +317,7 @@ async function stopLeftover(state: BrokerState): Promise<void> {
   for (const [pid, marker] of leftovers) {
     if (!isAlive(pid) || !(await hasArgument(pid, marker))) continue;
     process.kill(pid, 'SIGTERM');
-    const ended = await waitUntil(() => !isAlive(pid), 15_000);
+    const ended = await waitUntil(() => !isAlive(pid), STOP_TIMEOUT_MS);
     if (!ended) signalGroup(pid, 'SIGKILL');
   }
   delete state.running;

@@ -1,15 +1,12 @@
 import { chmod, copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import {
-  backendAccount,
-  definitionsFile,
-  serverAccount,
-  type TopologyNames,
-} from './definitions.js';
+import { backendAccount, definitionsFile, serverAccount } from './definitions.js';
 import type { SigningKey } from './keys.js';
-import type { TlsFiles } from './broker.js';
+import type { TopologyNames } from './names.js';
+import type { BrokerOptions, TlsFiles } from './options.js';
 import type { BrokerPorts, BrokerState } from './state.js';
+import { CHECKS_ORIGINS, isAtLeast, type Version } from './version.js';
 
 const HOST = '127.0.0.1';
 const packageFile = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url));
@@ -21,32 +18,67 @@ export interface Place {
   inside: (path: string) => string;
 }
 
+interface Settings extends Pick<
+  BrokerOptions,
+  'tls' | 'clientHost' | 'allowOrigins' | 'quorumTickMs'
+> {
+  names: TopologyNames;
+  /** Undefined: nothing is written that some version does not know, with which it would not boot. */
+  version: Version | undefined;
+}
+
 /** Writes all that the node reads when it boots. */
 export async function writeConfiguration(
-  { ports, passwords }: BrokerState,
-  { kid, publicKeyPath }: SigningKey,
-  names: TopologyNames,
-  { dataDir, inside }: Place,
-  tls?: TlsFiles,
+  state: BrokerState,
+  key: SigningKey,
+  place: Place,
+  settings: Settings,
 ): Promise<void> {
-  const at = (name: string) => join(dataDir, name);
-  const own = [
+  const at = (name: string) => join(place.dataDir, name);
+  const { names, version } = settings;
+  const common = await readFile(packageFile('rabbitmq.conf'), 'utf8');
+  const own = await ownSettings(state, key, place, settings);
+  await writeFile(at('rabbitmq.conf'), common + own.join('\n'));
+  await writeFile(at('advanced.config'), await advanced(settings));
+  await copyFile(packageFile('enabled_plugins'), at('enabled_plugins'));
+  const { passwords } = state;
+  const accounts = [
+    serverAccount(passwords.server, names),
+    backendAccount(passwords.backend, names),
+  ];
+  await writeFile(at('definitions.json'), definitionsFile(accounts, names, version), {
+    mode: 0o600,
+  });
+}
+
+/** The lines of rabbitmq.conf that are this node's alone. */
+async function ownSettings(
+  { ports }: BrokerState,
+  { kid, publicKeyPath }: SigningKey,
+  place: Place,
+  { tls, clientHost = HOST, allowOrigins = [], version }: Settings,
+): Promise<string[]> {
+  const at = (name: string) => place.inside(join(place.dataDir, name));
+  return [
     '',
     '# This private node.',
     ...(tls === undefined
-      ? plainListeners(ports)
-      : await secureListeners(ports, tls, { dataDir, inside })),
+      ? plainListeners(ports, clientHost)
+      : await secureListeners(ports, tls, place)),
     `management.tcp.ip = ${HOST}`,
     `management.tcp.port = ${String(ports.management)}`,
     `prometheus.tcp.ip = ${HOST}`,
     `prometheus.tcp.port = ${String(ports.metrics)}`,
+    ...(isAtLeast(version, CHECKS_ORIGINS)
+      ? allowOrigins.map((origin, index) => `web_stomp.allow_origins.${String(index)} = ${origin}`)
+      : []),
     `auth_oauth2.default_key = ${kid}`,
-    `auth_oauth2.signing_keys.${kid} = ${inside(publicKeyPath)}`,
+    `auth_oauth2.signing_keys.${kid} = ${place.inside(publicKeyPath)}`,
     'definitions.import_backend = local_filesystem',
-    `definitions.local.path = ${inside(at('definitions.json'))}`,
+    `definitions.local.path = ${at('definitions.json')}`,
     // An operator's change to a policy outlives the next start.
     'definitions.skip_if_unchanged = true',
-    `log.dir = ${inside(at('log'))}`,
+    `log.dir = ${at('log')}`,
     'log.file = rabbit.log',
     'log.file.level = info',
     'log.file.rotation.size = 10485760',
@@ -54,22 +86,21 @@ export async function writeConfiguration(
     'log.console = false',
     '',
   ];
-  const common = await readFile(packageFile('rabbitmq.conf'), 'utf8');
-  await writeFile(at('rabbitmq.conf'), common + own.join('\n'));
-  await copyFile(packageFile('enabled_plugins'), at('enabled_plugins'));
-  const accounts = [
-    serverAccount(passwords.server, names),
-    backendAccount(passwords.backend, names),
-  ];
-  await writeFile(at('definitions.json'), definitionsFile(accounts, names), {
-    mode: 0o600,
-  });
 }
 
-function plainListeners(ports: BrokerPorts): string[] {
+/** What has no key in rabbitmq.conf. */
+async function advanced({ quorumTickMs }: Settings): Promise<string> {
+  const text = await readFile(packageFile('advanced.config'), 'utf8');
+  if (quorumTickMs === undefined) return text;
+  return text.replace(/(quorum_tick_interval, )\d+/, `$1${String(quorumTickMs)}`);
+}
+
+function plainListeners(ports: BrokerPorts, clientHost: string): string[] {
   return [
-    `listeners.tcp.1 = ${HOST}:${String(ports.amqp)}`,
-    `web_stomp.tcp.ip = ${HOST}`,
+    ...[...new Set([HOST, clientHost])].map(
+      (host, index) => `listeners.tcp.${String(index + 1)} = ${host}:${String(ports.amqp)}`,
+    ),
+    `web_stomp.tcp.ip = ${clientHost}`,
     `web_stomp.tcp.port = ${String(ports.stomp)}`,
   ];
 }
@@ -120,6 +151,7 @@ export function nodeEnvironment(
   return {
     RABBITMQ_NODENAME: nodeName,
     RABBITMQ_CONFIG_FILE: at('rabbitmq'),
+    RABBITMQ_ADVANCED_CONFIG_FILE: at('advanced.config'),
     RABBITMQ_ENABLED_PLUGINS_FILE: at('enabled_plugins'),
     RABBITMQ_MNESIA_BASE: at('mnesia'),
     RABBITMQ_LOG_BASE: at('log'),

@@ -1,31 +1,30 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Argument, Command, InvalidArgumentError } from 'commander';
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { Logger } from 'pino';
-import type { Delivery, Recipient } from '@warren/protocol';
-import { DEFAULT_NAMES, topology, type TopologyNames } from '@warren/rabbitmq';
-import { ManagementApi } from './broker/management.js';
 import { examine, report } from './commands/doctor.js';
+import { adminAccess, type AdminFlags } from './commands/admin-api.js';
+import { CommandError } from './command-error.js';
+import { readVariables, withManagement } from './commands/environment.js';
 import { checkKey, newKey, vapidKey } from './commands/keys.js';
-import type { AdminAccess } from './commands/admin-api.js';
+import { readPatient } from './commands/patient.js';
+import { printTopology, provision } from './commands/provision.js';
+import { send, type SendFlags } from './commands/send.js';
 import { tail } from './commands/tail.js';
 import { why } from './commands/why.js';
 import { addService, removeService } from './commands/service.js';
 import { readConfig } from './config.js';
-import { fail, runUp } from './dev/index.js';
-import type { DevInfo } from './dev/index.js';
+import { fail, runUp, type UpOptions } from './dev/index.js';
 import { createLogger } from './logger.js';
-import { createPublisher } from './publisher/index.js';
-import { findPlaintext, PLAINTEXT_VARIABLES } from './plaintext.js';
 import { startServer } from './server.js';
 import { KeyRing } from './sessions/key-ring.js';
-import { readVariable } from './variables.js';
+import { VERSION } from './version.js';
 import type { Warren } from './warren.js';
 import { readHistoryWorkerConfig, readPushWorkerConfig } from './worker-config.js';
-import { runHistoryWorker, runPushWorker, type RunningWorker } from './worker.js';
+import { runHistoryWorker, runPushWorker } from './worker.js';
 
 const program = new Command('warren')
   .description('Messages from your server to your users, over RabbitMQ.')
+  .version(VERSION)
   .showHelpAfterError();
 
 const integer = (text: string): number => {
@@ -34,12 +33,26 @@ const integer = (text: string): number => {
   return value;
 };
 
+/** The directory of "npm start", which takes it from the same variable. */
+const dataDir = (): Option =>
+  new Option('--data-dir <dir>', 'where "npm start" keeps its state')
+    .env('WARREN_DATA_DIR')
+    .default('.warren');
+
+/** A program that goes on until it is stopped: what fails before has kept it from starting. */
+const starting =
+  <Args extends unknown[]>(work: (...args: Args) => Promise<void>) =>
+  (...args: Args): Promise<void> =>
+    work(...args).catch(fail);
+
 program
   .command('up')
   .description('start a private broker and a server, for development')
   .option('--port <n>', "the server's port", integer)
-  .option('--data-dir <dir>', 'where all state lives', '.warren')
-  .action((options: { port?: number; dataDir: string }) =>
+  .option('--host <address>', 'an address of this machine by which other devices reach it')
+  .option('--allow-client-sends', 'clients may send to every user, and to their groups')
+  .addOption(dataDir())
+  .action((options: UpOptions & { dataDir: string }) =>
     runUp(options, ({ info }) => {
       process.stdout.write(
         `  Ready: ${info.apiUrl} (keys in ${join(options.dataDir, 'dev.json')})\n`,
@@ -50,16 +63,19 @@ program
 program
   .command('server')
   .description('start the API server, configured by WARREN_… variables')
-  .action(async () => {
-    const config = readConfig(process.env);
-    const logger = createLogger(config.logLevel);
-    const server = await startServer(config, logger);
-    logger.info({ url: server.url }, 'listening');
-    process.on('SIGHUP', () => {
-      void reload(server.warren, logger);
-    });
-    stopWith(server);
-  });
+  .action(
+    starting(async () => {
+      const config = readConfig(process.env);
+      const logger = createLogger(config.logLevel);
+      const server = await startServer(config, logger);
+      process.on('SIGHUP', () => {
+        void reload(server.warren, logger);
+      });
+      stopWith(server);
+      // Last: whoever waits for this line may stop it at once.
+      logger.info({ url: server.url }, 'listening');
+    }),
+  );
 
 /** At Ctrl-C and SIGTERM, when what is under way has ended. */
 function stopWith(running: { close: () => Promise<void> }): void {
@@ -90,24 +106,20 @@ program
     'run a worker beside servers that share its database (WARREN_HISTORY_WORKER=off, WARREN_PUSH_WORKER=off)',
   )
   .addArgument(new Argument('<name>', 'which one').choices(['history', 'push']))
-  .action(async (name: 'history' | 'push') => {
-    stopWith(await WORKERS[name]());
-  });
+  .action(starting((name: 'history' | 'push') => WORKERS[name]()));
 
-const WORKERS: Record<'history' | 'push', () => Promise<RunningWorker>> = {
+const WORKERS: Record<'history' | 'push', () => Promise<void>> = {
   history: async () => {
     const config = readHistoryWorkerConfig(process.env);
     const logger = createLogger(config.logLevel);
-    const worker = await runHistoryWorker(config, logger);
+    stopWith(await runHistoryWorker(config, logger));
     logger.info('writes stored messages down');
-    return worker;
   },
   push: async () => {
     const config = readPushWorkerConfig(process.env);
     const logger = createLogger(config.logLevel);
-    const worker = await runPushWorker(config, logger);
+    stopWith(await runPushWorker(config, logger));
     logger.info('sends pushes');
-    return worker;
   },
 };
 
@@ -115,42 +127,22 @@ program
   .command('provision')
   .description("make Warren's exchanges, queues and policies on a broker")
   .option('--print', 'only print what would be made, as RabbitMQ definitions')
-  .action(async ({ print }: { print?: boolean }) => {
-    const names = brokerNames();
-    const definitions = topology(names);
-    if (print === true) {
-      process.stdout.write(`${JSON.stringify(definitions, null, 2)}\n`);
-      return;
-    }
-    await managementOf(names, ' Or use --print.').importDefinitions(definitions);
-    process.stdout.write(`The vhost ${names.vhost} has all that Warren needs.\n`);
+  .option(
+    '--for <version>',
+    'print it for this RabbitMQ; default: the one of WARREN_MANAGEMENT_URL, else 4.3',
+  )
+  .action(async (options: { print?: boolean; for?: string }) => {
+    const text = options.print === true ? await printTopology(options.for) : await provision();
+    process.stdout.write(text);
   });
 
 program
   .command('doctor')
-  .description('look at a broker that you run yourself, and say what to mend')
+  .description('look at the broker of WARREN_AMQP_URL, or of "npm start", and say what to mend')
   .option('--json', 'print the findings as JSON')
-  .action(async ({ json }: { json?: boolean }) => {
-    const amqpUrl = readVariable(process.env, 'WARREN_AMQP_URL');
-    if (amqpUrl === undefined) throw new Error('Set WARREN_AMQP_URL to the broker to look at.');
-    const names = brokerNames();
-    const signingKey = readVariable(process.env, 'WARREN_SIGNING_KEY');
-    const findings = await examine({
-      amqpUrl,
-      management: managementOf(names),
-      names,
-      keys: signingKey === undefined ? undefined : new KeyRing(signingKey),
-      stompUrls: (readVariable(process.env, 'WARREN_PUBLIC_STOMP_URL') ?? '')
-        .split(',')
-        .map((url) => url.trim())
-        .filter((url) => url !== ''),
-      plaintext: findPlaintext(
-        Object.fromEntries(
-          PLAINTEXT_VARIABLES.map((name) => [name, readVariable(process.env, name)]),
-        ),
-        true,
-      ),
-    });
+  .addOption(dataDir())
+  .action(async ({ json, dataDir }: { json?: boolean; dataDir: string }) => {
+    const findings = await examine(await readPatient(dataDir));
     process.stdout.write(
       json === true ? `${JSON.stringify(findings, null, 2)}\n` : report(findings),
     );
@@ -166,9 +158,11 @@ service
   .description('make one, and print its address with the password: it is shown this once')
   .argument('<name>')
   .action(async (name: string) => {
-    const names = brokerNames();
-    const password = await addService(managementOf(names), names, name);
-    const url = new URL(readVariable(process.env, 'WARREN_AMQP_URL') ?? 'amqp://localhost/warren');
+    const { WARREN_AMQP_URL: amqpUrl } = readVariables('WARREN_AMQP_URL');
+    const password = await withManagement((management, names) =>
+      addService(management, names, name),
+    );
+    const url = new URL(amqpUrl ?? 'amqp://localhost/warren');
     url.username = name;
     url.password = password;
     process.stdout.write(`${url.toString()}\n`);
@@ -179,8 +173,7 @@ service
   .description('remove one, and close its connections')
   .argument('<name>')
   .action(async (name: string) => {
-    const names = brokerNames();
-    await removeService(managementOf(names), names, name);
+    await withManagement((management, names) => removeService(management, names, name));
     process.stdout.write(`${name} is removed.\n`);
   });
 
@@ -206,27 +199,12 @@ keys
   .description('whether the broker of WARREN_AMQP_URL accepts tokens signed with this key')
   .argument('<file>')
   .action(async (file: string) => {
-    const amqpUrl = readVariable(process.env, 'WARREN_AMQP_URL');
-    if (amqpUrl === undefined) throw new Error('Set WARREN_AMQP_URL to the broker to ask.');
-    process.stdout.write(await checkKey(amqpUrl, await readFile(file, 'utf8')));
+    const { WARREN_AMQP_URL: amqpUrl } = readVariables('WARREN_AMQP_URL');
+    if (amqpUrl === undefined) {
+      throw new CommandError('No broker is named.', 'Set WARREN_AMQP_URL to the one to ask.');
+    }
+    process.stdout.write(await checkKey(amqpUrl, file));
   });
-
-function brokerNames(): TopologyNames {
-  const url = readVariable(process.env, 'WARREN_AMQP_URL') ?? 'amqp://host/';
-  const vhost = decodeURIComponent(new URL(url).pathname.slice(1));
-  return {
-    vhost: vhost || DEFAULT_NAMES.vhost,
-    exchange: process.env['WARREN_EXCHANGE'] ?? DEFAULT_NAMES.exchange,
-    userPrefix: process.env['WARREN_USER_PREFIX'] ?? DEFAULT_NAMES.userPrefix,
-    livePrefix: process.env['WARREN_LIVE_PREFIX'] ?? DEFAULT_NAMES.livePrefix,
-  };
-}
-
-function managementOf({ vhost }: TopologyNames, otherwise = ''): ManagementApi {
-  const url = readVariable(process.env, 'WARREN_MANAGEMENT_URL');
-  if (url !== undefined) return new ManagementApi(url, vhost);
-  throw new Error(`Set WARREN_MANAGEMENT_URL to http://name:password@host:15672.${otherwise}`);
-}
 
 program
   .command('send')
@@ -239,47 +217,10 @@ program
   .option('--live', 'only to who is connected now')
   .option('--stored', 'the history keeps it')
   .option('--ttl-ms <n>', 'how long it may wait', integer)
-  .option('--data-dir <dir>', 'where "npm start" keeps its state', '.warren')
+  .addOption(dataDir())
   .action(async (to: string, data: string, options: SendFlags) => {
-    const amqpUrl = process.env['WARREN_AMQP_URL'] ?? (await readDevInfo(options.dataDir)).amqpUrl;
-    const settings = {
-      delivery: deliveryOf(options),
-      ...(options.ttlMs !== undefined && { ttlMs: options.ttlMs }),
-    };
-    const publisher = createPublisher({ amqpUrl });
-    try {
-      const { type } = options;
-      const result = await publisher.send(recipientOf(to, options), type, parse(data), settings);
-      process.stdout.write(`${JSON.stringify(result)}\n`);
-    } finally {
-      await publisher.close();
-    }
+    process.stdout.write(`${JSON.stringify(await send(to, data, options))}\n`);
   });
-
-function recipientOf(to: string, { device, group }: SendFlags): Recipient {
-  if (group === true) return { group: to };
-  return device === undefined ? { user: to } : { device: { user: to, device } };
-}
-
-function deliveryOf({ live, stored }: SendFlags): Delivery {
-  if (live === true && stored === true) throw new Error('Give only one of --live and --stored.');
-  return live === true ? 'live' : stored === true ? 'stored' : 'queued';
-}
-
-interface AdminFlags {
-  api?: string;
-  dataDir: string;
-}
-
-/** A server of one's own by `--api` and `WARREN_ADMIN_KEYS`, or the one of "npm start". */
-async function adminAccess({ api, dataDir }: AdminFlags): Promise<AdminAccess> {
-  const [key] = (readVariable(process.env, 'WARREN_ADMIN_KEYS') ?? '').split(',');
-  const adminKey = key?.trim().replace(/^(viewer|operator):/, '');
-  if (api !== undefined && adminKey) return { apiUrl: api, adminKey };
-  if (api !== undefined) throw new Error('Set WARREN_ADMIN_KEYS to a key of that server.');
-  const info = await readDevInfo(dataDir);
-  return { apiUrl: info.apiUrl, adminKey: adminKey || info.adminKey };
-}
 
 program
   .command('why')
@@ -287,7 +228,7 @@ program
   .argument('<id>', "a user's id, or that of a message")
   .option('--limit <n>', 'how many entries of a user, the newest', integer, 50)
   .option('--api <url>', 'the server, with a key in WARREN_ADMIN_KEYS')
-  .option('--data-dir <dir>', 'where "npm start" keeps its state', '.warren')
+  .addOption(dataDir())
   .action(async (id: string, options: AdminFlags & { limit: number }) => {
     process.stdout.write(await why(await adminAccess(options), id, options));
   });
@@ -298,7 +239,7 @@ program
   .argument('[user]', 'whom to watch, which the audit log will say')
   .option('--json', 'one JSON object a line')
   .option('--api <url>', 'the server, with a key in WARREN_ADMIN_KEYS')
-  .option('--data-dir <dir>', 'where "npm start" keeps its state', '.warren')
+  .addOption(dataDir())
   .action(async (user: string | undefined, options: AdminFlags & { json?: boolean }) => {
     const stop = new AbortController();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -314,31 +255,6 @@ program
     });
   });
 
-interface SendFlags {
-  stored?: boolean;
-  device?: string;
-  group?: boolean;
-  type: string;
-  live?: boolean;
-  ttlMs?: number;
-  dataDir: string;
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
-}
-
-async function readDevInfo(dataDir: string): Promise<DevInfo> {
-  try {
-    return JSON.parse(await readFile(join(dataDir, 'dev.json'), 'utf8')) as DevInfo;
-  } catch (error) {
-    const advice = `Nothing runs on ${dataDir}: run "npm start" first, or name a server (see --help).`;
-    throw new Error(advice, { cause: error });
-  }
-}
-
-program.parseAsync().catch(fail);
+program.parseAsync().catch((error: unknown) => {
+  fail(error, '');
+});

@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import type { AdminKey } from './http/access.js';
 import type { RateLimits } from './http/rate-limits.js';
 import type { LogLevel } from './logger.js';
+import type { MailboxTypeSetting } from './mailboxes/mailbox-type.js';
 import { findPlaintext, type ConfigProblem } from './plaintext.js';
 import type { UserTokenOptions } from './sessions/user-tokens.js';
 import type { PushParts } from './push/index.js';
@@ -35,7 +36,9 @@ export interface Config {
   corsOrigins: string[];
   names: { exchange?: string; userPrefix?: string; livePrefix?: string };
   sessionTtlSeconds: number;
+  passingDeviceMs: number;
   expiryGraceMs: number;
+  mailboxType: MailboxTypeSetting;
   maxDevices: number;
   rateLimits: RateLimits;
   history: HistoryParts;
@@ -146,7 +149,9 @@ function toConfig(values: z.output<typeof schema>): Config {
       ...(values.WARREN_LIVE_PREFIX !== undefined && { livePrefix: values.WARREN_LIVE_PREFIX }),
     },
     sessionTtlSeconds: values.WARREN_SESSION_TTL_SECONDS,
+    passingDeviceMs: values.WARREN_PASSING_DEVICE_SECONDS * 1000,
     expiryGraceMs: values.WARREN_EXPIRY_GRACE_SECONDS * 1000,
+    mailboxType: values.WARREN_MAILBOX_TYPE,
     maxDevices: values.WARREN_MAX_DEVICES,
     rateLimits: {
       perKey: values.WARREN_RATE_PER_KEY,
@@ -167,7 +172,7 @@ function toConfig(values: z.output<typeof schema>): Config {
 }
 
 /** Where the plugin is, unless somebody has moved it. */
-const usualMetricsUrl = (managementUrl: string): string =>
+export const usualMetricsUrl = (managementUrl: string): string =>
   `http://${new URL(managementUrl).hostname}:15692/metrics`;
 
 function signedTo<More>(
@@ -187,6 +192,7 @@ function userTokens(values: z.output<typeof schema>): UserTokenOptions | undefin
     WARREN_USER_JWT_AUDIENCE: audience,
     WARREN_USER_JWT_CLAIM: claim,
     WARREN_USER_JWT_ROLE_CLAIM: roleClaim,
+    WARREN_USER_JWT_CLOCK_TOLERANCE_SECONDS: clockToleranceSeconds,
   } = values;
   const key =
     secret !== undefined
@@ -199,6 +205,7 @@ function userTokens(values: z.output<typeof schema>): UserTokenOptions | undefin
   if (key === undefined) return undefined;
   return {
     key,
+    clockToleranceSeconds,
     ...(issuer !== undefined && { issuer }),
     ...(audience !== undefined && { audience }),
     ...(claim !== undefined && { claim }),

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { readConfig, type Config } from './config.js';
 import type { Authenticate } from './http/access.js';
 import { createLogger } from './logger.js';
+import type { MailboxTypeSetting } from './mailboxes/mailbox-type.js';
 import type { EventMap, Publisher } from './publisher/index.js';
 import { policyOf, type Policy } from './outbound/policy.js';
 import { assembleWarren } from './warren.js';
@@ -33,6 +34,11 @@ export interface CreateWarrenOptions {
   /** PostgreSQL instead of the file. `WARREN_DATABASE_URL`. */
   databaseUrl?: string;
   /**
+   * What kind of queue a mailbox is. Default `auto`: quorum on a cluster, classic on a single node. A device whose mailbox is of the other kind gets a new one at its next session.
+   * `WARREN_MAILBOX_TYPE`.
+   */
+  mailboxType?: MailboxTypeSetting;
+  /**
    * Tells which user a request for a session comes from, by whatever the application's login uses;
    * null refuses it. Called for every request on a user's route, except those with a token of
    * `POST /v1/users/:id/tokens`. A user id alone vouches for the user now; with `issuedAt` (when its
@@ -44,6 +50,10 @@ export interface CreateWarrenOptions {
    * to `true`, or to a push for those who do not handle it in time, is refused. Default: `WARREN_POLICY_URL` is asked; without it, nothing may be sent.
    */
   policy?: Policy;
+  /**
+   * Whether `GET /metrics` below the router answers, and that to anybody: let the outside not reach it. Default false.
+   */
+  metrics?: boolean;
   /** A pino logger. Default: one that writes warnings and errors as JSON lines. */
   logger?: Logger;
 }
@@ -52,7 +62,7 @@ export interface CreateWarrenOptions {
 export type EmbeddedKeys = Pick<CreateWarrenOptions, 'signingKey' | 'serviceKeys' | 'adminKeys'>;
 
 export interface EmbeddedWarren<Events extends EventMap> {
-  /** `app.use('/warren', warren.router)` */
+  /** `app.use('/warren', warren.router)`. Below that path it answers everything, with 404 what it does not know. */
   router: Router;
   publisher: Publisher<Events>;
   /** Resolves to whether the broker was reached within `timeoutMs` (default 10,000). */
@@ -82,6 +92,7 @@ export async function createWarren<Events extends EventMap = Record<string, unkn
     ...config,
     authenticate: options.authenticate,
     policy: options.policy ?? policyOf(config),
+    servesMetrics: options.metrics ?? false,
     logger: options.logger ?? createLogger('warn'),
   });
   return {
@@ -111,6 +122,7 @@ function readOptions(options: CreateWarrenOptions): Config {
     WARREN_ADMIN_KEYS: options.adminKeys?.join(','),
     WARREN_DATA_DIR: options.dataDir,
     WARREN_DATABASE_URL: options.databaseUrl,
+    WARREN_MAILBOX_TYPE: options.mailboxType,
   };
   return readConfig({ ...process.env, ...overrides(given) }, { isEmbedded: true });
 }

@@ -16,3 +16,9 @@ export async function endedWithin(promise: Promise<unknown>, ms: number): Promis
     clearTimeout(timer);
   }
 }
+
+/** As `Promise.all`; also one that fails is told only when all have ended. */
+export async function allEnded(promises: Promise<unknown>[]): Promise<void> {
+  await Promise.allSettled(promises);
+  await Promise.all(promises);
+}

@@ -1,3 +1,8 @@
+/**
+ * Warren inside an application of your own. Begin at {@link createWarren}.
+ *
+ * @module @warren/server
+ */
 export { ConfigError, readConfig, type Config, type ConfigProblem } from './config.js';
 export {
   createWarren,

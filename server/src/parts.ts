@@ -2,6 +2,7 @@ import { DEFAULT_RETENTION, type RetentionLimits } from './history/retention.js'
 import type { AdminKey, Authenticate } from './http/access.js';
 import type { RateLimits } from './http/rate-limits.js';
 import type { Route } from './http/route.js';
+import type { MailboxTypeSetting } from './mailboxes/mailbox-type.js';
 import type { Policy } from './outbound/policy.js';
 import type { PushParts } from './push/index.js';
 import type { Endpoints } from './sessions/sessions.js';
@@ -40,8 +41,12 @@ export interface WarrenParts {
   sessionTtlSeconds?: number;
   /** How many unacknowledged messages the broker sends a client ahead. Default 50. */
   prefetch?: number;
-  /** How many devices a user may have. Default 50. */
+  /** What kind of queue a mailbox is. Default `auto`: what suits the broker. */
+  mailboxType?: MailboxTypeSetting;
+  /** How many devices a user may have; the one that is missed least makes room for another. Default 50. */
   maxDevices?: number;
+  /** How long a device whose client forgets its id outlives its connection, in milliseconds. Default 300,000. */
+  passingDeviceMs?: number;
   rateLimits?: RateLimits;
   /** How long after its token's end a connection is closed, in milliseconds. Default 10,000. */
   expiryGraceMs?: number;
@@ -53,6 +58,8 @@ export interface WarrenParts {
   history?: HistoryParts;
   /** By whom pushes reach devices, and whether this process sends them. Default: nobody, and it does. */
   push?: PushParts;
+  /** Whether `GET /metrics` answers anybody who reaches it. Default true. */
+  servesMetrics?: boolean;
   extraRoutes?: Route[];
   logger: Logger;
 }

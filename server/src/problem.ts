@@ -3,22 +3,31 @@ import type { PublishError } from './publisher/index.js';
 
 export type FieldError = NonNullable<Problem['errors']>[number];
 
+export interface HttpProblemOptions extends ErrorOptions {
+  fieldErrors?: FieldError[];
+  retryAfterSeconds?: number;
+  ended?: Promise<unknown>;
+}
+
 /** An error that a caller of the HTTP API gets to see, as `application/problem+json`. */
 export class HttpProblem extends Error {
   override readonly name = 'HttpProblem';
   readonly fieldErrors: FieldError[] | undefined;
   /** When to try again; sent as `Retry-After`. */
   readonly retryAfterSeconds: number | undefined;
+  /** Of work that was given up and may still be done: resolves when that is over. */
+  readonly ended: Promise<unknown> | undefined;
 
   constructor(
     readonly code: ProblemCode,
     /** What was wrong this time; never a token, never a payload. */
     readonly detail?: string,
-    options: ErrorOptions & { fieldErrors?: FieldError[]; retryAfterSeconds?: number } = {},
+    options: HttpProblemOptions = {},
   ) {
     super(detail ?? PROBLEMS[code].title, options);
     this.fieldErrors = options.fieldErrors;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.ended = options.ended;
   }
 
   get status(): number {

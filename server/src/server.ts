@@ -74,6 +74,9 @@ export async function startServer(
   // Slow requests hold a socket each; the defaults allow five minutes.
   server.requestTimeout = 30_000;
   server.headersTimeout = 10_000;
+  // Longer than a load balancer keeps what is idle, 60 s mostly: whoever closes first must not be the one that
+  // a request may be on its way to.
+  server.keepAliveTimeout = 75_000;
   try {
     await listen(server, config);
   } catch (error) {

@@ -1,6 +1,6 @@
 import { fromPublishError, HttpProblem } from './problem.js';
 import { PublishError } from './publisher/index.js';
-import { isDatabaseUnavailable } from './storage/database-errors.js';
+import { isDatabaseUnavailable, isMalformedForDatabase } from './storage/database-errors.js';
 
 /** Whatever was thrown, as an error that somebody outside may see; what nobody foresaw says nothing. */
 export function toProblem(error: unknown): HttpProblem {
@@ -8,6 +8,9 @@ export function toProblem(error: unknown): HttpProblem {
   if (error instanceof PublishError) return fromPublishError(error);
   if (isDatabaseUnavailable(error)) {
     return new HttpProblem('database_unavailable', undefined, { cause: error });
+  }
+  if (isMalformedForDatabase(error)) {
+    return new HttpProblem('invalid_request', 'It holds a text or a number that cannot be stored.');
   }
   // Express throws this for a "%" in a path that does not begin an encoded byte.
   if (error instanceof URIError)

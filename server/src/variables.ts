@@ -11,6 +11,11 @@ import {
 } from './push/providers/fcm.js';
 import { DEFAULT_WEB_PUSH_HOSTS, vapidPublicKey } from './push/providers/web-push.js';
 import { DEFAULT_PUSH_LIMITS } from './push/worker.js';
+import { MAILBOX_TYPES } from './mailboxes/mailbox-type.js';
+import {
+  DEFAULT_CLOCK_TOLERANCE_SECONDS,
+  MAX_CLOCK_TOLERANCE_SECONDS,
+} from './sessions/user-tokens.js';
 import { PLAINTEXT_PARTS, type ConfigProblem } from './plaintext.js';
 import { splitPem } from './sessions/key-ring.js';
 
@@ -36,6 +41,12 @@ const urls = (...protocols: string[]) =>
     .string()
     .transform(list)
     .pipe(z.array(url(...protocols)).min(1));
+/** Of an address without a path, the plugin's own. */
+function toMetricsUrl(address: string): string {
+  const { href, pathname } = new URL(address);
+  return pathname === '/' ? new URL('/metrics', href).href : href;
+}
+
 const word = z
   .string()
   .regex(/^[A-Za-z0-9_-]{1,40}$/, { error: 'must have 1 to 40 characters of A-Z a-z 0-9 _ -' })
@@ -97,7 +108,12 @@ const portNumber = z.coerce.number({ error: 'must be a port number' }).int().min
 export const VARIABLES = {
   WARREN_AMQP_URL: url('amqp:', 'amqps:'),
   WARREN_MANAGEMENT_URL: url('http:', 'https:'),
-  WARREN_BROKER_METRICS_URL: urls('http:', 'https:').optional(),
+  WARREN_BROKER_METRICS_URL: urls('http:', 'https:')
+    .refine((addresses) => !addresses.some((address) => /\/\/[^/]*@/.test(address)), {
+      error: 'must hold no account: RabbitMQ asks for none there',
+    })
+    .transform((addresses) => addresses.map(toMetricsUrl))
+    .optional(),
   WARREN_PUBLIC_STOMP_URL: urls('ws:', 'wss:').optional(),
   WARREN_PUBLIC_AMQP_URL: urls('amqp:', 'amqps:').optional(),
   WARREN_SIGNING_KEY: z.string().refine(isRsaKeys, {
@@ -134,6 +150,9 @@ export const VARIABLES = {
   WARREN_USER_JWT_AUDIENCE: z.string().optional(),
   WARREN_USER_JWT_CLAIM: z.string().optional(),
   WARREN_USER_JWT_ROLE_CLAIM: z.string().optional(),
+  WARREN_USER_JWT_CLOCK_TOLERANCE_SECONDS: count('seconds', {
+    max: MAX_CLOCK_TOLERANCE_SECONDS,
+  }).default(DEFAULT_CLOCK_TOLERANCE_SECONDS),
   WARREN_HOST: z.string().default('127.0.0.1'),
   WARREN_PORT: portNumber.default(8080),
   WARREN_METRICS_PORT: portNumber.optional(),
@@ -177,7 +196,9 @@ export const VARIABLES = {
   WARREN_USER_PREFIX: word.optional(),
   WARREN_LIVE_PREFIX: word.optional(),
   WARREN_SESSION_TTL_SECONDS: count('seconds', { min: 10, max: 86_400 }).default(3600),
+  WARREN_PASSING_DEVICE_SECONDS: count('seconds', { min: 1, max: 86_400 }).default(300),
   WARREN_EXPIRY_GRACE_SECONDS: count('seconds', { max: 3600 }).default(10),
+  WARREN_MAILBOX_TYPE: z.enum(MAILBOX_TYPES).default('auto'),
   WARREN_MAX_DEVICES: count('devices', { min: 1, max: 1000 }).default(50),
   WARREN_RATE_PER_KEY: count('requests a second').default(DEFAULT_RATE_LIMITS.perKey),
   WARREN_RATE_PER_USER: count('requests a minute').default(DEFAULT_RATE_LIMITS.perUser),
@@ -239,20 +260,14 @@ export const pushWorkerSchema = schema.pick({
   WARREN_RATE_PUSH_WEBHOOK: true,
 });
 
-/**
- * One variable, or what its file holds.
- * @throws when the file cannot be read.
- */
-export function readVariable(environment: Environment, name: string): string | undefined {
-  const file = environment[`${name}_FILE`];
-  if (file === undefined || file === '') return environment[name] || undefined;
-  return readFileSync(file, 'utf8').trim();
-}
-
-/** All variables that are set; what cannot be read is added to the problems. */
-export function gather(environment: Environment, problems: ConfigProblem[]): Environment {
+/** Those of the variables that are set; what cannot be read is added to the problems. */
+export function gather(
+  environment: Environment,
+  problems: ConfigProblem[],
+  variables = Object.keys(VARIABLES),
+): Environment {
   const values: Environment = {};
-  for (const variable of Object.keys(VARIABLES)) {
+  for (const variable of variables) {
     const direct = environment[variable];
     const file = environment[`${variable}_FILE`];
     if (direct !== undefined && file !== undefined && file !== '') {

@@ -18,11 +18,14 @@ import { DEFAULT_RATE_LIMITS, RateLimiter } from './http/rate-limits.js';
 import { createRouter } from './http/router.js';
 import { createRoutes } from './http/routes/index.js';
 import type { Metrics } from './metrics.js';
+import { Depths } from './mailboxes/depths.js';
+import { MailboxReplacement } from './mailboxes/replacement.js';
+import { MailboxTypes } from './mailboxes/mailbox-type.js';
 import { DEFAULT_PUSH, openPush } from './push/index.js';
 import { DEFAULT_HISTORY, type WarrenParts } from './parts.js';
 import { Presence } from './presence/presence.js';
 import { SignedPost } from './outbound/signed-post.js';
-import { startWebhooks } from './outbound/webhooks.js';
+import { startWebhooks, trimBindings } from './outbound/webhooks.js';
 import type { Publisher } from './publisher/index.js';
 import { handOverAnswer } from './publisher/replies.js';
 import { ClientMessages } from './sending/client-messages.js';
@@ -36,8 +39,10 @@ import { Endings } from './sessions/endings.js';
 import { Gatekeeper } from './sessions/gatekeeper.js';
 import { KeyRing } from './sessions/key-ring.js';
 import { OwnTokens } from './sessions/own-tokens.js';
+import { Retirement } from './sessions/retirement.js';
 import { Sessions } from './sessions/sessions.js';
 import { Upkeep } from './sessions/upkeep.js';
+import { UserExport } from './sessions/user-export.js';
 import { Users } from './sessions/users.js';
 import { openStorage } from './storage/index.js';
 import { TimelineWriter } from './timeline/writer.js';
@@ -80,7 +85,8 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const { devices, locks } = storage;
   const timeline = new TimelineWriter(storage.timeline, logger);
   const maxDevices = parts.maxDevices ?? 50;
-  const broker = openBroker({ amqpUrl, managementUrl: parts.managementUrl, names, logger });
+  const { managementUrl } = parts;
+  const broker = openBroker({ amqpUrl, managementUrl, names, storage, logger });
   const { publisher, link, provisioner, exchanges, management, watch, connections, metrics } =
     broker;
 
@@ -117,12 +123,36 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     link,
     forgetHistory: (group) => history.forgetGroup(group),
   });
+  const mailboxTypes = new MailboxTypes({
+    setting: parts.mailboxType ?? 'auto',
+    link,
+    management,
+    logger,
+  });
+  const replacement = new MailboxReplacement({
+    store: storage.mailboxes,
+    devices,
+    locks,
+    wantedType: () => mailboxTypes.wanted(),
+    provisioner,
+    connections,
+    groups,
+    tracker,
+    timeline,
+    exchange: names.exchange,
+    prefixes,
+    logger,
+  });
+  const depths = new Depths({ management, provisioner });
   const sessions = new Sessions({
     store: devices,
     locks,
     cutoffs,
     endings,
+    retirement: new Retirement({ expired: storage.expiredDevices, connections, depths, endings }),
     groups,
+    mailboxTypes,
+    replacement,
     tracker,
     events,
     timeline,
@@ -136,35 +166,18 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     maxDevices,
     logger,
   });
-  const users = new Users({
-    store: devices,
-    cutoffs,
-    endings,
-    groups,
-    connections,
-    management,
-    provisioner,
-    history,
-    pushDevices: storage.pushDevices,
-    timeline: storage.timeline,
-    tracker,
-    prefixes,
-  });
   const upkeep = new Upkeep({
     watch,
     management,
     provisioner,
-    store: devices,
-    cutoffStore: storage.cutoffs,
-    messages: storage.messages,
-    presenceStore: storage.presence,
-    timelineStore: storage.timeline,
-    deadLetterStore: storage.deadLetters,
-    timeline,
-    locks,
+    connections,
+    storage,
     endings,
     groups,
+    replacement,
     tracker,
+    timeline,
+    passingDeviceMs: parts.passingDeviceMs ?? 300_000,
     logger,
   });
   const gatekeeper = new Gatekeeper({
@@ -208,6 +221,21 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     events: passing,
     pushes: push.metrics?.pushes,
   });
+  const users = new Users({
+    store: devices,
+    expired: storage.expiredDevices,
+    cutoffs,
+    endings,
+    groups,
+    connections,
+    depths,
+    provisioner,
+    history,
+    pushDevices: storage.pushDevices,
+    deadLetters: consoleSide.services.deadLetters,
+    trail: storage.userTrail,
+    tracker,
+  });
   const settlement = new Settlement({
     tracker,
     deadLetters: consoleSide.services.deadLetters,
@@ -230,8 +258,10 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     metrics,
     logger,
   });
+  const { patterns = [] } = parts.webhooks ?? {};
+  trimBindings({ link, management, provisioner, patterns, logger });
   if (parts.webhooks !== undefined) {
-    const { url, secret, patterns } = parts.webhooks;
+    const { url, secret } = parts.webhooks;
     startWebhooks({ post: new SignedPost(url, secret), workQueues: broker.workQueues, patterns });
   }
   startSendQueue({ sender, events, workQueues: broker.workQueues });
@@ -254,6 +284,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const routes = createRoutes({
     sessions,
     users,
+    userExport: new UserExport({ storage, history, ...consoleSide.services }),
     groups,
     ownTokens,
     sender,
@@ -270,6 +301,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     directory: storage.directory,
     audit: storage.audit,
     metrics,
+    servesMetrics: parts.servesMetrics ?? true,
     health,
   });
   let { serviceKeys, adminKeys = [] } = parts;
@@ -292,7 +324,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
 
   let closing: Promise<void> | undefined;
   const closeAll = async (): Promise<void> => {
-    const first = [gatekeeper, upkeep, presence, settlement, consoleSide];
+    const first = [gatekeeper, upkeep, replacement, presence, settlement, consoleSide];
     await Promise.all(first.map((part) => part.close()));
     await endings.settled();
     await historyWorker?.close();
@@ -311,7 +343,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     reload: async (next) => {
       const ring = new KeyRing(next.signingKey);
       if (ring.signing.kid !== keys.signing.kid) {
-        const verdict = await probeKey(amqpUrl, ring);
+        const { verdict } = await probeKey(amqpUrl, ring);
         if (verdict !== 'accepted') throw new UnknownKeyError(ring.signing.kid, verdict);
       }
       keys.replaceBy(ring);

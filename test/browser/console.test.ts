@@ -202,14 +202,18 @@ describe('a user', () => {
     const { user, messages } = await online();
     const page = await open({ path: `/users/${user}` });
     await page.getByRole('tab', { name: 'Send' }).click();
-    await page.getByLabel('Type').fill('banner');
+    await page.getByLabel('Type').fill('newBanner');
     await page.getByLabel('Data').fill('{"text":"from the console"}');
     await page.getByRole('button', { name: 'Send', exact: true }).click();
     await page.getByText('The broker has it').waitFor();
     await until(() => messages.length === 1);
-    expect(messages[0]).toMatchObject({ type: 'banner', data: { text: 'from the console' } });
+    expect(messages[0]).toMatchObject({ type: 'newBanner', data: { text: 'from the console' } });
     await page.getByRole('link', { name: messages[0]!.id! }).click();
-    await page.getByText('A message banner was handled by a device.').waitFor();
+    await page.getByText('A message newBanner was handled by a device.').waitFor();
+    // As the reader sees it, whatever the styles make of it.
+    expect(await page.getByText('newBanner', { exact: true }).first().innerText()).toBe(
+      'newBanner',
+    );
   });
 
   it('is told why a message did not arrive', async () => {

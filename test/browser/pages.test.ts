@@ -60,7 +60,7 @@ const workerCode = ({ lacking, userId, token }: WorkerQuery): string => `
     Object.defineProperty(globalThis, name, { value: undefined, configurable: true, writable: true });
   const { getClient } = await import('/sdk.js');
   const client = getClient({
-    apiUrl: location.origin, userId: '${userId}', getToken: () => '${token}',
+    apiUrl: location.origin, userId: '${userId}', getToken: () => '${token}', deviceId: 'worker',
   });
   client.handle('note', ({ data }) => { postMessage(data); });
   client.on('error', ({ error }) => { postMessage(String(error)); });

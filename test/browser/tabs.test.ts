@@ -105,7 +105,7 @@ describe('the tabs of one device', () => {
     await follower.ready();
     await stack.send({ user }, 'for the follower', { type: 'other' });
     await until(async () => (await follower.handled()).length === 1);
-    expect(await watch.unacked(await queueOf(user), stack)).toBe(1);
+    expect([1, undefined]).toContain(await watch.unacked(await queueOf(user), stack));
     await until(async () => (await stack.user(user)).devices[0]!.depth === 0, 'the ack');
     expect(await leader.handled()).toEqual([]);
     expect(await leader.observed()).toEqual(['for the follower']);
@@ -152,7 +152,7 @@ describe('the tabs of one device', () => {
       others = others.filter((tab) => tab !== leader);
     }
     const sent = await messages.stop();
-    await until(async () => (await stack.user(user)).devices[0]!.depth === 0);
+    await until(() => new Set(notes).size === sent, 'all of them');
     // Nothing is lost or out of order; what a killed tab had in hand, one at a time, came again.
     expect([...new Set(notes)]).toEqual(numbers(sent));
     expect(notes.length - sent).toBeLessThanOrEqual(3);

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -145,10 +146,67 @@ describe('warren', () => {
     expect([both.code, both.output]).toEqual([1, expect.stringContaining('only one of')]);
   });
 
-  it('send: says what to do where nothing runs', async () => {
-    const { code, output } = await run(['send', 'a', 'b', '--data-dir', join(dir, 'nothing')]);
+  it('send: takes its broker from a file, and its names from the variables of the server', async () => {
+    const user = uniqueUser();
+    await stack.session(user, { deviceId: 'phone' });
+    const file = join(dir, 'amqp-url');
+    await writeFile(file, `${inject('broker').endpoints.backendAmqpUrl}\n`);
+    const environment = { WARREN_AMQP_URL_FILE: file };
+    const sent = await run(['send', user, 'hello'], environment);
+    expect(JSON.parse(sent.output)).toMatchObject({ outcome: 'queued' });
+    const prefixed = await run(['send', user, 'x'], {
+      ...environment,
+      WARREN_USER_PREFIX: 'other',
+    });
+    expect(JSON.parse(prefixed.output)).toMatchObject({ outcome: 'unprovisioned' });
+    const exchange = join(dir, 'exchange');
+    await writeFile(exchange, 'not.there\n');
+    const refused = await run(['send', user, 'x'], {
+      ...environment,
+      WARREN_EXCHANGE_FILE: exchange,
+    });
+    expect([refused.code, refused.output]).toEqual([1, expect.stringContaining('WARREN_EXCHANGE')]);
+    expect((await stack.user(user)).devices[0]!.depth).toBe(1);
+  });
+
+  it('send: says what to do where nothing runs, or answers', async () => {
+    const nothing = join(dir, 'nothing');
+    const { code, output } = await run(['send', 'a', 'b'], { WARREN_DATA_DIR: nothing });
     expect(code).toBe(1);
+    expect(output).toContain(`Nothing runs on ${nothing}`);
     expect(output).toMatch(/npm start/);
+    const away = await run(['send', 'a', 'b'], { WARREN_AMQP_URL: 'amqp://127.0.0.1:9/warren' });
+    expect(away.code).toBe(1);
+    expect(away.output).toMatch(/ECONNREFUSED.*\n.*Check WARREN_AMQP_URL/);
+  });
+
+  it('says of a command that failed what failed, not that Warren could not start', async () => {
+    const { endpoints } = inject('broker');
+    const away = { WARREN_MANAGEMENT_URL: 'http://a:b@127.0.0.1:9' };
+    const secret = { WARREN_AMQP_URL: 'http://a:secret@127.0.0.1' };
+    const failures: [string[], Record<string, string>, RegExp][] = [
+      [['send', 'a', 'b'], secret, /WARREN_AMQP_URL: must be a URL/],
+      [['keys', 'check', 'x'], secret, /WARREN_AMQP_URL: must be a URL/],
+      [['keys', 'check', 'x'], {}, /Set WARREN_AMQP_URL/],
+      [['keys', 'check', '/x'], { WARREN_AMQP_URL: endpoints.amqpUrl }, /\/x cannot be read/],
+      [['provision'], {}, /Set WARREN_MANAGEMENT_URL/],
+      [['provision'], away, /cannot be reached.*\n.*Check WARREN_MANAGEMENT_URL/],
+      [['service', 'add', 'shop'], away, /Check WARREN_MANAGEMENT_URL/],
+      [['doctor'], secret, /WARREN_AMQP_URL: must be a URL/],
+      [['why', 'x', '--api', stack.apiUrl], {}, /Set WARREN_ADMIN_KEYS/],
+    ];
+    for (const [args, environment, text] of failures) {
+      const { code, output } = await run(args, { WARREN_DATA_DIR: dir, ...environment });
+      expect([args, code]).toEqual([args, 1]);
+      expect(output).toMatch(text);
+      expect(output).not.toMatch(/could not start|secret|\n\s+at /);
+    }
+    expect((await run(['server'])).output).toContain('Warren could not start.');
+  });
+
+  it('tells its version', async () => {
+    const { code, output } = await run(['--version']);
+    expect([code, output]).toEqual([0, expect.stringMatching(/^\d+\.\d+\.\d+\n$/)]);
   });
 
   it('why: says what happened to a user, and what became of a message', async () => {
@@ -163,6 +221,19 @@ describe('warren', () => {
     expect(ofMessage.output).toContain(`${user}: unprovisioned`);
     const nobody = await run(['why', uniqueUser(), '--api', stack.apiUrl], environment);
     expect(nobody.output).toContain('Nothing happened');
+  });
+
+  it('why: finds a user whose id is a UUID, and says that a message must be tracked to be known', async () => {
+    const environment = { WARREN_ADMIN_KEYS: `viewer:${VIEWER_KEY}` };
+    const user = randomUUID();
+    await stack.session(user, { deviceId: 'phone' });
+    const ofUser = await run(['why', user, '--api', stack.apiUrl], environment);
+    expect([ofUser.code, ofUser.output]).toEqual([0, expect.stringContaining('ession')]);
+    const { body } = await stack.send({ user }, 1);
+    const untracked = await run(['why', body.id, '--api', stack.apiUrl], environment);
+    expect(untracked.output).toContain('Only what is sent with track');
+    const dots = await run(['why', '..', '--api', stack.apiUrl], environment);
+    expect([dots.code, dots.output]).toEqual([1, expect.stringContaining('neither "." nor ".."')]);
   });
 
   it('why: says what to do about a wrong key, a wrong address, and no server', async () => {
@@ -201,6 +272,12 @@ describe('warren', () => {
     const { output } = await run(['provision', '--print']);
     const definitions = JSON.parse(output) as { policies: { pattern: string }[] };
     expect(definitions.policies.map(({ pattern }) => pattern)).toContain('^user\\.');
+    const older = await run(['provision', '--print', '--for', '3.13']);
+    expect([output.includes('delivery-limit'), older.output.includes('delivery-limit')]).toEqual([
+      true,
+      false,
+    ]);
+    expect((await run(['provision', '--print', '--for', 'newest'])).code).toBe(1);
     const { amqpUrl, managementUrl } = inject('broker').endpoints;
     const environment = { WARREN_AMQP_URL: amqpUrl, WARREN_MANAGEMENT_URL: managementUrl };
     const made = await run(['provision'], environment);

@@ -1,6 +1,5 @@
-import { connect } from 'amqplib';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Broker } from '@warren/rabbitmq';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { isAtLeast, serverAccount, type Broker, type Version } from '@warren/rabbitmq';
 import { createBroker } from '../support/broker.js';
 import { Program } from '../support/program.js';
 import { startStack, type Stack } from '../support/stack.js';
@@ -12,11 +11,20 @@ interface Finding {
   remedy?: string;
 }
 
+/** A page that may call the API, and whose WebSockets the broker takes. */
+const PAGE = 'https://app.example';
+/** From which versions on there is what is looked for. */
+const WITHOUT_ADVISORIES: Version = [4, 2, 10];
+const WITH_DELIVERY_LIMIT: Version = [4, 0, 0];
+const WITH_ORIGINS: Version = [4, 2, 6];
+/** What the server's account may do where the broker tells of connections. */
+const EVENT_PERMISSIONS = serverAccount('').eventPermissions;
+
 let broker: Broker;
 let remove: () => Promise<void>;
 let stack: Stack;
 beforeAll(async () => {
-  ({ broker, remove } = await createBroker());
+  ({ broker, remove } = await createBroker({ allowOrigins: [PAGE] }));
   await broker.start();
   // Sets the policies.
   stack = await startStack({
@@ -30,12 +38,14 @@ afterAll(async () => {
 });
 
 async function warren(args: string[], environment: Record<string, string> = {}) {
-  const { amqpUrl, managementUrl, stompUrl } = broker.endpoints;
+  const { amqpUrl, managementUrl, metricsUrl, stompUrl } = broker.endpoints;
   const program = new Program(process.execPath, ['server/bin/warren.js', ...args], {
     WARREN_AMQP_URL: amqpUrl,
     WARREN_MANAGEMENT_URL: managementUrl,
     WARREN_PUBLIC_STOMP_URL: stompUrl,
+    WARREN_BROKER_METRICS_URL: metricsUrl,
     WARREN_SIGNING_KEY: broker.signingKey.privateKey,
+    WARREN_CORS_ORIGINS: PAGE,
     ...environment,
   });
   return { code: await program.exited, output: program.output };
@@ -59,14 +69,16 @@ const manage = (method: string, path: string, body?: object) => {
 };
 
 describe('warren doctor', () => {
-  it('finds nothing wrong with Warren’s own configuration but the broker’s age', async () => {
-    await until(async () => (await problems()).length <= 1);
-    const found = await problems();
-    expect(found).toMatchObject([{ level: 'warning' }]);
-    expect(found[0]!.what).toMatch(/open advisories/);
+  it('finds nothing wrong with Warren’s own configuration but the age of an old broker', async () => {
+    const age = isAtLeast(broker.version, WITHOUT_ADVISORIES)
+      ? []
+      : [{ level: 'warning', what: expect.stringMatching(/open advisories/) as string }];
+    await until(async () => (await problems()).length <= age.length);
+    expect(await problems()).toMatchObject(age);
     const { code, output } = await warren(['doctor']);
     expect(code).toBe(0);
     expect(output).toContain('It can be used');
+    expect(output).toMatch(/The broker may open \d+ files/);
     const secrets = [broker.endpoints.amqpUrl, broker.endpoints.managementUrl].map(
       (url) => new URL(url).password,
     );
@@ -117,6 +129,11 @@ describe('warren doctor', () => {
     [
       'no permission to see events',
       () => manage('DELETE', '/permissions/%2F/warren-server'),
+      () => manage('PUT', '/permissions/%2F/warren-server', { ...EVENT_PERMISSIONS }),
+      /may not enter the vhost \//,
+    ],
+    [
+      'no permission to keep the events of connections',
       () => {
         const own = '^amq\\.gen.*$';
         const read = '^(amq\\.gen.*|amq\\.rabbitmq\\.event)$';
@@ -126,7 +143,8 @@ describe('warren doctor', () => {
           read,
         });
       },
-      /may not enter the vhost \//,
+      () => manage('PUT', '/permissions/%2F/warren-server', { ...EVENT_PERMISSIONS }),
+      /other permissions in \//,
     ],
   ];
 
@@ -138,6 +156,44 @@ describe('warren doctor', () => {
     expect(finding, JSON.stringify(found)).toBeDefined();
     expect(finding!.remedy!.length).toBeGreaterThan(5);
     expect((await problems()).some(({ what }) => text.test(what))).toBe(false);
+  });
+
+  it('wants messages that devices give back to stay, where the broker would give them up', async () => {
+    const path = '/policies/warren/warren-user-quorum';
+    if (!isAtLeast(broker.version, WITH_DELIVERY_LIMIT)) {
+      expect((await manage('GET', path)).status).toBe(404);
+      return;
+    }
+    const { pattern, priority, definition } = (await (await manage('GET', path)).json()) as {
+      pattern: string;
+      priority: number;
+      definition: object;
+    };
+    const set = async (name: string, changes: object, delivery: object): Promise<string> => {
+      const policy = { pattern, priority, 'apply-to': 'queues', ...changes };
+      const body = { ...policy, definition: { ...definition, ...delivery } };
+      await manage('PUT', `/policies/warren/${name}`, body);
+      return JSON.stringify(await problems());
+    };
+    const quorum = { 'apply-to': 'quorum_queues' };
+    expect(await set('warren-user-quorum', quorum, { 'delivery-limit': 5 })).toMatch(/5 times/);
+    expect(await set('warren-user-quorum', { ...quorum, priority: 0 }, {})).toMatch(/stand over/);
+    expect(await set('warren-user', { priority: 0 }, {})).toMatch(/does not apply to them at all/);
+    await manage('DELETE', path);
+    expect(JSON.stringify(await problems())).toMatch(/quorum is not there: .* 20 times is lost/);
+    await warren(['provision']);
+    expect(JSON.stringify(await problems())).not.toMatch(/policy/);
+  });
+
+  it('tries which pages are let in, where the broker looks at them', async () => {
+    const looks = isAtLeast(broker.version, WITH_ORIGINS);
+    const others = `${PAGE}, https://other.example`;
+    const refused = JSON.stringify(await problems({ WARREN_CORS_ORIGINS: others }));
+    expect(refused.includes('refuses WebSockets from https://other.example')).toBe(looks);
+    expect(refused).not.toContain(`from ${PAGE},`);
+    const { stompUrl } = inject('broker').endpoints;
+    const open = JSON.stringify(await problems({ WARREN_PUBLIC_STOMP_URL: stompUrl }));
+    expect(open.includes('takes WebSockets from any page')).toBe(looks);
   });
 
   it('finds another signing key, a wrong address, an account without rights, and hosts that cannot work', async () => {
@@ -162,42 +218,5 @@ describe('warren doctor', () => {
     expect(code).toBe(1);
     expect(output).toContain('Amazon MQ');
     expect((await warren(['doctor'], { WARREN_AMQP_URL: '' })).code).toBe(1);
-  });
-});
-
-describe('warren service', () => {
-  it('adds an account that may publish and have its own events, and removes it', async () => {
-    const added = await warren(['service', 'add', 'billing']);
-    expect(added.code).toBe(0);
-    const model = await connect(added.output.trim());
-    model.on('error', () => undefined);
-    let closed = false;
-    model.on('close', () => (closed = true));
-    const channel = await model.createConfirmChannel();
-    channel.publish('warren.direct', 'user.x', Buffer.from('x'));
-    await channel.waitForConfirms();
-    await channel.assertQueue('warren.events.billing', { durable: true });
-    await channel.deleteQueue('warren.events.billing');
-    for (const name of ['warren.events.other', 'user.x.y.z']) {
-      const other = await model.createChannel();
-      other.on('error', () => undefined);
-      await expect(other.assertQueue(name)).rejects.toThrow(/ACCESS/);
-    }
-    const again = await warren(['service', 'add', 'billing']);
-    expect(again.code).toBe(1);
-    expect(again.output).toContain('billing-2');
-    const removed = await warren(['service', 'remove', 'billing']);
-    expect([removed.code, removed.output]).toEqual([0, 'billing is removed.\n']);
-    await until(() => closed);
-    await expect(connect(added.output.trim())).rejects.toThrow();
-  });
-
-  it.each(['a.b', '', '../x', 'x'.repeat(61), 'ü'])('refuses the name %j', async (name) => {
-    expect((await warren(['service', 'add', name])).code).toBe(1);
-  });
-
-  it('does not remove accounts of another kind', async () => {
-    expect((await warren(['service', 'remove', 'warren-server'])).code).toBe(1);
-    expect((await warren(['service', 'remove', 'nobody'])).code).toBe(1);
   });
 });

@@ -1,19 +1,22 @@
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { connect, createServer } from 'node:net';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { getClient } from '@warren/client';
+import type { SessionGrant } from '@warren/protocol';
 import { freePorts } from '@warren/rabbitmq';
 import { launchChromium } from '../support/chromium.js';
 import { processesWith, Program } from '../support/program.js';
-import { request } from '../support/stack.js';
+import { request, TRANSPORTS } from '../support/stack.js';
 import { until } from '../support/until.js';
 
 interface Info {
   apiUrl: string;
   serviceKey: string;
   amqpUrl: string;
+  managementUrl: string;
   pid: number;
 }
 
@@ -147,6 +150,71 @@ describe('npm start', () => {
     await untilGone(again, dir);
   }, 180_000);
 
+  it('is at another address of the machine when it is told to, and there alone', async () => {
+    const own = join(dir, 'host');
+    const host = otherAddress();
+    const program = npmStart(['--host', host, '--port', String(port), '--data-dir', own]);
+    const info = await untilReady(program, own);
+    expect(program.output).toContain(`Anybody who reaches ${host} can act as any user`);
+    expect(info.apiUrl).toBe(`http://${host}:${String(port)}`);
+    const userId = 'carol';
+    const { body } = await request(`${info.apiUrl}/dev/token`, 'POST', undefined, { userId });
+    for (const name of ['localhost', 'evil.example']) {
+      expect(await fetchWithHost(info.apiUrl, name)).toBe(403);
+    }
+    const session = await request(`${info.apiUrl}/v1/sessions`, 'POST', body.token, {});
+    const { endpoints } = session.body as unknown as SessionGrant;
+    for (const address of [...endpoints.stomp, ...endpoints.amqp]) {
+      expect(new URL(address).hostname).toBe(host);
+    }
+    const client = getClient({
+      apiUrl: info.apiUrl,
+      userId,
+      deviceId: 'phone',
+      getToken: () => body.token,
+      transport: TRANSPORTS.stomp(),
+    });
+    client.start();
+    await client.ready();
+    await client.stop();
+    expect(await isOpen('127.0.0.1', port)).toBe(false);
+    // What is for this machine alone stays here.
+    const { port: management } = new URL(info.managementUrl);
+    expect(await isOpen('127.0.0.1', Number(management))).toBe(true);
+    expect(await isOpen(host, Number(management))).toBe(false);
+    program.interrupt();
+    await untilGone(program, own);
+  }, 180_000);
+
+  it('lets clients send when it is told to, and says so', async () => {
+    const sendAs = async (info: Info): Promise<string | number> => {
+      const token = async (userId: string): Promise<string> =>
+        (await request(`${info.apiUrl}/dev/token`, 'POST', undefined, { userId })).body.token;
+      const path = `${info.apiUrl}/v1/me/messages`;
+      const message = { to: { user: 'bob' }, type: 'note', data: 'hello' };
+      const { status, body } = await request(path, 'POST', await token('alice'), message);
+      return status === 202 ? status : body.code;
+    };
+    const closed = npmStart(['--data-dir', dir]);
+    expect(await sendAs(await untilReady(closed, dir))).toBe('not_allowed');
+    closed.interrupt();
+    await untilGone(closed, dir);
+    const open = npmStart(['--allow-client-sends', '--data-dir', dir]);
+    expect(await sendAs(await untilReady(open, dir))).toBe(202);
+    expect(open.output).toContain('Clients may send to every user');
+    expect(closed.output).not.toContain('Clients may send');
+    open.interrupt();
+    await untilGone(open, dir);
+  }, 180_000);
+
+  it('lists its flags', async () => {
+    const program = npmStart(['--help', '--data-dir', join(dir, 'nothing')]);
+    expect(await program.exited).toBe(0);
+    for (const flag of ['--port', '--host', '--data-dir', '--allow-client-sends'])
+      expect(program.output).toContain(flag);
+    await expect(stat(join(dir, 'nothing'))).rejects.toThrow();
+  });
+
   it.each([
     [
       'a taken port',
@@ -166,7 +234,19 @@ describe('npm start', () => {
       { RABBITMQ_SERVER_SCRIPT: '/nowhere' },
       /RabbitMQ is not installed.*\n.*apt-get install.*brew install.*WARREN_AMQP_URL/,
     ],
-    ['a flag that does not exist', () => ['--prot', '1'], {}, /--prot/],
+    ['a flag that does not exist', () => ['--prot', '1'], {}, /--prot.*\n.*--help/],
+    [
+      'an address that is not this machine’s',
+      () => ['--host', '198.51.100.1', '--data-dir', dir],
+      {},
+      /--host must be an IPv4 address of this machine.*\n.*It has/,
+    ],
+    [
+      'an address that stands for all',
+      () => ['--host', '0.0.0.0', '--data-dir', dir],
+      {},
+      /--host must be an IPv4 address/,
+    ],
     ['a port that is none', () => ['--port', 'x'], {}, /--port must be a number/],
     [
       'a broker of one’s own without what belongs to it',
@@ -190,6 +270,25 @@ describe('npm start', () => {
     },
   );
 });
+
+/** One that others reach, or what comes closest. */
+const otherAddress = (): string =>
+  Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? '127.0.0.2';
+
+function isOpen(host: string, at: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port: at, timeout: 3000 });
+    const settle = (answer: boolean) => () => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once('connect', settle(true));
+    socket.once('timeout', settle(false));
+    socket.once('error', settle(false));
+  });
+}
 
 /** fetch() does not let the host be changed. */
 async function fetchWithHost(apiUrl: string, host: string): Promise<number> {

@@ -128,7 +128,7 @@ describe('the chat', () => {
     const { page } = await open('hugo');
     await openTalk(page, 'gail');
     // Those that have waited, and a page of the history.
-    await page.getByText('line 69').waitFor();
+    await until(async () => (await lines(page)).includes('line 69'));
     await page.getByRole('button', { name: 'Older' }).click();
     await until(async () => (await lines(page)).length === 70);
     expect(await lines(page)).toEqual(texts);
@@ -375,7 +375,11 @@ describe(`a room of ${String(MEMBERS)}`, () => {
       // What the page shows is the end of it.
       const inPlace = first!.lines.sort((one, other) => one.at - other.at);
       const end = inPlace.slice(-100).map(({ text }) => text);
-      await until(async () => (await lines(watcher.page)).slice(-100).join() === end.join());
+      await until(
+        async () => (await lines(watcher.page)).slice(-100).join() === end.join(),
+        'the page shows the end of it',
+        60_000,
+      );
       expect(watcher.problems).toEqual([]);
       await Promise.all(members.map(({ client }) => client.stop()));
     },

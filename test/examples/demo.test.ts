@@ -85,3 +85,13 @@ it.each([
     await page.context().close();
   },
 );
+
+it('names its own data directory in the commands that it shows', async () => {
+  const { page } = await openPage(browser, url, {});
+  await page.getByRole('navigation').getByText('Any language', { exact: true }).click();
+  for (const place of [`--data-dir ${dir}`, `--dev ${dir}/dev.json`]) {
+    await page.getByText(place).filter({ visible: true }).waitFor();
+  }
+  expect(await page.getByText(`${dir}/dev.json`).filter({ visible: true }).count()).toBe(3);
+  await page.context().close();
+});

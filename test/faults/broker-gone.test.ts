@@ -100,7 +100,8 @@ describe('when the broker is gone', () => {
     expect((await stack.api('GET', '/v1/messages/never-sent')).body.code).toBe('message_unknown');
     for (const [route, { status, body, headers }] of Object.entries(replies)) {
       expect([route, status, body.code]).toEqual([route, 503, 'broker_unavailable']);
-      expect(headers.get('retry-after')).toBe('1');
+      // Sessions are told when there will be room, as far as that is known.
+      expect(headers.has('retry-after')).toBe(route === 'session');
     }
     expect((await request(`${stack.apiUrl}/health/live`, 'GET')).status).toBe(200);
 
@@ -174,9 +175,8 @@ describe('when the broker has a memory alarm', () => {
     const second = await stack.send({ user }, 'second');
     expect([second.status, second.body.code]).toEqual([503, 'broker_unavailable']);
     expect((await ready()).status).toBe(503);
-    const third = stack.send({ user }, 'third');
     await broker.control('set_vm_memory_high_watermark', '0.4');
-    expect((await third).status).toBe(202);
+    await until(async () => (await stack.send({ user }, 'third')).status === 202);
     // The first has arrived after all, as it was said that it might.
     await until(async () => (await stack.user(user)).devices[0]!.depth === 2);
     expect((await ready()).status).toBe(200);

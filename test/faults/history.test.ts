@@ -213,6 +213,8 @@ describe('a PostgreSQL that is gone', () => {
     await store(stack, user, 0);
     await until(async () => (await read(stack, user)).length === 1);
     await postgres.stop();
+    const exported = await stack.api('GET', `/v1/users/${user}/export`);
+    expect([exported.status, exported.body.code]).toEqual([503, 'database_unavailable']);
     for (let index = 1; index < 50; index++) {
       const { status, body } = await store(stack, user, index);
       // Whether there is a mailbox, nobody can say now.

@@ -1,10 +1,18 @@
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { basename, join } from 'node:path';
 import { connect as connectAmqp } from 'amqplib';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Broker, freePorts, type BrokerError } from '@warren/rabbitmq';
+import {
+  Broker,
+  CHECKS_ORIGINS,
+  freePorts,
+  isAtLeast,
+  parseVersion,
+  type BrokerError,
+} from '@warren/rabbitmq';
 import { brokerDefaults, createBroker } from '../support/broker.js';
+import { brokerRoot } from '../support/other-broker.js';
 import { until } from '../support/until.js';
 
 const cleanups: (() => Promise<void>)[] = [];
@@ -127,5 +135,47 @@ describe('the launcher of a private broker', () => {
     }
     const definitions = await readFile(join(broker.dataDir, 'definitions.json'), 'utf8');
     expect(definitions).not.toContain(new URL(broker.endpoints.amqpUrl).password);
+  });
+
+  it('knows which version it starts, and writes newer keys for those that know them alone', async () => {
+    const page = 'http://localhost:5173';
+    const broker = await makeBroker({ allowOrigins: [page], quorumTickMs: 2000 });
+    await broker.start();
+    const { origin, username, password } = new URL(broker.endpoints.managementUrl);
+    const response = await fetch(`${origin}/api/overview`, {
+      headers: { authorization: `Basic ${btoa(`${username}:${password}`)}`, connection: 'close' },
+    });
+    const { rabbitmq_version: told } = (await response.json()) as { rabbitmq_version: string };
+    expect(broker.version).toEqual(parseVersion(told));
+    const written = await readFile(join(broker.dataDir, 'rabbitmq.conf'), 'utf8');
+    const line = `web_stomp.allow_origins.0 = ${page}`;
+    expect(written.split('\n').includes(line)).toBe(isAtLeast(broker.version, CHECKS_ORIGINS));
+    const tick = await broker.control('eval', 'application:get_env(rabbit, quorum_tick_interval).');
+    expect(tick.trim()).toBe('{ok,2000}');
+  });
+
+  it('starts one whose version it cannot tell, with the keys that all know', async () => {
+    const broker = await makeBroker({ allowOrigins: ['http://localhost:5173'] });
+    // A script in a place where no plugins lie, as somebody's own would be.
+    const script = join(broker.dataDir, 'bin', 'rabbitmq-server');
+    await mkdir(join(broker.dataDir, 'bin'));
+    await writeFile(script, '#!/bin/sh\nexec /usr/lib/rabbitmq/bin/rabbitmq-server "$@"\n');
+    await chmod(script, 0o755);
+    const serverScript = script.slice(brokerRoot?.length ?? 0);
+    const second = new Broker({ ...brokerDefaults, dataDir: broker.dataDir, serverScript });
+    await second.start();
+    expect(second.version).toBeUndefined();
+    await roundTrip(second);
+    await second.kill();
+  });
+
+  it('lets the node open as many files as the system allows', async () => {
+    const broker = await makeBroker();
+    await broker.start();
+    const limits = await readFile('/proc/self/limits', 'utf8');
+    const [, hard] = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)!;
+    // Node raises its own limit when it starts, and what it starts inherits that.
+    const metrics = await (await fetch(broker.endpoints.metricsUrl)).text();
+    expect(/^rabbitmq_process_max_fds (\S+)/m.exec(metrics)![1]).toBe(hard);
   });
 });

@@ -1,3 +1,4 @@
+import { request as httpRequest } from 'node:http';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import jwt from 'jsonwebtoken';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -23,6 +24,19 @@ afterAll(() => stack.close());
 
 const sign = (claims: object, options: jwt.SignOptions = {}, secret = USER_SECRET) =>
   jwt.sign(claims, secret, { algorithm: 'HS256', expiresIn: '1h', ...options });
+
+/** As it stands: `fetch` takes dots out of a path. */
+const rawStatus = (method: string, path: string): Promise<number | undefined> =>
+  new Promise((resolve, reject) => {
+    const { hostname, port } = new URL(stack.apiUrl);
+    const headers = { authorization: `Bearer ${SERVICE_KEY}` };
+    httpRequest({ hostname, port, method, path, headers }, (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    })
+      .on('error', reject)
+      .end();
+  });
 
 describe('POST /v1/messages', () => {
   it('answers 202 with the id and what became of it for the recipient', async () => {
@@ -121,6 +135,39 @@ describe('POST /v1/messages', () => {
     const reply = await request(`${stack.apiUrl}/v1/messages`, 'POST', key, '{ no JSON');
     expect([reply.status, reply.body.code]).toEqual([401, code]);
     expect(reply.headers.get('www-authenticate')).toBe('Bearer');
+  });
+
+  it('refuses a number that would arrive as another one', async () => {
+    const user = uniqueUser();
+    await stack.session(user, {});
+    const send = async (data: string) => {
+      const response = await fetch(`${stack.apiUrl}/v1/messages`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${SERVICE_KEY}`, 'content-type': 'application/json' },
+        body: `{"to":{"user":"${user}"},"type":"note","data":${data}}`,
+      });
+      const { code } = (await response.json()) as { code?: string };
+      return [response.status, code];
+    };
+    for (const bad of [
+      '12345678901234567890',
+      '[{"id":-9007199254740993}]',
+      '1e400',
+      '-1E+309',
+      '0.1e-400',
+    ]) {
+      expect(await send(bad)).toEqual([400, 'invalid_request']);
+    }
+    const good = [
+      '9007199254740991',
+      '1e22',
+      '0e-999',
+      '0.1234567890123456789',
+      '"12345678901234567890"',
+    ];
+    for (const number of [...good, '18014398509481984', '{"\\"":"\\\\","x":[-0.5e-10]}']) {
+      expect(await send(number)).toEqual([202, undefined]);
+    }
   });
 
   it('refuses another content type, and a compressed body', async () => {
@@ -359,7 +406,7 @@ describe('/v1/users/:id', () => {
     '%',
     '#',
     'ü 🐇',
-    '..',
+    '..a',
     "'; drop table users; --",
     '__proto__',
     'constructor',
@@ -373,6 +420,27 @@ describe('/v1/users/:id', () => {
     );
     expect((await stack.send({ user: id }, 1)).body.recipients[0]?.outcome).toBe('unprovisioned');
     await untilDepths(stack, made.body.userId, 1);
+  });
+
+  it('refuses "." and ".." as ids, and takes no shortened path for another route', async () => {
+    const group = `dots-${uniqueUser()}`;
+    await stack.api('PUT', `/v1/groups/${group}/members/a`);
+    // As `fetch` would send it, and as it is.
+    const shortened = await stack.api('DELETE', `/v1/groups/${group}/members/..`);
+    expect([shortened.status, shortened.body.code]).toEqual([404, 'not_found']);
+    expect(await rawStatus('DELETE', `/v1/groups/${group}/members/..`)).toBe(400);
+    expect(await rawStatus('PUT', `/v1/groups/${group}/members/%2E%2E`)).toBe(400);
+    expect((await stack.api('GET', `/v1/groups/${group}`)).body.members).toBe(1);
+    for (const id of ['.', '..']) {
+      const add = await stack.api('POST', `/v1/groups/${group}/members`, { add: [id] });
+      expect(add.body.code).toBe('invalid_id');
+      expect((await stack.send({ user: id }, 1)).body.code).toBe('invalid_id');
+      const token = userToken(uniqueUser());
+      const opened = await request(`${stack.apiUrl}/v1/sessions`, 'POST', token, { deviceId: id });
+      expect(opened.body.code).toBe('invalid_id');
+      const asUser = await request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(id), {});
+      expect(asUser.status).toBe(401);
+    }
   });
 
   it('refuses an id over 256 bytes and a path that is no UTF-8', async () => {
@@ -432,6 +500,7 @@ describe('the rest of the API', () => {
       '/v1/groups/{id}/members',
       '/v1/groups/{id}/members/{user}',
       '/v1/history',
+      '/v1/me/devices',
       '/v1/me/history',
       '/v1/me/messages',
       '/v1/me/push-devices',
@@ -448,6 +517,7 @@ describe('the rest of the API', () => {
       '/v1/sessions/{deviceId}',
       '/v1/users/{id}',
       '/v1/users/{id}/disconnect',
+      '/v1/users/{id}/export',
       '/v1/users/{id}/revoke',
       '/v1/users/{id}/timeline',
       '/v1/users/{id}/tokens',
@@ -460,6 +530,13 @@ describe('the rest of the API', () => {
     const reply = await stack.api('PATCH', '/v1/users/a');
     expect([reply.status, reply.body.code]).toEqual([405, 'method_not_allowed']);
     expect(reply.headers.get('allow')).toBe('PUT, GET, DELETE');
+  });
+
+  it('keeps an idle connection longer than load balancers do, which send requests on what they keep', async () => {
+    const response = await fetch(`${stack.apiUrl}/health/live`);
+    await response.text();
+    const seconds = /timeout=(\d+)/.exec(response.headers.get('keep-alive') ?? '')?.[1];
+    expect(Number(seconds)).toBeGreaterThan(60);
   });
 
   it('has no /dev/token outside development', async () => {

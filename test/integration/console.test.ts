@@ -169,6 +169,7 @@ describe('watching a user', () => {
       const { body } = await stack.send({ user }, 2);
       await console.untilTraced(user, 'sent', body.id);
       const heard = log.events as unknown as { messageId: string }[];
+      await until(() => heard.length > 0);
       expect(heard[0]!.messageId).toBe(body.id);
     } finally {
       await log.close();

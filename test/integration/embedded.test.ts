@@ -131,12 +131,49 @@ describe('Warren in somebody’s own Express application', () => {
     const refused = await request(`${url}/warren/v1/sessions`, 'POST', undefined, {});
     expect([refused.status, refused.body.code]).toEqual([401, 'token_invalid']);
     const unknown = await request(`${url}/warren/nothing`, 'GET');
-    expect(unknown.headers.get('content-type')).not.toMatch(/problem/);
+    expect(unknown.headers.get('content-type')).toContain('application/problem+json');
+    expect([unknown.status, unknown.body.code]).toEqual([404, 'not_found']);
+    const elsewhere = await request(`${url}/nothing`, 'GET');
+    expect(elsewhere.headers.get('content-type')).not.toMatch(/problem/);
     const own = await request(`${url}/own`, 'POST', undefined, 'text', {
       'content-type': 'text/plain',
     });
     expect(own.body).toBe('own: text');
     expect(own.headers.get('content-security-policy')).toBeNull();
+  });
+
+  it('shows its metrics to nobody, unless it is told to', async () => {
+    const hidden = await request(`${url}/warren/metrics`, 'GET');
+    expect([hidden.status, hidden.body.code]).toEqual([404, 'not_found']);
+    const described = await request(`${url}/warren/openapi.json`, 'GET');
+    expect(described.body.paths).not.toHaveProperty('/metrics');
+    const { endpoints, signingKey } = inject('broker');
+    const open = await createWarren({
+      amqpUrl: endpoints.amqpUrl,
+      managementUrl: endpoints.managementUrl,
+      publicAmqpUrl: endpoints.clientAmqpUrl,
+      signingKey,
+      serviceKeys: [SERVICE_KEY],
+      dataDir: join(dir, 'open'),
+      authenticate: () => null,
+      metrics: true,
+    });
+    // Behind a router at the root, an application's own routes are still reached.
+    const host = express()
+      .use(open.router)
+      .get('/own', (_incoming, response) => {
+        response.send('own');
+      });
+    const listening = createServer(host);
+    await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve));
+    try {
+      const root = `http://127.0.0.1:${String((listening.address() as AddressInfo).port)}`;
+      expect(await (await fetch(`${root}/metrics`)).text()).toContain('warren_broker_up');
+      expect(await (await fetch(`${root}/own`)).text()).toBe('own');
+    } finally {
+      listening.close();
+      await open.close();
+    }
   });
 
   it('takes other keys into use, and stays as it was with one that the broker does not know', async () => {

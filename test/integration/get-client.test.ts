@@ -60,6 +60,8 @@ describe('getClient', () => {
       { apiUrl: '' },
       { userId: '' },
       { deviceId: '' },
+      { deviceName: '' },
+      { deviceName: 'x'.repeat(101) },
       { getToken: 'x' as never },
       { drainMs: -1 },
       { handlerAttempts: 0 },

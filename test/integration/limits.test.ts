@@ -93,7 +93,10 @@ describe('requests', () => {
         signal: crowd.signal,
       })
         .then(async (response) => {
-          codes.add(((await response.json()) as { code: string }).code);
+          const { code } = (await response.json()) as { code: string };
+          // On a busy machine the first ones have waited for the broker as long as they may.
+          if (code === 'broker_unavailable') return;
+          codes.add(code);
           waits.push(response.headers.get('retry-after')!);
         })
         .catch(() => undefined);
@@ -177,7 +180,8 @@ describe('a mailbox', () => {
     const body = JSON.stringify({
       pattern: `^user\\.${user}\\.`,
       'apply-to': 'queues',
-      priority: 1,
+      // Above that of quorum mailboxes.
+      priority: 10,
       definition: { 'max-length': 3, overflow: 'drop-head' },
     });
     await fetch(policy, { method: 'PUT', headers, body });

@@ -159,6 +159,38 @@ describe('the publish helper', () => {
     proxy.open();
   });
 
+  it('does not take the late return of an attempt that it gave up for that of the next one', async () => {
+    const user = uniqueUser();
+    const helper = publisher({ timeoutMs: 300 });
+    await helper.ready();
+    proxy.hold();
+    const sent = helper.toUser(user, 'note', 1, { id: 'late' });
+    expect(await codeOf(sent)).toBe('outcome_unknown');
+    proxy.open();
+    // What comes back on the same connection later, comes after the late ones.
+    await helper.toUser(uniqueUser(), 'note', 1);
+    await stack.api('PUT', `/v1/users/${user}`);
+    for (const attempt of [1, 2]) {
+      const { outcome } = await helper.toUser(user, 'note', attempt, { id: 'late' });
+      expect(outcome).toBe('queued');
+    }
+  });
+
+  it('gives its errors the status that a handler is to answer with', async () => {
+    proxy.block();
+    const helper = publisher({ timeoutMs: 200 });
+    const error = await helper.toUser(uniqueUser(), 'note', 1).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({
+      status: 503,
+      statusCode: 503,
+      expose: true,
+      headers: { 'Retry-After': '1' },
+    });
+    proxy.open();
+    const large = publisher({ maxMessageBytes: 1 }).toUser('x', 'note', 'too long');
+    await expect(large).rejects.toMatchObject({ status: 413 });
+  });
+
   it('rejects at once what is beyond its limits, and sends none of it', async () => {
     const user = await provisioned();
     const helper = publisher({ maxMessageBytes: 100, maxInFlight: 1, maxWaiting: 1 });

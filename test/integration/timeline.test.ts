@@ -2,7 +2,14 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { connect } from 'amqplib';
 import type { TimelineEntry, TimelineKind } from '@warren/protocol';
 import { limitMailboxes } from '../support/queue-policy.js';
-import { startStack, TRANSPORTS, uniqueUser, type Stack } from '../support/stack.js';
+import {
+  request,
+  startStack,
+  TRANSPORTS,
+  uniqueUser,
+  userToken,
+  type Stack,
+} from '../support/stack.js';
 import { until } from '../support/until.js';
 
 let stack: Stack;
@@ -61,20 +68,21 @@ describe.each(['stomp', 'amqp'] as const)('the timeline of a user (%s)', (transp
     const user = uniqueUser();
     const client = stack.client(user, TRANSPORTS[transport](), { handlerAttempts: 1 });
     client.handle('good', () => undefined);
-    client.handle('bad', () => {
+    client.handle('badOrder', () => {
       throw new RangeError('a secret of the application');
     });
     client.start();
     await client.ready();
     const { body: good } = await stack.send({ user }, 1, { type: 'good' });
-    const { body: bad } = await stack.send({ user }, 1, { type: 'bad' });
+    const { body: bad } = await stack.send({ user }, 1, { type: 'badOrder' });
     const { body: unknown } = await stack.send({ user }, 1, { type: 'unknown' });
     const failed = await untilIn(user, 'handler_failed', ({ messageId }) => messageId === bad.id);
     expect(failed).toMatchObject({
-      type: 'bad',
+      type: 'badOrder',
       deviceId: client.deviceId,
       reason: 'handler_failed RangeError',
     });
+    expect(failed.summary).toContain('rejected a message badOrder: its handler failed');
     const unhandled = await untilIn(
       user,
       'handler_failed',
@@ -209,5 +217,25 @@ describe('the timeline of a user', () => {
     await untilIn(user, 'unreachable', ({ messageId }) => messageId === reply.body.id);
     const { status, body } = await stack.api('GET', `/v1/users/x/timeline?since=yesterday`);
     expect([status, body.code]).toEqual([400, 'invalid_request']);
+  });
+});
+
+describe('what a client reports', () => {
+  const report = (user: string, handling: object, more: object = {}) =>
+    request(`${stack.apiUrl}/v1/me/receipts`, 'POST', userToken(user), {
+      ...more,
+      handled: [{ type: 'note', error: 'handler_failed', tookMs: 1, agoMs: 0, ...handling }],
+    });
+
+  it.each([
+    ['a time before all others', { agoMs: 1e308 }],
+    ['a duration without end', { tookMs: 1e308 }],
+    ['a type that PostgreSQL cannot hold', { type: 'a\0b' }],
+    ['an id that is no UTF-8', { id: '\ud800' }],
+  ])('holds up nobody’s timeline with %s', async (_what, handling) => {
+    const [mallory, user] = [uniqueUser(), uniqueUser()];
+    expect((await report(mallory, handling, { watched: true })).status).toBe(204);
+    expect((await report(user, {})).status).toBe(204);
+    await untilIn(user, 'handler_failed');
   });
 });

@@ -301,6 +301,8 @@ describe('a tracked message', () => {
   it('is not told of when it is not known', async () => {
     const { status, body } = await stack.api('GET', '/v1/messages/unheard-of');
     expect([status, body.code]).toEqual([404, 'message_unknown']);
+    const nul = await stack.api('GET', '/v1/messages/%00');
+    expect([nul.status, nul.body.code]).toEqual([404, 'message_unknown']);
     const { id } = (await stack.send({ user: 'somebody' }, 1)).body;
     expect((await stack.api('GET', `/v1/messages/${id}`)).body.code).toBe('message_unknown');
   });

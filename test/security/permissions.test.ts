@@ -3,22 +3,28 @@ import { connect as connectAmqp, type Channel } from 'amqplib';
 import jwt from 'jsonwebtoken';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import type { SessionGrant } from '@warren/protocol';
+import { QueueWatch } from '../support/queue-watch.js';
 import { RawStomp } from '../support/raw-stomp.js';
 import { startStack, uniqueUser, type Stack } from '../support/stack.js';
 import { until } from '../support/until.js';
 
 let stack: Stack;
+let watch: QueueWatch;
 let attacker: SessionGrant;
 let victim: SessionGrant;
 let victimUser: string;
 beforeAll(async () => {
   stack = await startStack();
+  watch = await QueueWatch.open();
   victimUser = uniqueUser();
   attacker = await stack.session(uniqueUser(), { deviceId: 'phone' });
   victim = await stack.session(victimUser, { deviceId: 'phone' });
   await stack.send({ user: victimUser }, 'for the victim alone');
 });
-afterAll(() => stack.close());
+afterAll(async () => {
+  await watch.close();
+  await stack.close();
+});
 
 const { endpoints, signingKey } = inject('broker');
 
@@ -48,7 +54,9 @@ async function brokerState(): Promise<unknown> {
       .filter(isLasting)
       .sort();
   return {
-    queues: names(await get('queues'), 'name', 'messages'),
+    queues: names(await get('queues'), 'name'),
+    // By AMQP: what the listing says of quorum queues is old.
+    waiting: await Promise.all([victim.queue, attacker.queue].map((queue) => watch.waiting(queue))),
     exchanges: names(await get('exchanges'), 'name'),
     bindings: names(await get('bindings'), 'source', 'destination', 'routing_key'),
   };
@@ -112,10 +120,9 @@ describe('by AMQP, a client’s token', () => {
     expect(await brokerState()).toEqual(before);
   });
 
-  it('may consume and get its own two queues', async () => {
+  it('may consume its own two queues', async () => {
     const connection = await connectAmqp(amqpUrl(attacker.queue, attacker.token));
     const channel = await connection.createChannel();
-    expect(await channel.get(attacker.queue)).toBe(false);
     await channel.consume(attacker.queue, () => undefined);
     await channel.consume(attacker.liveQueue, () => undefined);
     await connection.close();
@@ -209,7 +216,7 @@ describe('by STOMP, a client’s token', () => {
 });
 
 describe('ids made of what means something elsewhere', () => {
-  it.each(['*', '%', '/', '.', '#', '%2A', '*.*', '../..', 'user.*'])(
+  it.each(['*', '%', '/', '.a', '#', '%2A', '*.*', '../..', 'user.*'])(
     'the id %s reads its own queue and nobody else’s',
     async (id) => {
       const grant = await stack.session(id, { deviceId: id });
@@ -217,7 +224,11 @@ describe('ids made of what means something elsewhere', () => {
       connection.on('error', () => undefined);
       const own = await connection.createChannel();
       await stack.send({ user: id }, 'own');
-      await until(async () => (await own.get(grant.queue, { noAck: true })) !== false);
+      const bodies: string[] = [];
+      await own.consume(grant.queue, (message) => bodies.push(String(message?.content)), {
+        noAck: true,
+      });
+      await until(() => bodies.includes('"own"'));
       const other = await connection.createChannel();
       other.on('error', () => undefined);
       await expect(other.get(victim.queue)).rejects.toThrow(/ACCESS/);

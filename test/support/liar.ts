@@ -7,6 +7,8 @@ import { RawStomp } from './raw-stomp.js';
 export interface RawConsumer {
   bodies: string[];
   isGone: () => boolean;
+  /** Goes on with a fresh token, on the same connection where the protocol can. */
+  renew: (grant: SessionGrant) => Promise<void>;
   close: () => Promise<void>;
 }
 
@@ -17,29 +19,39 @@ export async function consumeByStomp(
   grant: SessionGrant,
   { login = grant.queue, queue = grant.queue, url = endpoints.stompUrl, idle = false } = {},
 ): Promise<RawConsumer> {
-  const client = await RawStomp.open(url);
-  if (!(await client.login({ login, passcode: grant.token, host: grant.vhost }))) {
-    throw new Error('not let in');
-  }
-  const destination = `/amq/queue/${queue}`;
-  if (!idle) client.send('SUBSCRIBE', { destination, id: 's', ack: 'client-individual' });
+  const open = async ({ token, vhost }: SessionGrant): Promise<RawStomp> => {
+    const opened = await RawStomp.open(url);
+    if (!(await opened.login({ login, passcode: token, host: vhost }))) {
+      throw new Error('not let in');
+    }
+    const destination = `/amq/queue/${queue}`;
+    if (!idle) opened.send('SUBSCRIBE', { destination, id: 's', ack: 'client-individual' });
+    return opened;
+  };
+  let client = await open(grant);
   return {
     get bodies() {
       return client.frames.filter(({ command }) => command === 'MESSAGE').map(({ body }) => body);
     },
     isGone: () => client.isClosed || client.frames.some(({ command }) => command === 'ERROR'),
+    renew: async (next) => {
+      const older = client;
+      client = await open(next);
+      await older.close();
+    },
     close: () => client.close(),
   };
 }
 
-/** By AMQP, under any login. `idle`: logs in, no more. */
+/** By AMQP, under any login and any name of the connection. `idle`: logs in, no more. */
 export async function consumeByAmqp(
   grant: SessionGrant,
-  { login = grant.queue, queue = grant.queue, idle = false } = {},
+  { login = grant.queue, queue = grant.queue, idle = false, connectionName = '' } = {},
 ): Promise<RawConsumer> {
   const account = `${encodeURIComponent(login)}:${encodeURIComponent(grant.token)}@`;
   const model: ChannelModel = await connect(
     endpoints.clientAmqpUrl.replace('amqp://', `amqp://${account}`),
+    connectionName === '' ? {} : { clientProperties: { connection_name: connectionName } },
   );
   let gone = false;
   const end = (): void => {
@@ -58,6 +70,7 @@ export async function consumeByAmqp(
   return {
     bodies,
     isGone: () => gone,
+    renew: ({ token }) => model.updateSecret(Buffer.from(token), 'renewed'),
     close: () => model.close().catch(() => undefined),
   };
 }

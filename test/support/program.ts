@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { brokerEnvironment } from './other-broker.js';
 
 export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -21,6 +22,7 @@ export class Program {
         ...(process.env['npm_config_cache'] !== undefined && {
           npm_config_cache: process.env['npm_config_cache'],
         }),
+        ...brokerEnvironment(),
         ...environment,
       },
     });

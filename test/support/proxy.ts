@@ -1,11 +1,14 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
 /** A TCP proxy that can be cut: all its connections die at once, as when a cable is pulled. */
 export class Proxy {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #upstream = new Set<Socket>();
   #accepting = true;
   #silent = false;
+  #latencyMs = 0;
   /** How many connections were made through it. */
   accepted = 0;
 
@@ -17,18 +20,33 @@ export class Proxy {
       }
       this.accepted++;
       const upstream = connect(targetPort, '127.0.0.1');
+      this.#upstream.add(upstream);
       for (const [socket, other] of [
         [client, upstream],
         [upstream, client],
       ] as const) {
+        /** What is still on its way. */
+        let late: Promise<void> | undefined;
         this.#sockets.add(socket);
         socket.setNoDelay(true);
         socket.on('error', () => undefined);
         socket.on('data', (chunk) => {
-          if (!this.#silent) other.write(chunk);
+          if (this.#silent) return;
+          const sentAt = performance.now();
+          // In order, also of what comes after the way has become shorter.
+          if (this.#latencyMs === 0 && late === undefined) other.write(chunk);
+          else {
+            const mine = (late = (late ?? Promise.resolve())
+              .then(() => sleep(Math.max(0, sentAt + this.#latencyMs - performance.now())))
+              .then(() => {
+                other.write(chunk);
+                if (late === mine) late = undefined;
+              }));
+          }
         });
         socket.on('close', () => {
           this.#sockets.delete(socket);
+          this.#upstream.delete(socket);
           other.destroy();
         });
       }
@@ -68,6 +86,17 @@ export class Proxy {
   open(): void {
     this.#accepting = true;
     this.#silent = false;
+    for (const upstream of this.#upstream) upstream.resume();
+  }
+
+  /** Keeps back what the target answers until {@link open}: a network that is slow. */
+  hold(): void {
+    for (const upstream of this.#upstream) upstream.pause();
+  }
+
+  /** Takes so long for each way: a target that is far away. */
+  delay(latencyMs: number): void {
+    this.#latencyMs = latencyMs;
   }
 
   async close(): Promise<void> {

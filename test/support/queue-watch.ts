@@ -42,8 +42,19 @@ export class QueueWatch {
     await this.#with((channel) => channel.deleteQueue(queue));
   }
 
-  /** Messages that were given out and are not acked yet. */
-  async unacked(queue: string, stack: Stack): Promise<number> {
+  /** As a back end that publishes by AMQP; resolves with the broker's confirm. */
+  async publish(exchange: string, routingKey: string, json: string): Promise<void> {
+    if (this.#model === undefined) throw new Error('The watch is not connected.');
+    const channel = await this.#model.createConfirmChannel();
+    const options = { contentType: 'application/json', persistent: true, type: 'note' };
+    channel.publish(exchange, routingKey, Buffer.from(json), options);
+    await channel.waitForConfirms();
+    await channel.close();
+  }
+
+  /** Messages that were given out and are not acked yet; undefined for a quorum queue, which tells it late. */
+  async unacked(queue: string, stack: Stack): Promise<number | undefined> {
+    if ((await typeOfQueue(queue)) === 'quorum') return undefined;
     const waiting = await this.waiting(queue);
     const user = queue.split('.')[1]!;
     const { devices } = await stack.user(user);
@@ -96,6 +107,15 @@ export class QueueWatch {
       await channel.close().catch(() => undefined);
     }
   }
+}
+
+/** What the broker says a queue is; undefined for one that is not there. */
+export async function typeOfQueue(queue: string): Promise<string | undefined> {
+  const { origin, username, password } = new URL(inject('broker').endpoints.managementUrl);
+  const response = await fetch(`${origin}/api/queues/warren/${queue}`, {
+    headers: { authorization: `Basic ${btoa(`${username}:${password}`)}` },
+  });
+  return response.ok ? ((await response.json()) as { type: string }).type : undefined;
 }
 
 function inTime<Result>(work: Promise<Result>): Promise<Result> {

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { connect } from 'amqplib';
 import jwt from 'jsonwebtoken';
 import { inject } from 'vitest';
 import WebSocket from 'ws';
@@ -44,7 +45,7 @@ import {
   type RunningServer,
   type ServerExtras,
 } from '@warren/server';
-import type { BrokerEndpoints } from '@warren/rabbitmq';
+import { connectionJournalOf, EVENTS_VHOST, type BrokerEndpoints } from '@warren/rabbitmq';
 import { until } from './until.js';
 
 export const SERVICE_KEY = 'service-key-for-tests-only';
@@ -149,6 +150,10 @@ export type ReplyBody = {
 export const userToken = (userId: string, claims: object = {}): string =>
   jwt.sign({ sub: userId, ...claims }, USER_SECRET, { algorithm: 'HS256', expiresIn: '1h' });
 
+/** Default: what suits the broker. */
+const mailboxTypeForTests = (process.env['WARREN_TEST_MAILBOX_TYPE'] ??
+  'auto') as Config['mailboxType'];
+
 let users = 0;
 /** An id that no other test uses. */
 export const uniqueUser = (): string => `u${String(process.pid)}-${String(++users)}`;
@@ -180,7 +185,9 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     policyUrl: undefined,
     tls: undefined,
     sessionTtlSeconds: 3600,
+    passingDeviceMs: 300_000,
     expiryGraceMs: 10_000,
+    mailboxType: mailboxTypeForTests,
     maxDevices: 50,
     rateLimits: { perKey: 0, perUser: 0, broadcasts: 0 },
     history: { limits: { days: 0, count: 0 }, hasWorker: true },
@@ -220,7 +227,11 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       if (reply.status !== 201) throw new Error(`no session: ${JSON.stringify(reply.body)}`);
       return reply.body as unknown as SessionGrant;
     },
-    user: async (userId) => (await api('GET', `/v1/users/${encodeURIComponent(userId)}`)).body,
+    user: async (userId) => {
+      const { status, body } = await api('GET', `/v1/users/${encodeURIComponent(userId)}`);
+      if (status >= 500) throw new Error(`no state: ${JSON.stringify(body)}`);
+      return body;
+    },
     client: (userId, transport, more = {}) => {
       const client = getClient({
         apiUrl: server.url,
@@ -240,8 +251,25 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       await Promise.all(clients.map((client) => client.stop()));
       await server.close();
       await rm(dataDir, { recursive: true, force: true });
+      if (config.databaseUrl === undefined) await forgetDatabase(endpoints.amqpUrl, dataDir);
     },
   };
+}
+
+/**
+ * Nothing waits any more for a server of the database in this directory; nobody minds when the broker is gone,
+ * too.
+ */
+export async function forgetDatabase(amqpUrl: string, dataDir: string): Promise<void> {
+  const url = new URL(amqpUrl);
+  const vhost = decodeURIComponent(url.pathname.slice(1));
+  url.pathname = `/${encodeURIComponent(EVENTS_VHOST)}`;
+  const model = await connect(url.toString()).catch(() => undefined);
+  model?.on('error', () => undefined);
+  const channel = await model?.createChannel();
+  channel?.on('error', () => undefined);
+  await channel?.deleteQueue(connectionJournalOf(vhost, resolve(dataDir))).catch(() => undefined);
+  await model?.close().catch(() => undefined);
 }
 
 /** A JSON request; whatever comes back is parsed where it can be. */

@@ -5,6 +5,41 @@ import { setupBed } from '../support/bed.js';
 import { seeded } from '../support/seeded.js';
 import { until } from '../support/until.js';
 
+describe('the id of a device', () => {
+  const setupUnnamed = (options: Parameters<typeof setupBed>[0] = {}) =>
+    setupBed({ ...options, deviceId: undefined as unknown as string }, { random: Math.random });
+  const forbidden = (): never => {
+    throw new DOMException('The operation is insecure.', 'SecurityError');
+  };
+
+  it.each([
+    ['is forbidden', { getItem: forbidden, setItem: forbidden, removeItem: forbidden }],
+    [
+      'keeps nothing',
+      { getItem: () => null, setItem: () => undefined, removeItem: () => undefined },
+    ],
+  ])('lasts as long as the page when storage %s, and everybody is told', async (_, storage) => {
+    const { bed, errors, connect } = setupUnnamed({ storage, dedupe: 'memory' });
+    await connect();
+    expect(bed.requests).toMatchObject([{ passing: true }]);
+    expect(errors.map(({ code }) => code)).toEqual(['storage_unavailable']);
+    const again = setupUnnamed({ storage, dedupe: 'memory' });
+    await again.connect();
+    expect(again.bed.requests[0]!.deviceId).not.toBe(bed.requests[0]!.deviceId);
+  });
+
+  it('is kept in storage, and is no news then', async () => {
+    const first = setupUnnamed();
+    await first.connect();
+    expect(first.bed.requests).toMatchObject([{ passing: false }]);
+    await first.client.stop();
+    const again = setupUnnamed({ storage: first.bed.options.storage });
+    await again.connect();
+    expect(again.bed.requests[0]!.deviceId).toBe(first.bed.requests[0]!.deviceId);
+    expect([...first.errors, ...again.errors]).toEqual([]);
+  });
+});
+
 describe('backoff', () => {
   it('waits anything between nothing and a bound that doubles up to its limit', async () => {
     for (let seed = 1; seed <= 50; seed++) {
@@ -94,6 +129,26 @@ describe('backoff', () => {
     expect([state, reason?.code]).toEqual(['waiting', 'api_unavailable']);
     expect(retryAt! - clock.now).toBeGreaterThanOrEqual(7000);
   });
+
+  it('comes ever more rarely to a server that always asks for a second', async () => {
+    const { client, clock, bed } = setupBed();
+    const asked = { status: 503, headers: { 'retry-after': '1' } };
+    bed.replies.push(...Array.from({ length: 60 }, () => asked));
+    client.start();
+    await clock.advance(60_000);
+    const early = bed.requests.length;
+    await clock.advance(60_000);
+    // With the middle of each draw: 15 s between two of them.
+    expect(bed.requests.length - early).toBeLessThanOrEqual(5);
+  });
+
+  it('does not stay away for days because a proxy says so', async () => {
+    const { client, clock, bed } = setupBed();
+    bed.replies.push({ status: 503, headers: { 'retry-after': '99999999' } });
+    client.start();
+    await settle();
+    expect(client.getSnapshot().retryAt! - clock.now).toBeLessThan(2 * 3_600_000);
+  });
 });
 
 describe('an attempt', () => {
@@ -171,6 +226,45 @@ describe('an attempt', () => {
     expect(client.getSnapshot().state).toBe('connected');
   });
 
+  it.each([
+    ['undefined', undefined, 'undefined'],
+    ['an object', { token: 'secret' }, 'an object'],
+    ['a number', 7, 'a number'],
+    ['an empty text', '', 'an empty string'],
+    ['what no header can bear', 's→cret', 'beyond U+00FF'],
+  ])('says that getToken gave %s, and tries again', async (_what, given, said) => {
+    const { client, bed, clock } = setupBed({ getToken: () => given as string });
+    client.start();
+    await settle();
+    const { state, reason } = client.getSnapshot();
+    expect([state, reason?.code]).toEqual(['waiting', 'token_unavailable']);
+    expect(reason?.message).toContain(said);
+    expect(inspect(reason)).not.toMatch(/s.cret/);
+    await clock.advance(60_000);
+    expect([client.getSnapshot().state, bed.requests.length]).toEqual(['waiting', 0]);
+  });
+
+  it('is given up when the broker lets it in and hands out no queue, and stop() does not wait for that', async () => {
+    const { client, clock, broker } = setupBed({ drainMs: 100 });
+    const connect = broker.connect.bind(broker);
+    broker.connect = async (target) => {
+      const connection = await connect(target);
+      connection.consume = () => new Promise(() => undefined);
+      return connection;
+    };
+    client.start();
+    await clock.advance(10_000);
+    expect(client.getSnapshot()).toMatchObject({
+      state: 'waiting',
+      reason: { code: 'connection_lost' },
+    });
+    await clock.advance(20_000);
+    expect(client.getSnapshot().state).toBe('connecting');
+    const stopped = client.stop().then(() => 'stopped');
+    await clock.advance(1000);
+    expect(await Promise.race([stopped, settle().then(() => 'late')])).toBe('stopped');
+  });
+
   it('leaves nothing running when the client stops', async () => {
     const { client, clock, broker, connect } = setupBed();
     await connect();
@@ -193,6 +287,28 @@ describe('renewal', () => {
     expect(broker.connections.map(({ isOpen }) => isOpen)).toEqual([false, true]);
     expect(client.getSnapshot().state).toBe('connected');
     expect(changes.some(({ current }) => current === 'waiting')).toBe(false);
+  });
+
+  it('leaves the server alone for as long as it asks', async () => {
+    const { clock, bed, connect } = setupBed();
+    await connect();
+    bed.replies.push({ status: 503, headers: { 'retry-after': '120' } });
+    const before = bed.requests.length;
+    await clock.advance(3_600_000 * 0.8);
+    expect(bed.requests.length - before).toBeLessThanOrEqual(2);
+    const times: number[] = [];
+    bed.replies.push(
+      ...Array.from({ length: 3 }, () => ({ status: 503, headers: { 'retry-after': '120' } })),
+    );
+    for (let second = 0; second < 3600 && times.length < 3; second++) {
+      const count = bed.requests.length;
+      await clock.advance(1000);
+      if (bed.requests.length > count) times.push(second);
+    }
+    for (const [index, time] of times.entries()) {
+      if (index > 0) expect(time - times[index - 1]!).toBeGreaterThanOrEqual(119);
+    }
+    expect(times).toHaveLength(3);
   });
 
   it('keeps the connection while the server is away, and tries again', async () => {

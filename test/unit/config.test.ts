@@ -66,6 +66,18 @@ describe('the server’s configuration', () => {
     );
   });
 
+  it('completes the addresses of the broker’s metrics', () => {
+    const environment = {
+      ...complete,
+      WARREN_BROKER_METRICS_URL: 'http://one:15692, http://two:15692/, http://three/x/metrics?a=b',
+    };
+    expect(readConfig(environment).brokerMetricsUrls).toEqual([
+      'http://one:15692/metrics',
+      'http://two:15692/metrics',
+      'http://three/x/metrics?a=b',
+    ]);
+  });
+
   it('lists all that is missing at once', () => {
     expect(problemsOf({})).toEqual([
       'WARREN_AMQP_URL',
@@ -79,6 +91,8 @@ describe('the server’s configuration', () => {
   it.each([
     ['WARREN_AMQP_URL', 'http://broker'],
     ['WARREN_PUBLIC_STOMP_URL', 'wss://one.example/ws, nonsense'],
+    ['WARREN_BROKER_METRICS_URL', 'nonsense'],
+    ['WARREN_BROKER_METRICS_URL', 'http://name:password@broker:15692'],
     ['WARREN_SIGNING_KEY', 'not a key'],
     ['WARREN_SERVICE_KEYS', 'short'],
     ['WARREN_PORT', '70000'],

@@ -297,6 +297,96 @@ describe('a handler', () => {
   });
 });
 
+describe('a handler that outlasts a stop', () => {
+  /** Stops the client, which waits for a tenth of a second. */
+  function setup(options: Parameters<typeof setupBed>[0] = {}) {
+    const parts = setupBed({ drainMs: 100, handlerAttempts: 1, ...options });
+    const stop = async () => {
+      const stopped = parts.client.stop();
+      await parts.clock.advance(200);
+      await stopped;
+    };
+    const begin = async (handler: (call: number, signal: AbortSignal) => unknown) => {
+      let calls = 0;
+      parts.client.handle('note', (_message, { signal }) => handler(++calls, signal));
+      await parts.connect();
+      parts.deliver('m1', 1);
+      await settle();
+      return () => calls;
+    };
+    return { ...parts, stop, begin };
+  }
+  const never = () => new Promise(() => undefined);
+
+  it('is told by its signal once it was waited for, and leaves no timer behind', async () => {
+    const { client, clock, begin, ended } = setup();
+    let aborted = false;
+    await begin((_call, signal) => {
+      signal.addEventListener('abort', () => (aborted = true));
+      return never();
+    });
+    const stopped = client.stop();
+    await clock.advance(90);
+    expect(aborted).toBe(false);
+    await clock.advance(20);
+    await stopped;
+    expect([aborted, clock.pending, ended]).toEqual([true, 0, []]);
+  });
+
+  it('leaves no timer behind, too, when it was to be called again', async () => {
+    const { clock, begin, stop } = setup({ handlerAttempts: 3, handlerRetryDelayMs: 60_000 });
+    const calls = await begin(() => Promise.reject(new Error('a bug')));
+    await stop();
+    expect([calls(), clock.pending]).toEqual([1, 0]);
+  });
+
+  it('has not failed when it gives up at the signal, and gets its message after the next start', async () => {
+    const { client, begin, stop, ended, errors } = setup();
+    const calls = await begin((call, signal) => {
+      if (call > 1) return undefined;
+      return new Promise((_, reject) => {
+        signal.addEventListener('abort', () => {
+          reject(new Error('given up'));
+        });
+      });
+    });
+    await stop();
+    expect([ended, errors]).toEqual([[], []]);
+    client.start();
+    await settle();
+    expect([calls(), ended]).toEqual([2, ['acked m1']]);
+  });
+
+  it('is joined after the next start, so that its message is handled once', async () => {
+    const { client, begin, stop, ended } = setup();
+    const { opened, open } = gate();
+    const calls = await begin(() => opened);
+    await stop();
+    client.start();
+    await settle();
+    open();
+    await settle();
+    expect([calls(), ended]).toEqual([1, ['acked m1']]);
+  });
+
+  it.each([1, 2])(
+    'that never ends keeps its message no longer than its limit after the next start, with a concurrency of %i',
+    async (concurrency) => {
+      const { client, clock, begin, stop, ended } = setup({
+        concurrency,
+        handlerTimeoutMs: 5000,
+      });
+      const calls = await begin((call) => (call === 1 ? never() : undefined));
+      await stop();
+      client.start();
+      await clock.advance(4900);
+      expect([calls(), ended]).toEqual([1, []]);
+      await clock.advance(200);
+      expect([calls(), ended]).toEqual([2, ['acked m1']]);
+    },
+  );
+});
+
 describe('what nobody handles', () => {
   it('goes to the handler of everything else, or is told and rejected; the next one is handled', async () => {
     const { client, bed, connect } = setupBed();
@@ -371,6 +461,38 @@ describe('a schema', () => {
     expect(calls).toBe(0);
     expect(errors.map(({ code }) => code)).toEqual(['undecodable']);
     expect(errors[0]!.message).not.toContain('the-secret');
+  });
+});
+
+describe('a text', () => {
+  it.each([
+    ['text/plain; charset=iso-8859-1', [0x67, 0xfc, 0x6e], 'gün'],
+    ['text/plain;format=flowed; Charset="windows-1252"', [0xe9, 0x31], 'é1'],
+    ['text/csv; charset=UTF-16LE', [0x61, 0, 0x3b, 0], 'a;'],
+    ['text/plain; charset=utf-8', [0xe2, 0x9c, 0x93], '✓'],
+    ['text/plain', [0xe2, 0x9c, 0x93], '✓'],
+    // A charset that nobody knows, or that the body is not in.
+    ['text/plain; charset=klingon', [0xe2, 0x9c, 0x93], '✓'],
+    ['text/plain; charset=utf-16le', [0xe2, 0x9c, 0x93], '✓'],
+  ])('of %s is read by its charset', async (contentType, bytes, text) => {
+    const { client, bed, connect } = setupBed();
+    const seen: unknown[] = [];
+    client.handle('note', ({ data }) => seen.push(data));
+    await connect();
+    const properties = { type: 'note', contentType, headers: {} };
+    const body = Uint8Array.from(bytes);
+    expect(await bed.enqueue({ body, live: false, properties })).toBe('acked');
+    expect(seen).toEqual([text]);
+  });
+
+  it('that is in no charset that it could be is rejected', async () => {
+    const { client, bed, connect, errors } = setupBed();
+    client.handle('note', () => undefined);
+    await connect();
+    const properties = { type: 'note', contentType: 'text/plain; charset=x', headers: {} };
+    const body = Uint8Array.from([0xff, 0xfe, 0xfd]);
+    expect(await bed.enqueue({ body, live: false, properties })).toBe('rejected');
+    expect(errors.map(({ code }) => code)).toEqual(['undecodable']);
   });
 });
 
@@ -494,6 +616,13 @@ describe('a collapse key', () => {
 });
 
 describe('logout()', () => {
+  it.each([404, 405, 502])('is not done when something answers %i', async (status) => {
+    const { client, bed, connect } = setupBed();
+    await connect();
+    bed.replies.push({ status });
+    await expect(client.logout()).rejects.toMatchObject({ code: 'logout_incomplete' });
+  });
+
   it('clears everything and says so when the server could not be told', async () => {
     const { client, bed, connect, state } = setupBed();
     client.handle('note', () => undefined);

@@ -55,7 +55,7 @@ describe('docs/api', () => {
     } finally {
       await rm(out, { recursive: true, force: true });
     }
-  });
+  }, 180_000);
 
   it.each([
     ['client-sdk/src/options.ts', 'ClientOptions', 19],

@@ -280,6 +280,16 @@ describe('a broker that has gone silent', () => {
     await clock.advance(30_000);
     expect([state(), broker.connections.length]).toEqual(['connected', 2]);
   });
+
+  it('is left, also when the clock is set back meanwhile', async () => {
+    const { broker, clock, connect, state } = setupBed();
+    const connection = await connect();
+    await clock.advance(60_000);
+    connection.silence();
+    clock.jump(-HOUR_MS);
+    await clock.advance(30_000);
+    expect([state(), broker.connections.length]).toEqual(['connected', 2]);
+  });
 });
 
 describe('start and stop', () => {

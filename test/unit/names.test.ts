@@ -58,6 +58,8 @@ describe('names of queues and keys', () => {
     ['257 bytes', 'a'.repeat(257)],
     ['257 bytes of UTF-8 in fewer characters', 'ü'.repeat(129)],
     ['a lone surrogate', 'a\ud800'],
+    ['what a URL parser takes out of a path', '.'],
+    ['what a URL parser takes with its parent out of a path', '..'],
   ])('refuses %s', (_what, id) => {
     expect(isValidId(id)).toBe(false);
     expect(() => encodeId(id)).toThrow(RangeError);

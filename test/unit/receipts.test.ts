@@ -105,6 +105,54 @@ describe('receipts', () => {
     expect([...second.bed.stored.keys()].filter((key) => key.endsWith(':receipts'))).toEqual([]);
   });
 
+  it('of many messages are written to the storage a few times, and the first before its ack', async () => {
+    const stored = new Map<string, string>();
+    const writes: string[] = [];
+    const storage = {
+      getItem: (key: string) => stored.get(key) ?? null,
+      setItem: (key: string, value: string) => {
+        if (key.endsWith(':receipts')) writes.push(value);
+        stored.set(key, value);
+      },
+      removeItem: (key: string) => stored.delete(key),
+    };
+    const { bed, app, track } = await setup({ storage });
+    bed.broker.reachable = false;
+    expect(await track('first')).toBe('acked');
+    expect(writes).toEqual([JSON.stringify({ delivered: ['first'], read: [] })]);
+    await Promise.all(Array.from({ length: 500 }, (_, index) => track(String(index))));
+    expect(writes.length).toBeLessThan(5);
+    app.freeze();
+    const kept = JSON.parse(writes.at(-1)!) as { delivered: string[] };
+    expect(kept.delivered).toHaveLength(501);
+  });
+
+  it('of a burst are all in the storage a moment later', async () => {
+    const { bed, clock, client } = await setup();
+    bed.callReplies.push(...Array.from({ length: 50 }, () => 503));
+    for (let index = 0; index < 50; index++) client.markRead(String(index));
+    await clock.advance(300);
+    const [kept] = [...bed.stored].filter(([key]) => key.endsWith(':receipts'));
+    expect((JSON.parse(kept![1]) as { read: string[] }).read).toHaveLength(50);
+  });
+
+  it('that are too many are dropped with a word, said once until the server answers', async () => {
+    const { bed, clock, client, errors, receipts } = await setup();
+    bed.callReplies.push(503);
+    const read = (count: number, mark: string) => {
+      for (let index = 0; index < count; index++) client.markRead(`${mark}${String(index)}`);
+    };
+    const dropped = () => errors.filter(({ code }) => code === 'receipts_dropped').length;
+    read(2000, 'a');
+    expect(dropped()).toBe(0);
+    read(10, 'b');
+    expect(dropped()).toBe(1);
+    await clock.advance(60_000);
+    expect(receipts().flatMap((body) => body.read)).toHaveLength(2000);
+    read(2001, 'c');
+    expect(dropped()).toBe(2);
+  });
+
   it('of the old account are gone after a logout', async () => {
     const { bed, client, clock, track, receipts } = await setup();
     bed.callReplies.push(503, 503);

@@ -1,5 +1,5 @@
 import type { AddressInfo } from 'node:net';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import WebSocket, { WebSocketServer } from 'ws';
 import { TransportError, type Delivery, type TransportConnection } from '@warren/client';
 import { stomp, type StompOptions } from '@warren/client';
@@ -140,6 +140,12 @@ describe('a STOMP connection', () => {
 
   it.each([
     ['Bad CONNECT', 'Access refused for user', 'refused'],
+    // RabbitMQ from 4.3.6 on, when the token of an open connection ends.
+    [
+      'Credential expired',
+      'The credential used to authenticate this connection has expired',
+      'refused',
+    ],
     ['Server cancelled subscription', '', 'cancelled'],
     ['not_found', "NOT_FOUND - no queue 'x'", 'cancelled'],
     ['Something new', '', 'lost'],
@@ -211,6 +217,20 @@ describe('a STOMP connection', () => {
     expect(broker.received.slice(before)).toEqual(['\n']);
     expect(connection.lastHeardAt).toBeGreaterThan(now() + 5000);
     await connection.close(0);
+  });
+
+  it('ends when the broker is silent, also when the clock is set back meanwhile', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'Date'] });
+    try {
+      const connection = await connected();
+      vi.setSystemTime(Date.now() - 3_600_000);
+      for (let seconds = 0; seconds < 40; seconds += 5) vi.advanceTimersByTime(5000);
+      expect((await connection.ended).failure).toBe('lost');
+      // Meanwhile it has sent its own.
+      await until(() => broker.received.filter((frame) => frame === '\n').length >= 3);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('of a broker that sends no heartbeats is not taken for dead', async () => {

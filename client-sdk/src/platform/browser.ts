@@ -26,6 +26,7 @@ export function browser(): Platform {
   return {
     fetch: (...args) => globalThis.fetch(...args),
     storage: findStorage(),
+    name: findName(),
     isServer,
     random: Math.random,
     now: Date.now,
@@ -75,6 +76,14 @@ const isShown = (type: string): boolean =>
 /** Missing where a page did not come by https. */
 const findLocks = (): LockManager | undefined =>
   (environment.navigator as Partial<Navigator> | undefined)?.locks;
+
+function findName(): string | undefined {
+  const { userAgentData, platform } = (environment.navigator ?? {}) as Partial<Navigator> & {
+    userAgentData?: { platform?: string };
+  };
+  // Deprecated, and all that Firefox and Safari have.
+  return userAgentData?.platform ?? platform;
+}
 
 function isNode(): boolean {
   const { process } = globalThis as { process?: { versions?: { node?: string } } };

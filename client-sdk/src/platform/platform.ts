@@ -37,6 +37,8 @@ export interface Platform {
   fetch: typeof globalThis.fetch;
   /** Undefined where nothing can be kept. */
   storage: ClientStorage | undefined;
+  /** What the app runs on, for its user to recognize the device by. */
+  name?: string | undefined;
   /** Whether this is Node without a page, where a device's id must be given. */
   isServer: boolean;
   /** From 0 (inclusive) to 1 (exclusive). */

@@ -38,6 +38,7 @@ export interface ReactNativeOptions {
 export function reactNative({ AppState, NetInfo }: ReactNativeOptions): Partial<Platform> {
   let online = true;
   return {
+    name: 'React Native',
     phase: () => (AppState.currentState === 'background' ? 'background' : 'active'),
     isOnline: () => online,
     background: 'disconnect',

@@ -42,6 +42,8 @@ export interface TestSessionRequest {
   sessionId: string | undefined;
   /** Whether the device says that it has handled messages before. */
   hasHandled: boolean;
+  /** Whether the device's id is kept nowhere. */
+  passing: boolean;
 }
 
 /** Something that the client has told or asked the server, beside its session. */
@@ -187,6 +189,7 @@ export class TestBed {
       deviceId: body['deviceId'],
       sessionId: body['sessionId'],
       hasHandled: Boolean(body['hasHandled']),
+      passing: Boolean(body['passing']),
     });
     const reply = this.replies.shift();
     if (reply !== undefined) {

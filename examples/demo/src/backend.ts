@@ -1,4 +1,5 @@
 import express, { type RequestHandler, type Router } from 'express';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DevInfo } from '@warren/server/dev';
 import { PushProxy } from './push-proxy.js';
@@ -47,13 +48,17 @@ export async function provisionUsers(api: Api): Promise<void> {
 /**
  * The demo's own back end: its page, a sender as any application would write it, and a push proxy.
  * @param secret that pushes are signed with.
+ * @param dataDir where all state lives; absolute.
  */
-export function createBackend(api: Api, secret: string): Router {
+export function createBackend(api: Api, secret: string, dataDir: string): Router {
   const proxy = new PushProxy(secret);
   const router = express.Router();
   router.post('/api/pushes', proxy.handlers);
   router.use(express.json({ limit: '8kb' }));
   router.post('/api/send', send(api));
+  router.get('/api/place', (_request, response) => {
+    response.json({ dataDir: dataDir === resolve('.warren') ? null : dataDir });
+  });
   router.get('/api/phones', async (_request, response) => {
     const entries = USERS.map(async (user) => {
       const phone = { waiting: await waitingFor(api, user), notifications: proxy.of(user) };

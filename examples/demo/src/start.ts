@@ -15,8 +15,8 @@ try {
       // What clients send to each other, only the calls need.
       ...(call.policy !== undefined && { policy: call.policy }),
       mount: (app, context) => {
-        const { info, webhookSecret } = context;
-        app.use('/demo', createBackend(new Api(info), webhookSecret));
+        const { info, webhookSecret, dataDir } = context;
+        app.use('/demo', createBackend(new Api(info), webhookSecret, dataDir));
         for (const { name, create } of [chat, notification, progress, call])
           app.use(`/${name}`, create(exampleContext(context)));
         app.get('/', (_request, response) => {

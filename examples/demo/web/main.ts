@@ -1,5 +1,6 @@
 import { find } from './element.js';
 import { Phone, type FromOutside } from './phone.js';
+import { showPlace } from './place.js';
 import { showOutcomes, startSender } from './sender.js';
 import { startTabs } from './tabs.js';
 
@@ -19,6 +20,7 @@ async function showPhones(): Promise<void> {
 }
 
 startTabs();
+void showPlace();
 phones.alice.start();
 phones.bob.start();
 startSender(() => void showPhones());

@@ -4,8 +4,8 @@ import { AppState } from 'react-native';
 import { openStorage, reactNative } from '@warren/client/react-native';
 import { Inbox } from './inbox';
 
-/** Where your server is; 10.0.2.2 is the machine that an Android emulator runs on. */
-const API_URL = 'http://10.0.2.2:8080';
+/** Where your server is: the address that `npm start -- --host` was given. */
+const API_URL = 'http://192.168.1.20:8080';
 
 /** The inbox of whoever is logged in, on a phone. */
 export async function openInbox(userId: string): Promise<Inbox> {

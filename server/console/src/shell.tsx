@@ -18,7 +18,7 @@ import { useDisclosure, useHotkeys } from '@mantine/hooks';
 import { useEffect, useRef, useState } from 'react';
 import { Link, Route, Switch, useLocation } from 'wouter';
 import { Empty } from './components/states.js';
-import { pathOf } from './data/api.js';
+import { ApiError, pathOf, type Api } from './data/api.js';
 import { useLiveState, useSession, useStats } from './data/session.js';
 import { AuditPage } from './pages/audit.js';
 import { BroadcastPage } from './pages/broadcast.js';
@@ -157,9 +157,28 @@ function DeadCount() {
   );
 }
 
+/** So may the id of a user. */
 const LOOKS_LIKE_MESSAGE = /^([0-9a-f]{8}-[0-9a-f]{4}-|resent-)/i;
 
+/** A user of such an id is gone to only if there is no such message: the message's page says why one is not known. */
+async function isUser(api: Api, id: string): Promise<boolean> {
+  if (!LOOKS_LIKE_MESSAGE.test(id)) return true;
+  return !(await isThere(api, `messages/${pathOf(id)}`)) && isThere(api, `users/${pathOf(id)}`);
+}
+
+async function isThere(api: Api, path: string): Promise<boolean> {
+  try {
+    await api.get(path);
+    return true;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return false;
+    // Whatever is wrong, the page there tells.
+    return true;
+  }
+}
+
 function Find() {
+  const { api } = useSession();
   const [, navigate] = useLocation();
   const [text, setText] = useState('');
   const input = useRef<HTMLInputElement>(null);
@@ -171,8 +190,10 @@ function Find() {
         event.preventDefault();
         const id = text.trim();
         if (id === '') return;
-        navigate(`/${LOOKS_LIKE_MESSAGE.test(id) ? 'messages' : 'users'}/${pathOf(id)}`);
         setText('');
+        void isUser(api, id).then((isOne) => {
+          navigate(`/${isOne ? 'users' : 'messages'}/${pathOf(id)}`);
+        });
       }}
     >
       <TextInput

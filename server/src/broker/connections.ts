@@ -9,12 +9,18 @@ import type { BrokerWatch, ClientConnection } from './watch.js';
 export type CloseReason =
   | 'session_replaced'
   | 'device_removed'
+  /** Made room for another device of its user. */
+  | 'device_retired'
+  /** Its client has left, and would not know its id again. */
+  | 'device_left'
   | 'user_removed'
   | 'revoked'
   | 'disconnected'
   | 'token_expired'
   /** Of a client that no session was granted to, or under a name that is not its own. */
   | 'no_session'
+  /** Another mailbox has taken the place of the one that it consumed. */
+  | 'mailbox_replaced'
   /** Of the admin console. */
   | 'console_ended'
   /** Older than this process, and perhaps the one that holds a queue which others are to have. */
@@ -67,6 +73,18 @@ export class Connections {
     this.#reasons.set(name, reason);
     // Of one that has gone before, nobody asks.
     setTimeout(() => this.#reasons.delete(name), REASON_MS).unref();
+  }
+
+  /**
+   * Whether {@link isOnline} knows also of connections that are older than this process: before, who is connected
+   * may look as if they were not. Waits for it for a moment.
+   */
+  async areKnown(): Promise<boolean> {
+    const { watch } = this.#options;
+    // Each is asked for by name then.
+    if (!watch.isWatching) return true;
+    await watch.listed(LISTED_MS);
+    return watch.isListed;
   }
 
   /** Whether somebody is connected with the token of this queue. */

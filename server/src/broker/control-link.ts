@@ -2,7 +2,11 @@ import { AMQPChannelError, AMQPConnectionError, Connection, type Channel } from 
 import { endedWithin } from '../ended-within.js';
 import { HttpProblem } from '../problem.js';
 
+/** How long the broker may say nothing, and how long one call may take of a broker that is only slow. */
 const TIMEOUT_MS = 4000;
+const MOST_MS = 20_000;
+/** By then the connection that does not answer has been given up for lack of heartbeats, with all that it was asked. */
+const LOST_MS = 30_000;
 const CLOSE_MS = 2000;
 
 /**
@@ -11,6 +15,8 @@ const CLOSE_MS = 2000;
  */
 export class ControlLink {
   readonly #connection: Connection;
+  /** When the broker last did what it was asked for, by `performance.now()`. */
+  #answeredAt = 0;
 
   constructor(amqpUrl: string, onError: (error: unknown) => void) {
     this.#connection = new Connection({
@@ -52,26 +58,38 @@ export class ControlLink {
   }
 
   /**
-   * Ends within 4 s, and turns what the broker does into one error that a caller can act on.
+   * Ends when the broker has done nothing of what it was asked for in 4 s, or after 20 s; and turns what the
+   * broker does into one error that a caller can act on. Work that was not done in time goes on: the error
+   * says until when (see {@link HttpProblem.ended}).
    * @throws {HttpProblem} `broker_unavailable`
    */
   async guard<Result>(work: () => Promise<Result>): Promise<Result> {
     if (!this.#connection.ready) throw new HttpProblem('broker_unavailable');
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        reject(new HttpProblem('broker_unavailable', 'The broker did not answer in time.'));
-      }, TIMEOUT_MS);
-    });
+    const result = work();
+    if (!(await this.#isInTime(result))) {
+      const ended = endedWithin(result, LOST_MS);
+      throw new HttpProblem('broker_unavailable', 'The broker did not answer in time.', { ended });
+    }
     try {
-      return await Promise.race([work(), late]);
+      const done = await result;
+      this.#answeredAt = performance.now();
+      return done;
     } catch (error) {
       if (isNotFound(error) || isChannelClosed(error) || error instanceof AMQPConnectionError) {
         throw new HttpProblem('broker_unavailable', undefined, { cause: error });
       }
       throw error;
-    } finally {
-      clearTimeout(timer);
+    }
+  }
+
+  /** A broker that works through what many have asked for is not one that does not answer. */
+  async #isInTime(work: Promise<unknown>): Promise<boolean> {
+    const begunAt = performance.now();
+    for (;;) {
+      const endsAt = Math.min(Math.max(begunAt, this.#answeredAt) + TIMEOUT_MS, begunAt + MOST_MS);
+      const leftMs = endsAt - performance.now();
+      if (leftMs <= 0) return false;
+      if (await endedWithin(work, leftMs)) return true;
     }
   }
 

@@ -62,12 +62,11 @@ export class BrokerFiguresSource {
 
   async #gather(): Promise<BrokerFigures> {
     const { management, deadLetters, queuePrefix } = this.#options;
-    const [overview, nodes, isWell, waiting, dead, rates] = await Promise.all([
+    const [overview, nodes, isWell, depths, rates] = await Promise.all([
       management.get('/overview'),
       management.get('/nodes'),
       management.answers('/health/checks/alarms'),
-      management.waiting(queuePrefix).catch(() => null),
-      management.depths(deadLetters).catch(() => undefined),
+      management.depths().catch(() => undefined),
       this.#rates().catch(() => undefined),
     ]);
     const { rabbitmq_version: version, object_totals: totals } = (overview ?? {}) as Overview;
@@ -80,8 +79,8 @@ export class BrokerFiguresSource {
       hasAlarm: !isWell,
       connections: totals?.connections ?? null,
       queues: totals?.queues ?? null,
-      waiting,
-      deadLetters: dead?.get(deadLetters) ?? null,
+      waiting: depths === undefined ? null : sumOf(depths, queuePrefix),
+      deadLetters: depths?.get(deadLetters) ?? null,
       published: rates?.published ?? null,
       acked: rates?.acked ?? null,
     };
@@ -115,6 +114,13 @@ interface Overview {
 interface Node {
   name: string;
   running?: boolean;
+}
+
+/** Of all queues whose names begin so. */
+function sumOf(depths: Map<string, number>, prefix: string): number {
+  let sum = 0;
+  for (const [name, depth] of depths) if (name.startsWith(prefix)) sum += depth;
+  return sum;
 }
 
 async function fetchText(url: string): Promise<string> {

@@ -1,12 +1,19 @@
 import pLimit from 'p-limit';
 import { encodeId, groupKeys } from '@warren/protocol';
-import { GROUP_PREFIX, liveOf } from '@warren/rabbitmq';
+import { GROUP_PREFIX, liveOf, shardFor, shardsOf } from '@warren/rabbitmq';
 import type { Channel } from 'rabbitmq-client';
+import { allEnded } from '../ended-within.js';
 import { isExchangeMissing, isNotFound, type ControlLink } from './control-link.js';
 
-/** A member's queue and the group whose messages go there. */
-export interface GroupBinding {
+/** Where a group's members are bound. */
+export interface GroupPlace {
   groupId: string;
+  /** Whether the group is spread over several exchanges. */
+  isSharded: boolean;
+}
+
+/** A member's queue and the group whose messages go there. */
+export interface GroupBinding extends GroupPlace {
   queue: string;
   live: boolean;
 }
@@ -20,7 +27,8 @@ type Binder = 'queueBind' | 'queueUnbind';
 
 /**
  * Each group's two fanout exchanges, for mail and for live messages, behind the group's keys, and the
- * bindings of its members' queues.
+ * bindings of its members' queues. A large group has shards of both beside them: who joins then is bound to
+ * one of those, who was there before stays where it was.
  */
 export class GroupExchanges {
   readonly #link: ControlLink;
@@ -35,27 +43,58 @@ export class GroupExchanges {
   }
 
   /** @throws {HttpProblem} `broker_unavailable`, as all of these. */
-  async declare(groupId: string): Promise<void> {
+  async declare({ groupId, isSharded }: GroupPlace): Promise<void> {
     const keys = groupKeys(groupId);
-    await this.#link.guard(() =>
-      this.#withChannel(async (channel) => {
-        for (const live of [false, true]) {
-          const exchange = exchangeOf(groupId, live);
-          await channel.exchangeDeclare({ exchange, type: 'fanout', durable: true });
-          const routingKey = live ? keys.live : keys.mail;
-          await channel.exchangeBind({ destination: exchange, source: this.#source, routingKey });
-        }
-      }),
-    );
+    for (const live of [false, true]) {
+      const routingKey = live ? keys.live : keys.mail;
+      const own = exchangeOf(groupId, live);
+      await this.#each(isSharded ? [own, ...shardsOf(own)] : [own], async (channel, exchange) => {
+        await channel.exchangeDeclare({ exchange, type: 'fanout', durable: true });
+        await channel.exchangeBind({ destination: exchange, source: this.#source, routingKey });
+      });
+    }
   }
 
   /** Whether both are there. */
   async exist(groupId: string): Promise<boolean> {
+    return this.#exist([exchangeOf(groupId, false), exchangeOf(groupId, true)]);
+  }
+
+  /** With all that is bound to them. */
+  async remove(groupId: string): Promise<void> {
+    // Also of a group that another database knew: who asks cannot know whether it was a large one.
+    const isSharded = await this.#exist(shardsOf(exchangeOf(groupId, false)).slice(0, 1));
+    for (const live of [true, false]) {
+      const own = exchangeOf(groupId, live);
+      const [first = own, ...others] = shardsOf(own);
+      // The first one last: it tells that there may be others.
+      for (const exchanges of isSharded ? [[own, ...others], [first]] : [[own]]) {
+        await this.#each(exchanges, async (channel, exchange) => {
+          await channel.exchangeDelete({ exchange });
+        });
+      }
+    }
+  }
+
+  /** Several at a time. */
+  async #each(
+    exchanges: string[],
+    work: (channel: Channel, exchange: string) => Promise<void>,
+  ): Promise<void> {
+    await this.#link.guard(() =>
+      allEnded(
+        exchanges.map((exchange) => this.#withChannel((channel) => work(channel, exchange))),
+      ),
+    );
+  }
+
+  /** Whether all of them are there. */
+  async #exist(exchanges: string[]): Promise<boolean> {
     return this.#link.guard(async () => {
       try {
         await this.#withChannel(async (channel) => {
-          for (const live of [false, true]) {
-            await channel.exchangeDeclare({ exchange: exchangeOf(groupId, live), passive: true });
+          for (const exchange of exchanges) {
+            await channel.exchangeDeclare({ exchange, passive: true });
           }
         });
         return true;
@@ -64,17 +103,6 @@ export class GroupExchanges {
         throw error;
       }
     });
-  }
-
-  /** With all that is bound to them. */
-  async remove(groupId: string): Promise<void> {
-    await this.#link.guard(() =>
-      this.#withChannel(async (channel) => {
-        for (const live of [false, true]) {
-          await channel.exchangeDelete({ exchange: exchangeOf(groupId, live) });
-        }
-      }),
-    );
   }
 
   /**
@@ -101,14 +129,22 @@ export class GroupExchanges {
     };
     for (let start = 0; start < bindings.length; start += CHUNK) {
       const chunk = bindings.slice(start, start + CHUNK);
-      await this.#link.guard(() => Promise.all(chunk.map(changeOne)));
+      await this.#link.guard(() => allEnded(chunk.map(changeOne)));
     }
     return missing;
   }
 
-  /** False when the exchange is missing. */
-  async #changeOne(method: Binder, { groupId, queue, live }: GroupBinding): Promise<boolean> {
-    const exchange = exchangeOf(groupId, live);
+  /** False when an exchange is missing. */
+  async #changeOne(method: Binder, binding: GroupBinding): Promise<boolean> {
+    let isThere = true;
+    // Each by itself: of one that is missing, the other's binding is not to stay.
+    for (const exchange of exchangesFor(method, binding)) {
+      isThere = (await this.#changeAt(exchange, method, binding.queue)) && isThere;
+    }
+    return isThere;
+  }
+
+  async #changeAt(exchange: string, method: Binder, queue: string): Promise<boolean> {
     try {
       await this.#withChannel((channel) => channel[method]({ queue, exchange }));
       return true;
@@ -128,6 +164,13 @@ export class GroupExchanges {
       this.#idle.push(channel);
     });
   }
+}
+
+/** It is unbound wherever it may have been bound. */
+function exchangesFor(method: Binder, { groupId, isSharded, queue, live }: GroupBinding): string[] {
+  const own = exchangeOf(groupId, live);
+  if (!isSharded) return [own];
+  return method === 'queueBind' ? [shardFor(own, queue)] : [own, shardFor(own, queue)];
 }
 
 function exchangeOf(groupId: string, live: boolean): string {

@@ -1,11 +1,15 @@
-import { topology, type TopologyNames } from '@warren/rabbitmq';
+import type { TopologyNames } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import { createMetrics, type Metrics } from '../metrics.js';
 import { ConfirmChannel } from '../publisher/confirm-channel.js';
 import { createPublisher, type Publisher } from '../publisher/index.js';
+import type { Storage } from '../storage/index.js';
+import { ConnectionInventory } from './connection-inventory.js';
+import { ConnectionJournal } from './connection-journal.js';
 import { Connections } from './connections.js';
 import { ControlLink } from './control-link.js';
 import { GroupExchanges } from './group-exchanges.js';
+import { addLimits } from './limits.js';
 import { ManagementApi } from './management.js';
 import { Provisioner } from './provisioner.js';
 import { BrokerWatch } from './watch.js';
@@ -15,6 +19,7 @@ export interface BrokerOptions {
   amqpUrl: string;
   managementUrl: string;
   names: TopologyNames;
+  storage: Pick<Storage, 'connections' | 'devices' | 'identity'>;
   logger: Logger;
 }
 
@@ -38,7 +43,13 @@ export interface BrokerSide {
 }
 
 /** Connects in the background, and keeps connected. */
-export function openBroker({ amqpUrl, managementUrl, names, logger }: BrokerOptions): BrokerSide {
+export function openBroker({
+  amqpUrl,
+  managementUrl,
+  names,
+  storage,
+  logger,
+}: BrokerOptions): BrokerSide {
   const onError = (error: unknown): void => {
     logger.warn({ err: error }, 'the connection to the broker had an error');
   };
@@ -53,7 +64,20 @@ export function openBroker({ amqpUrl, managementUrl, names, logger }: BrokerOpti
   const provisioner = new Provisioner({ link, names, onError });
   const exchanges = new GroupExchanges(link, exchange);
   const management = new ManagementApi(managementUrl, vhost);
-  const watch = new BrokerWatch({ amqpUrl, vhost, management, logger });
+  const journal = new ConnectionJournal({
+    amqpUrl,
+    vhost,
+    database: storage.identity,
+    store: storage.connections,
+    logger,
+  });
+  const inventory = new ConnectionInventory({
+    management,
+    journal,
+    store: storage.connections,
+    devices: storage.devices,
+  });
+  const watch = new BrokerWatch({ amqpUrl, vhost, inventory, logger });
   const queuePrefix = `${names.userPrefix}.`;
   const connections = new Connections({
     management,
@@ -73,7 +97,7 @@ export function openBroker({ amqpUrl, managementUrl, names, logger }: BrokerOpti
     onError,
   });
   const workQueues = new WorkQueues(amqpUrl, internal, logger);
-  addLimits(management, names, logger);
+  void addLimits(management, names, logger);
   return {
     publisher,
     link,
@@ -94,26 +118,8 @@ export function openBroker({ amqpUrl, managementUrl, names, logger }: BrokerOpti
       provisioner.close();
       exchanges.close();
       const closing = [publisher.close(), internal.close(1000), link.close(), watch.close()];
+      await journal.close();
       await Promise.all(closing);
     },
   };
-}
-
-/**
- * The limits of queues and connections. Without them all works, without bounds; so a management API that cannot be
- * reached is worth a warning and no more.
- */
-function addLimits(management: ManagementApi, names: TopologyNames, logger: Logger): void {
-  void (async () => {
-    try {
-      const { policies, parameters } = topology(names);
-      for (const policy of policies) await management.addPolicy(policy);
-      for (const { value } of parameters) {
-        await management.addConnectionLimit(value['max-connections']);
-      }
-    } catch (error) {
-      const advice = 'there are no limits until the policies are set: run "warren provision"';
-      logger.warn({ err: error }, advice);
-    }
-  })();
 }

@@ -9,15 +9,21 @@ const TIMEOUT_MS = 5000;
 /** - `unreachable`: the broker did not answer, so that nothing is known. */
 export type LoginVerdict = 'accepted' | 'refused' | 'unreachable';
 
+interface LoginResult {
+  verdict: LoginVerdict;
+  /** Why not, where it was not let in and that is known. */
+  error?: unknown;
+}
+
 /**
  * Whether the broker accepts tokens that are signed with the newest key: logs in with one that may read
  * nothing that exists. A cluster is asked by the node that the address leads to.
  */
-export async function probeKey(amqpUrl: string, keys: KeyRing): Promise<LoginVerdict> {
+export async function probeKey(amqpUrl: string, keys: KeyRing): Promise<LoginResult> {
   const vhost = new URL(amqpUrl).pathname.slice(1);
   const scope = [`${BROKER_AUDIENCE}.read:${vhost}/${NOBODY}`];
   const { token } = signToken(keys, { sub: NOBODY, aud: BROKER_AUDIENCE, scope }, 60);
-  return probeLogin(amqpUrl, NOBODY, token);
+  return tryLogin(amqpUrl, NOBODY, token);
 }
 
 /** Whether the broker lets somebody in. @param amqpUrl whose account is left aside. */
@@ -26,6 +32,15 @@ export async function probeLogin(
   login: string,
   password: string,
 ): Promise<LoginVerdict> {
+  return (await tryLogin(amqpUrl, login, password)).verdict;
+}
+
+/** As {@link probeLogin}, with why not. */
+export async function tryLogin(
+  amqpUrl: string,
+  login: string,
+  password: string,
+): Promise<LoginResult> {
   const url = new URL(amqpUrl);
   const secure = url.protocol === 'amqps:';
   const connection = new Connection({
@@ -39,18 +54,18 @@ export async function probeLogin(
     connectionTimeout: TIMEOUT_MS,
   });
   try {
-    return await new Promise<LoginVerdict>((resolve) => {
-      const timer = setTimeout(resolve, TIMEOUT_MS, 'unreachable');
-      const settle = (verdict: LoginVerdict): void => {
+    return await new Promise((resolve) => {
+      const timer = setTimeout(resolve, TIMEOUT_MS, { verdict: 'unreachable' });
+      const settle = (verdict: LoginVerdict, error?: unknown): void => {
         clearTimeout(timer);
-        resolve(verdict);
+        resolve({ verdict, error });
       };
       connection.once('connection', () => {
         settle('accepted');
       });
       connection.on('error', (error: unknown) => {
         const refused = error instanceof AMQPConnectionError && error.code === 'ACCESS_REFUSED';
-        settle(refused ? 'refused' : 'unreachable');
+        settle(refused ? 'refused' : 'unreachable', error);
       });
     });
   } finally {

@@ -1,4 +1,11 @@
-import type { Account, Definitions, Permissions, Policy } from '@warren/rabbitmq';
+import {
+  parseVersion,
+  type Account,
+  type Definitions,
+  type Permissions,
+  type Policy,
+  type Version,
+} from '@warren/rabbitmq';
 import { HttpProblem } from '../problem.js';
 
 const TIMEOUT_MS = 3000;
@@ -10,6 +17,8 @@ export class ManagementApi {
   readonly #origin: string;
   readonly #authorization: string;
   readonly #vhost: string;
+  #lastDepths: Promise<unknown> = Promise.resolve();
+  #nextDepths: Promise<Map<string, number>> | undefined;
 
   /** @param url with the account in it: `http://name:password@host:15672`. */
   constructor(url: string, vhost: string) {
@@ -20,42 +29,62 @@ export class ManagementApi {
     this.#vhost = encodeURIComponent(vhost);
   }
 
-  /** How many messages each queue whose name begins so holds; those that are gone are missing. */
-  async depths(prefix: string): Promise<Map<string, number>> {
-    // The listing, since 3.10 leaves the totals out when one queue is asked for.
-    const query = new URLSearchParams({
-      name: `^${prefix.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}`,
-      use_regex: 'true',
-      enable_queue_totals: 'true',
-      page: '1',
-      page_size: '100',
-    });
-    const response = await this.#request('GET', `/queues/${this.#vhost}?${query.toString()}`);
-    const { items } = (await response.json()) as { items: { name: string; messages?: number }[] };
-    return new Map(items.map(({ name, messages }) => [name, messages ?? 0]));
+  get host(): string {
+    return new URL(this.#origin).host;
   }
 
-  /** How many messages wait in all queues whose names begin so. */
-  async waiting(prefix: string): Promise<number> {
-    const query = new URLSearchParams({ columns: 'name,messages', enable_queue_totals: 'true' });
-    const response = await this.#request('GET', `/queues/${this.#vhost}?${query.toString()}`, {
-      timeoutMs: LISTING_TIMEOUT_MS,
+  /** How many messages a queue holds; undefined when it is gone, or does not say. */
+  async depth(queue: string): Promise<number | undefined> {
+    const query = 'disable_stats=true&enable_queue_totals=true';
+    const path = `/queues/${this.#vhost}/${encodeURIComponent(queue)}?${query}`;
+    const response = await this.#request('GET', path, { allow: [404] });
+    if (response.status === 404) return undefined;
+    const { messages } = (await response.json()) as { messages?: unknown };
+    if (typeof messages === 'number') return messages;
+    // RabbitMQ 3 leaves the totals out when one queue is asked for.
+    return (await this.depths()).get(queue);
+  }
+
+  /**
+   * How many messages each queue holds. However many ask, the broker makes one listing at a time; those who ask
+   * meanwhile share the next.
+   */
+  depths(): Promise<Map<string, number>> {
+    this.#nextDepths ??= this.#lastDepths.then(() => {
+      this.#nextDepths = undefined;
+      const listing = this.#askForDepths();
+      this.#lastDepths = listing.catch(() => undefined);
+      return listing;
     });
-    const all = (await response.json()) as { name: string; messages?: number }[];
-    return all
-      .filter(({ name }) => name.startsWith(prefix))
-      .reduce((sum, { messages }) => sum + (messages ?? 0), 0);
+    return this.#nextDepths;
   }
 
   /** Whether somebody is connected with this login. */
   async isConnected(login: string): Promise<boolean> {
-    const path = `/connections/username/${encodeURIComponent(login)}`;
-    const response = await this.#request('GET', path, { allow: [404] });
-    if (response.status === 404) return false;
-    return ((await response.json()) as unknown[]).length > 0;
+    return (await this.connectionsOf(login)).length > 0;
   }
 
-  /** Names and logins of all connections to the vhost. */
+  /** Names of the connections with this login. The broker goes through all that it has. */
+  async connectionsOf(login: string): Promise<string[]> {
+    const path = `/connections/username/${encodeURIComponent(login)}`;
+    const response = await this.#request('GET', path, { allow: [404] });
+    if (response.status === 404) return [];
+    return ((await response.json()) as { name: string }[]).map(({ name }) => name);
+  }
+
+  /**
+   * Whether a connection is open. RabbitMQ 4.3 fails with 500 when it is to show one while statistics are off
+   * (measured on 4.3.6); by this condition it answers 304 before it gets so far, as any version does.
+   */
+  async hasConnection(name: string): Promise<boolean> {
+    const path = `/connections/${encodeURIComponent(name)}?disable_stats=true`;
+    const headers = { 'if-none-match': '*' };
+    const response = await this.#request('GET', path, { allow: [304, 404], headers });
+    await response.body?.cancel();
+    return response.status !== 404;
+  }
+
+  /** Names and logins of all connections to the vhost; none from 4.3 on, where statistics are off. */
   async connections(): Promise<{ name: string; login: string }[]> {
     // Without the statistics that a listing asks each node for when they are collected.
     const query = new URLSearchParams({ columns: 'name,user,vhost' });
@@ -69,6 +98,20 @@ export class ManagementApi {
       .map(({ name, user }) => ({ name, login: user }));
   }
 
+  /** How many queues whose names begin so there are of each type. */
+  async countByType(prefix: string): Promise<Record<string, number>> {
+    const query = new URLSearchParams({ columns: 'name,type', disable_stats: 'true' });
+    const response = await this.#request('GET', `/queues/${this.#vhost}?${query.toString()}`, {
+      timeoutMs: LISTING_TIMEOUT_MS,
+    });
+    const all = (await response.json()) as { name: string; type?: string }[];
+    const counts: Record<string, number> = {};
+    for (const { name, type = 'classic' } of all) {
+      if (name.startsWith(prefix)) counts[type] = (counts[type] ?? 0) + 1;
+    }
+    return counts;
+  }
+
   /** Names of all queues of the vhost. */
   async queues(): Promise<Set<string>> {
     const query = new URLSearchParams({ columns: 'name', disable_stats: 'true' });
@@ -79,9 +122,17 @@ export class ManagementApi {
     return new Set(all.map(({ name }) => name));
   }
 
+  /** By which routing keys a queue is bound to an exchange; none when there is no such queue. */
+  async bindingKeys(exchange: string, queue: string): Promise<string[]> {
+    const [source, destination] = [exchange, queue].map(encodeURIComponent);
+    const path = `/bindings/${this.#vhost}/e/${source ?? ''}/q/${destination ?? ''}`;
+    const bindings = (await this.get(path)) as { routing_key: string }[] | undefined;
+    return (bindings ?? []).map(({ routing_key: key }) => key);
+  }
+
   /** Closes one connection. One that has just been opened may not be listed yet: false. */
   async closeConnection(name: string, reason: string): Promise<boolean> {
-    const path = `/connections/${encodeURIComponent(name)}`;
+    const path = `/connections/${encodeURIComponent(name)}?disable_stats=true`;
     const headers = { 'x-reason': reason };
     const response = await this.#request('DELETE', path, { allow: [404], headers });
     return response.status !== 404;
@@ -121,12 +172,35 @@ export class ManagementApi {
     return response.ok;
   }
 
+  /** Why a GET is refused, in the broker's words; undefined when it is not. */
+  async refusal(path: string): Promise<string | undefined> {
+    const response = await this.#request('GET', path, { allow: [401, 403] });
+    if (response.ok) {
+      await response.body?.cancel();
+      return undefined;
+    }
+    const { reason } = (await response.json()) as { reason?: string };
+    return reason ?? String(response.status);
+  }
+
   /** Whatever a GET answers; undefined for what is not there, or may not be seen. */
   async get(path: string): Promise<unknown> {
     const response = await this.#request('GET', path, { allow: [400, 401, 403, 404] });
     if (response.ok) return response.json();
     await response.body?.cancel();
     return undefined;
+  }
+
+  /** Of the node that answers; undefined when this account may not know. */
+  async version(): Promise<Version | undefined> {
+    const overview = (await this.get('/overview')) as { rabbitmq_version?: string } | undefined;
+    return parseVersion(overview?.rabbitmq_version ?? '');
+  }
+
+  /** Undefined when there is none of this name. */
+  async policy(name: string): Promise<Omit<Policy, 'vhost'> | undefined> {
+    const path = `/policies/${this.#vhost}/${encodeURIComponent(name)}`;
+    return (await this.get(path)) as Policy | undefined;
   }
 
   /** Sets a policy unless there is one of its name: an operator's change stands. */
@@ -149,6 +223,15 @@ export class ManagementApi {
   /** Makes what is missing of these, and sets what is there to what they say. */
   async importDefinitions(definitions: Definitions): Promise<void> {
     await this.#request('POST', '/definitions', { body: definitions });
+  }
+
+  async #askForDepths(): Promise<Map<string, number>> {
+    const query = new URLSearchParams({ columns: 'name,messages', enable_queue_totals: 'true' });
+    const response = await this.#request('GET', `/queues/${this.#vhost}?${query.toString()}`, {
+      timeoutMs: LISTING_TIMEOUT_MS,
+    });
+    const all = (await response.json()) as { name: string; messages?: number }[];
+    return new Map(all.map(({ name, messages }) => [name, messages ?? 0]));
   }
 
   async #request(

@@ -1,6 +1,8 @@
 import pLimit from 'p-limit';
 import type { Channel } from 'rabbitmq-client';
 import { topology, type TopologyNames } from '@warren/rabbitmq';
+import type { MailboxType } from '../storage/schema.js';
+import { allEnded } from '../ended-within.js';
 import { ChannelPool, isNotFound, type ControlLink } from './control-link.js';
 
 export interface ProvisionerOptions {
@@ -12,9 +14,10 @@ export interface ProvisionerOptions {
 /** A queue, and what leads to it. */
 export interface QueueSpec {
   queue: string;
+  type: MailboxType;
   /** On the direct exchange. */
   keys: string[];
-  /** The exchange of broadcasts. */
+  /** That of broadcasts which it is bound to. */
   fanout: string;
 }
 
@@ -25,14 +28,29 @@ export interface EnsureOptions {
   onMissing?: () => Promise<void>;
 }
 
-/** The only argument that a user's queue has; limits stand in policies, which can be changed. */
-const QUEUE_ARGUMENTS = { 'x-single-active-consumer': true };
+/** What a queue says of itself in one moment. Of a quorum queue two zeros may mean that it did not answer. */
+export interface QueueStat {
+  /** Messages that wait and are with no consumer. */
+  ready: number;
+  consumers: number;
+}
+
+/**
+ * The only arguments that a user's queue has; limits stand in policies, which can be changed. A classic one
+ * does not name its type, as those that are older than the choice do not.
+ */
+const argumentsOf = (type: MailboxType): Record<string, string | boolean> => ({
+  'x-single-active-consumer': true,
+  ...(type === 'quorum' && { 'x-queue-type': 'quorum' }),
+});
 /** Declares and binds of several sessions overlap; more channels than this gain nothing. */
 const CHANNELS = 4;
 /** Shorter than a send may take. */
 const READY_MS = 4000;
+/** More than a client has in hand at once, as a rule; fewer than would fill this process's memory. */
+const MOST_IN_HAND = 500;
 
-/** Declares, binds and deletes the queues of users. Each call ends within 4 s. */
+/** Declares, binds and deletes the queues of users. Each call ends as {@link ControlLink.guard} does. */
 export class Provisioner {
   readonly #link: ControlLink;
   readonly #names: TopologyNames;
@@ -72,7 +90,7 @@ export class Provisioner {
     { isNew = false, isBound = false, asksLive = false, onMissing }: EnsureOptions = {},
   ): Promise<{ created: boolean; liveCreated: boolean }> {
     const isMissing = async ({ queue }: QueueSpec): Promise<boolean> =>
-      isNew || (await this.#consumers(queue)) === undefined;
+      isNew || (await this.#stat(queue)) === undefined;
     return this.#guard(async () => {
       await this.#ensureTopology();
       const [created, liveCreated] = await Promise.all([
@@ -82,7 +100,7 @@ export class Provisioner {
       if (created) await onMissing?.();
       // Also what exists is bound again: a server that was killed between declaring and binding, or
       // somebody who has deleted the exchange, leaves a mailbox that nothing reaches.
-      await Promise.all([this.#declare(mail, isBound && !created), this.#declare(live)]);
+      await allEnded([this.#declare(mail, isBound && !created), this.#declare(live)]);
       return { created, liveCreated };
     });
   }
@@ -109,7 +127,44 @@ export class Provisioner {
 
   /** How many consume a queue; undefined when there is none. Asking counts as a use of it. */
   async consumers(queue: string): Promise<number | undefined> {
-    return this.#guard(() => this.#consumers(queue));
+    return (await this.stat(queue))?.consumers;
+  }
+
+  /** Undefined when there is no such queue. Asking counts as a use of a classic one. */
+  async stat(queue: string): Promise<QueueStat | undefined> {
+    return this.#guard(() => this.#stat(queue));
+  }
+
+  /**
+   * Whether nothing is in a queue that nothing leads to any more, neither waiting nor with a consumer. Asked by
+   * consuming it for a moment. A quorum queue that does not answer in 250 ms is said to have no messages and no
+   * consumers (rabbit_quorum_queue:stat), and one that does may lag behind its log; but a consumer takes its
+   * place in the log, and must be counted. Ask where a look says that it is empty: a quorum queue puts what is
+   * given back behind all else that was, so that the order stays only if everything was handed out at once.
+   */
+  async isDrained(queue: string): Promise<boolean> {
+    return this.#guard(async () => {
+      const channel = await this.#link.openChannel();
+      try {
+        await channel.basicQos({ prefetchCount: MOST_IN_HAND });
+        const handed: unknown[] = [];
+        await channel.basicConsume({ queue }, (message) => handed.push(message));
+        // Of two consumers the other one may have messages in hand.
+        const stat = await this.#stat(queue);
+        return handed.length === 0 && stat?.ready === 0 && stat.consumers === 1;
+      } finally {
+        // Gives back what it was handed.
+        await channel.close();
+      }
+    });
+  }
+
+  /** Takes these bindings off a queue. What waits in it stays; bindings that are not there are no error. */
+  async unbind(queue: string, bindings: { exchange: string; routingKey: string }[]): Promise<void> {
+    await this.#guard(async () => {
+      const channel = await this.#pool.next();
+      for (const binding of bindings) await channel.queueUnbind({ queue, ...binding });
+    });
   }
 
   /**
@@ -134,9 +189,7 @@ export class Provisioner {
   /** Deletes queues with all that waits in them, and cancels their consumers. */
   async deleteQueues(queues: string[]): Promise<void> {
     await this.#guard(async () => {
-      await Promise.all(
-        queues.map(async (queue) => (await this.#pool.next()).queueDelete({ queue })),
-      );
+      await allEnded(queues.map(async (queue) => (await this.#pool.next()).queueDelete({ queue })));
     });
   }
 
@@ -145,9 +198,9 @@ export class Provisioner {
     this.#pool.close();
   }
 
-  async #declare({ queue, keys, fanout }: QueueSpec, isBound = false): Promise<number> {
+  async #declare({ queue, type, keys, fanout }: QueueSpec, isBound = false): Promise<number> {
     const channel = await this.#pool.next();
-    const options = { queue, durable: true, arguments: QUEUE_ARGUMENTS };
+    const options = { queue, durable: true, arguments: argumentsOf(type) };
     const { messageCount } = await channel.queueDeclare(options);
     for (const routingKey of keys) {
       await channel.queueBind({ queue, exchange: this.#names.exchange, routingKey });
@@ -157,14 +210,17 @@ export class Provisioner {
   }
 
   /** A passive declare of a queue that is missing closes its channel, so it has that to itself. */
-  #consumers(queue: string): Promise<number | undefined> {
+  #stat(queue: string): Promise<QueueStat | undefined> {
     return this.#probeLimit(async () => {
       let probe = this.#probes.pop();
       if (probe?.active !== true) probe = await this.#link.openChannel();
       try {
-        const { consumerCount } = await probe.queueDeclare({ queue, passive: true });
+        const { messageCount: ready, consumerCount: consumers } = await probe.queueDeclare({
+          queue,
+          passive: true,
+        });
         this.#probes.push(probe);
-        return consumerCount;
+        return { ready, consumers };
       } catch (error) {
         if (isNotFound(error)) return undefined;
         throw error;
@@ -182,18 +238,27 @@ export class Provisioner {
 
   async #declareTopology(): Promise<void> {
     const { exchanges, queues, bindings } = topology(this.#names);
-    const channel = await this.#pool.next();
-    for (const { name, type } of exchanges) {
-      await channel.exchangeDeclare({ exchange: name, type, durable: true });
-    }
-    for (const { name, arguments: args } of queues) {
-      await channel.queueDeclare({ queue: name, durable: true, arguments: args });
-    }
-    for (const { source, destination, destination_type: kind, routing_key: key } of bindings) {
-      if (kind === 'queue') {
-        await channel.queueBind({ queue: destination, exchange: source, routingKey: key });
-      } else await channel.exchangeBind({ destination, source, routingKey: key });
-    }
+    // Some hundreds of each, which one channel would do one after the other.
+    await allEnded(
+      exchanges.map(async ({ name, type }) => {
+        const channel = await this.#pool.next();
+        await channel.exchangeDeclare({ exchange: name, type, durable: true });
+      }),
+    );
+    await allEnded(
+      queues.map(async ({ name, arguments: args }) => {
+        const channel = await this.#pool.next();
+        await channel.queueDeclare({ queue: name, durable: true, arguments: args });
+      }),
+    );
+    await allEnded(
+      bindings.map(async ({ source, destination, destination_type: kind, routing_key: key }) => {
+        const channel = await this.#pool.next();
+        if (kind === 'queue') {
+          await channel.queueBind({ queue: destination, exchange: source, routingKey: key });
+        } else await channel.exchangeBind({ destination, source, routingKey: key });
+      }),
+    );
   }
 
   async #guard<Result>(work: () => Promise<Result>): Promise<Result> {

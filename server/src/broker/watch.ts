@@ -3,7 +3,8 @@ import { Connection, type AsyncMessage, type Consumer } from 'rabbitmq-client';
 import { EVENTS_EXCHANGE, EVENTS_VHOST } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import { endedWithin } from '../ended-within.js';
-import type { ManagementApi } from './management.js';
+import { CONNECTION_KEYS, QUEUE_KEYS, readEvent } from './broker-events.js';
+import type { ConnectionInventory } from './connection-inventory.js';
 
 /** A connection of somebody to Warren's vhost. */
 export interface ClientConnection {
@@ -11,7 +12,7 @@ export interface ClientConnection {
   name: string;
   /** What the client called itself; by STOMP that may be anything. */
   login: string;
-  /** Whose token or account it logged in with; unknown for one that is older than the watch. */
+  /** Whose token or account it logged in with; unknown for one that nobody has heard of. */
   user: string | undefined;
 }
 
@@ -19,7 +20,7 @@ export interface ClientConnection {
 interface Events {
   /** Somebody has logged in, and this is who it really is. */
   authenticated: [ClientConnection, at: number];
-  /** One that is older than the watch, so that its login is all that is known of it. */
+  /** One that is older than the watch; who it really is may not be known. */
   found: [ClientConnection];
   closed: [ClientConnection, at: number];
   queueDeleted: [queue: string];
@@ -32,21 +33,22 @@ interface Events {
 export interface BrokerWatchOptions {
   amqpUrl: string;
   vhost: string;
-  management: ManagementApi;
+  inventory: ConnectionInventory;
   logger: Logger;
 }
 
-const KEYS = ['connection.created', 'connection.closed', 'channel.created', 'queue.deleted'];
+const KEYS = [...CONNECTION_KEYS, ...QUEUE_KEYS];
 /** How often the listing is compared with what was heard, in milliseconds. */
 const RECONCILE_MS = 60_000;
+/** While it has not been possible yet, in milliseconds. */
+const RETRY_MS = 2000;
 /** Events that wait for a server that is busy; the oldest give way, and the listing makes up for them. */
 const MAX_EVENTS = 200_000;
 const CLOSE_MS = 2000;
 
 /**
  * Knows who is connected, by the broker's own events: a STOMP client may log in under any name, and
- * the listings of the management API believe it, but the events of its channel carry the name in its
- * token.
+ * the listings of the management API believe it, but events carry the name in its token.
  */
 export class BrokerWatch extends EventEmitter<Events> {
   readonly #options: BrokerWatchOptions;
@@ -54,11 +56,12 @@ export class BrokerWatch extends EventEmitter<Events> {
   readonly #consumer: Consumer;
   readonly #byName = new Map<string, ClientConnection>();
   readonly #byUser = new Map<string, Set<ClientConnection>>();
-  /** Names that were closed while a listing was under way, which may still hold them. */
+  /** Names that were closed while a listing is under way, which may still hold them. */
   #closedMeanwhile: Set<string> | undefined;
   #isWatching = false;
   #isListed = false;
   #warned = false;
+  #warnedOfList = false;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
@@ -134,6 +137,7 @@ export class BrokerWatch extends EventEmitter<Events> {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#isWatching = false;
+    this.#closedMeanwhile = undefined;
     clearTimeout(this.#timer);
     // Between two attempts the consumer would wait for the next.
     const closed = this.#consumer.close().then(() => this.#connection.close());
@@ -144,6 +148,7 @@ export class BrokerWatch extends EventEmitter<Events> {
   #lost(error: unknown): void {
     this.#isWatching = false;
     this.#isListed = false;
+    this.#closedMeanwhile = undefined;
     clearTimeout(this.#timer);
     this.#byName.clear();
     this.#byUser.clear();
@@ -163,31 +168,44 @@ export class BrokerWatch extends EventEmitter<Events> {
   }
 
   #take({ routingKey, headers = {} }: AsyncMessage): void {
-    const text = (name: string): string => String(headers[name] ?? '');
-    const told = Number(headers['timestamp_in_ms']);
-    const at = Number.isSafeInteger(told) && told > 0 ? told : Date.now();
-    if (routingKey === 'connection.closed') {
-      this.#forget(text('name'), at);
-      return;
-    }
-    if (text('vhost') !== this.#options.vhost) return;
-    switch (routingKey) {
-      case 'connection.created':
-        this.#add({ name: text('name'), login: text('user'), user: undefined });
+    const event = readEvent(routingKey, headers, this.#options.vhost);
+    switch (event?.kind) {
+      case 'opened':
+        this.#add({ name: event.name, login: event.login, user: undefined });
+        if (event.user !== undefined) this.#authenticate(event.name, event.user, event.at);
         return;
-      case 'channel.created':
-        // "<connection> (<number>)"
-        this.#authenticate(text('name').replace(/ \(\d+\)$/, ''), text('user'), at);
+      case 'authenticated':
+        this.#authenticate(event.name, event.user, event.at);
         return;
-      case 'queue.deleted':
-        this.emit('queueDeleted', text('name'));
+      case 'closed':
+        this.#forget(event.name, event.at);
         return;
+      case 'queueDeleted':
+        this.emit('queueDeleted', event.queue);
+        return;
+      case undefined:
     }
   }
 
   #add(connection: ClientConnection): void {
     this.#byName.set(connection.name, connection);
     this.#index(connection);
+  }
+
+  #found({ name, login, user }: ClientConnection): void {
+    const known = this.#byName.get(name);
+    if (known === undefined) {
+      const found = { name, login, user };
+      this.#add(found);
+      this.emit('found', found);
+    } else if (known.login === known.user && login !== known.login) {
+      // Its channel was heard of here, but not what it had called itself before.
+      this.#unindex(known);
+      this.#add(Object.assign(known, { login, user: user ?? known.user }));
+      this.emit('found', known);
+    } else if (known.user === undefined && user !== undefined) {
+      this.#authenticate(name, user, Date.now());
+    }
   }
 
   #authenticate(name: string, user: string, at: number): void {
@@ -226,26 +244,35 @@ export class BrokerWatch extends EventEmitter<Events> {
   async #reconcile(): Promise<void> {
     clearTimeout(this.#timer);
     const before = new Set(this.#byName.keys());
-    const closed = (this.#closedMeanwhile = new Set());
+    const closed = (this.#closedMeanwhile = new Set<string>());
+    const { inventory } = this.#options;
     try {
-      const listed = await this.#options.management.connections();
-      if (!this.#isWatching) return;
-      const names = new Set(listed.map(({ name }) => name));
-      for (const { name, login } of listed) {
-        if (closed.has(name) || this.#byName.has(name)) continue;
-        const found: ClientConnection = { name, login, user: undefined };
-        this.#add(found);
-        this.emit('found', found);
+      const listed = await inventory.list((name) => this.#byName.has(name), !this.#isListed);
+      // The watch may have been lost meanwhile, and have begun anew.
+      if (this.#closedMeanwhile !== closed) return;
+      for (const connection of listed) {
+        const { name } = connection;
+        if (closed.has(name)) continue;
+        before.delete(name);
+        this.#found(connection);
       }
-      for (const name of before) if (!names.has(name)) this.#forget(name, Date.now());
+      // Its end may have been missed, or no list has it yet.
+      const gone = await inventory.filterGone([...before]);
+      if (this.#closedMeanwhile !== closed) return;
+      for (const name of gone) this.#forget(name, Date.now());
       this.#isListed = true;
+      this.#warnedOfList = false;
       this.emit('listed');
     } catch (error) {
-      this.#options.logger.warn({ err: error }, 'connections could not be listed');
+      if (!this.#warnedOfList && !this.#isClosed) {
+        this.#options.logger.warn({ err: error }, 'connections could not be listed');
+      }
+      this.#warnedOfList = true;
     } finally {
-      this.#closedMeanwhile = undefined;
-      if (this.#isWatching) {
-        this.#timer = setTimeout(() => void this.#reconcile(), RECONCILE_MS);
+      if (this.#closedMeanwhile === closed) {
+        this.#closedMeanwhile = undefined;
+        const delayMs = this.#isListed ? RECONCILE_MS : RETRY_MS;
+        this.#timer = setTimeout(() => void this.#reconcile(), delayMs);
         this.#timer.unref();
       }
     }

@@ -1,4 +1,7 @@
 import { problemSchema } from '@warren/protocol';
+import { CommandError } from '../command-error.js';
+import { readDevInfo } from '../dev/index.js';
+import { readVariables } from './environment.js';
 
 /** Where a server is, and a key that opens its routes of admins. */
 export interface AdminAccess {
@@ -6,7 +9,38 @@ export interface AdminAccess {
   adminKey: string;
 }
 
-/** A request below `/v1/admin/`. @throws {Error} that says what the server has answered. */
+export interface AdminFlags {
+  api?: string;
+  dataDir: string;
+}
+
+/** A server of one's own by `--api` and `WARREN_ADMIN_KEYS`, or the one of "npm start". */
+export async function adminAccess({ api, dataDir }: AdminFlags): Promise<AdminAccess> {
+  const { WARREN_ADMIN_KEYS: keys = [] } = readVariables('WARREN_ADMIN_KEYS');
+  const adminKey = keys[0]?.key;
+  if (api === undefined) {
+    const info = await readDevInfo(dataDir);
+    return { apiUrl: info.apiUrl, adminKey: adminKey ?? info.adminKey };
+  }
+  if (adminKey !== undefined) return { apiUrl: api, adminKey };
+  throw new CommandError(
+    'No admin key is named.',
+    `Set WARREN_ADMIN_KEYS to a key of the server at ${api}.`,
+  );
+}
+
+/** What a server has answered. */
+export class RefusedError extends Error {
+  constructor(
+    /** Undefined when the answer is none of Warren's. */
+    readonly code: string | undefined,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** A request below `/v1/admin/`. @throws {RefusedError} or an {@link Error} when nothing answers. */
 export async function askAdmin<Reply>(
   { apiUrl, adminKey }: AdminAccess,
   method: string,
@@ -31,13 +65,11 @@ export async function askAdmin<Reply>(
   if (response.ok) return (text === '' ? undefined : JSON.parse(text)) as Reply;
   const problem = problemSchema.safeParse(parse(text)).data;
   if (problem?.code === 'token_invalid') {
-    throw new Error(
-      'The server does not know this admin key: set WARREN_ADMIN_KEYS to one of its.',
-    );
+    const advice = 'The server does not know this admin key: set WARREN_ADMIN_KEYS to one of its.';
+    throw new RefusedError(problem.code, advice);
   }
-  throw new Error(
-    problem?.detail ?? problem?.title ?? `The server answered ${String(response.status)}.`,
-  );
+  const why = problem?.detail ?? problem?.title;
+  throw new RefusedError(problem?.code, why ?? `The server answered ${String(response.status)}.`);
 }
 
 function parse(text: string): unknown {

@@ -1,9 +1,13 @@
 import type { TopologyNames } from '@warren/rabbitmq';
 import type { ManagementApi } from '../broker/management.js';
 import { checkBroker } from '../doctor/broker-checks.js';
+import { judgeCertificate } from '../doctor/certificates.js';
 import { ok, problem, type Finding } from '../doctor/finding.js';
 import { checkLogins, checkStomp } from '../doctor/login-checks.js';
+import { checkOrigins } from '../doctor/origin-checks.js';
+import { checkOwnLogin } from '../doctor/own-login.js';
 import { judgeHost } from '../doctor/versions.js';
+import type { MailboxTypeSetting } from '../mailboxes/mailbox-type.js';
 import type { ConfigProblem } from '../plaintext.js';
 import type { KeyRing } from '../sessions/key-ring.js';
 
@@ -14,34 +18,56 @@ export interface Patient {
   /** Undefined: not given, so that clients' logins are not tried. */
   keys: KeyRing | undefined;
   stompUrls: string[];
+  /** Of each node's Prometheus plugin. */
+  metricsUrls: string[];
+  mailboxType: MailboxTypeSetting;
+  /** Origins that may call the API. */
+  pages: string[];
   /** What the variables would send in plain text. */
   plaintext: ConfigProblem[];
 }
 
 /** Looks at a broker from all sides that Warren needs of it. Changes nothing. */
 export async function examine(patient: Patient): Promise<Finding[]> {
-  const { amqpUrl, management, names, keys, stompUrls, plaintext } = patient;
+  const { amqpUrl, management, names, keys, stompUrls, pages, plaintext } = patient;
   const { hostname, username } = new URL(amqpUrl);
+  const account = decodeURIComponent(username);
   const findings = judgeHost(hostname);
   for (const { variable, message } of plaintext) {
     findings.push(problem(`What ${variable} leads to is not encrypted.`, `It ${message}.`));
   }
-  findings.push(...(await attempt(checkBroker(management, names, decodeURIComponent(username)))));
+  findings.push(...(await attempt(management.host, checkBroker(patient, account))));
+  const own = await checkOwnLogin(amqpUrl);
+  findings.push(...own.findings);
   if (keys === undefined) {
     findings.push(problem('No signing key to try logins with.', 'Set WARREN_SIGNING_KEY_FILE.'));
-  } else findings.push(...(await attempt(checkLogins(amqpUrl, keys))));
-  for (const url of stompUrls) findings.push(...(await attempt(checkStomp(url, names.vhost))));
-  return findings;
+  } else if (own.canTryOthers) {
+    findings.push(...(await attempt(hostname, checkLogins(amqpUrl, keys))));
+  }
+  const version = await management.version().catch(() => undefined);
+  for (const url of stompUrls) {
+    const { host } = new URL(url);
+    findings.push(...(await attempt(host, checkStomp(url, names.vhost))));
+    findings.push(...(await attempt(host, checkOrigins(url, version, pages))));
+  }
+  return unique(findings);
 }
 
-async function attempt(checking: Promise<Finding[]>): Promise<Finding[]> {
+async function attempt(host: string, checking: Promise<Finding[]>): Promise<Finding[]> {
   try {
     return await checking;
   } catch (error) {
+    const certificate = judgeCertificate(host, error);
+    if (certificate !== undefined) return [certificate];
     const why = error instanceof Error ? error.message : 'A check failed.';
     return [problem(why, 'Check the address and that the broker runs.')];
   }
 }
+
+/** One certificate, or one missing vhost, is found from several sides. */
+const unique = (findings: Finding[]): Finding[] => [
+  ...new Map(findings.map((finding) => [finding.what, finding])).values(),
+];
 
 const MARKS = { ok: '✓', warning: '!', problem: '✗' };
 

@@ -1,21 +1,12 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { generateSigningKey, keyId } from '@warren/rabbitmq';
 import { probeKey, type LoginVerdict } from '../broker/login-probe.js';
+import { CommandError } from '../command-error.js';
+import { judgeCertificate } from '../doctor/certificates.js';
 import { newVapidKey, vapidPublicKey } from '../push/providers/web-push.js';
 import { KeyRing } from '../sessions/key-ring.js';
-
-/** An error with what to do about it, as {@link fail} prints them. */
-export class CommandError extends Error {
-  override readonly name = 'CommandError';
-  constructor(
-    message: string,
-    readonly remedy: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
-}
+import { VARIABLES } from '../variables.js';
 
 /**
  * Makes a key beside nothing that is there, and says how brokers come to know it.
@@ -67,16 +58,29 @@ const VERDICTS: Record<LoginVerdict, string> = {
   unreachable: 'The broker did not answer.',
 };
 
-/** @throws {CommandError} unless the broker accepts it. */
-export async function checkKey(amqpUrl: string, signingKey: string): Promise<string> {
-  const keys = new KeyRing(signingKey);
-  const verdict = await probeKey(amqpUrl, keys);
+/** @throws {CommandError} unless the broker accepts the key of this file. */
+export async function checkKey(amqpUrl: string, file: string): Promise<string> {
+  const keys = await readKey(file);
+  const { verdict, error } = await probeKey(amqpUrl, keys);
   const text = `The key ${keys.signing.kid}: ${VERDICTS[verdict]}`;
   if (verdict === 'accepted') return `${text}\n`;
+  const certificate = judgeCertificate(new URL(amqpUrl).host, error);
+  if (certificate !== undefined) {
+    throw new CommandError(certificate.what, certificate.remedy ?? '', { cause: error });
+  }
   throw new CommandError(
     text,
     verdict === 'refused'
       ? 'Add its public half there (docs/operating.md, "Exchanging keys").'
       : 'Check WARREN_AMQP_URL, and that the broker runs.',
+  );
+}
+
+async function readKey(file: string): Promise<KeyRing> {
+  const text = await readFile(file, 'utf8').catch(() => '');
+  if (VARIABLES.WARREN_SIGNING_KEY.safeParse(text).success) return new KeyRing(text);
+  throw new CommandError(
+    `${file} cannot be read, or holds no RSA private key of 2048 bits or more.`,
+    'Name a file that "warren keys new" has made.',
   );
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { backendAccount, type TopologyNames } from '@warren/rabbitmq';
 import type { ManagementApi } from '../broker/management.js';
-import { CommandError } from './keys.js';
+import { CommandError } from '../command-error.js';
 
 const NAME = /^[A-Za-z0-9_-]{1,60}$/;
 

@@ -1,5 +1,11 @@
-import type { AdminMessage, TimelineEntry, TimelineReply } from '@warren/protocol';
-import { askAdmin, type AdminAccess } from './admin-api.js';
+import {
+  ID_RULE,
+  isValidId,
+  type AdminMessage,
+  type TimelineEntry,
+  type TimelineReply,
+} from '@warren/protocol';
+import { askAdmin, RefusedError, type AdminAccess } from './admin-api.js';
 
 /** Of these, the last one is the answer to why. */
 const TROUBLE = new Set([
@@ -14,6 +20,9 @@ const TROUBLE = new Set([
 const LOOKS_LIKE_MESSAGE =
   /^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$|resent-)/i;
 
+const UNTRACKED =
+  'If it is a message: none of this id is known. Only what is sent with track, push or "delivery": "stored" is.\n';
+
 /**
  * What became of a message, or what happened to a user, for a person to read: the oldest first, and the last
  * trouble by itself.
@@ -24,17 +33,30 @@ export async function why(
   subject: string,
   { limit }: { limit: number },
 ): Promise<string> {
+  if (!isValidId(subject)) throw new Error(`An id must ${ID_RULE}.`);
   const id = encodeURIComponent(subject);
-  if (LOOKS_LIKE_MESSAGE.test(subject)) {
-    return ofMessage(await askAdmin<AdminMessage>(access, 'GET', `messages/${id}`));
-  }
+  const mayBeMessage = LOOKS_LIKE_MESSAGE.test(subject);
+  const message = mayBeMessage ? await findMessage(access, id) : undefined;
+  if (message !== undefined) return ofMessage(message);
   const query = `limit=${String(limit)}`;
   const path = `users/${id}/timeline?${query}`;
   const { entries, next } = await askAdmin<TimelineReply>(access, 'GET', path);
-  if (entries.length === 0) return `Nothing happened to ${subject} in the last 7 days.\n`;
+  if (entries.length === 0) {
+    const nothing = `Nothing happened to ${subject} in the last 7 days.\n`;
+    return mayBeMessage ? `${nothing}${UNTRACKED}` : nothing;
+  }
   const lines = entries.toReversed().map((entry) => lineOf(entry, true));
   const more = next === undefined ? [] : ['… and more before: --limit'];
   return [...more, ...lines, '', verdict(entries)].join('\n') + '\n';
+}
+
+async function findMessage(access: AdminAccess, id: string): Promise<AdminMessage | undefined> {
+  try {
+    return await askAdmin<AdminMessage>(access, 'GET', `messages/${id}`);
+  } catch (error) {
+    if (error instanceof RefusedError && error.code === 'message_unknown') return undefined;
+    throw error;
+  }
 }
 
 function ofMessage(message: AdminMessage): string {

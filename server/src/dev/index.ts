@@ -1,3 +1,3 @@
 export { fail, readFlags, runUp } from './run.js';
-export type { DevInfo } from './state.js';
+export { readDevInfo, type DevInfo } from './state.js';
 export { up, type Running, type UpOptions } from './up.js';

@@ -28,6 +28,16 @@ export interface DevInfo {
   pid: number;
 }
 
+/** @throws when nothing runs on the directory. */
+export async function readDevInfo(dataDir: string): Promise<DevInfo> {
+  try {
+    return JSON.parse(await readFile(join(dataDir, 'dev.json'), 'utf8')) as DevInfo;
+  } catch (error) {
+    const advice = `Nothing runs on ${dataDir}: run "npm start" first, or name a server (see --help).`;
+    throw new Error(advice, { cause: error });
+  }
+}
+
 const PREFERRED_PORT = 8080;
 const secret = (): string => randomBytes(24).toString('base64url');
 

@@ -9,6 +9,7 @@ import { createLogger } from '../logger.js';
 import type { Policy } from '../outbound/policy.js';
 import type { Warren } from '../warren.js';
 import { PortTakenError, startServer, type RunningServer } from '../server.js';
+import { checkHost, hostVariables, LOOPBACK } from './host.js';
 import { loadState, lockDirectory, type DevInfo, type DevState } from './state.js';
 
 export interface UpOptions {
@@ -16,12 +17,19 @@ export interface UpOptions {
   port?: number;
   /** Where all state lives. Default `.warren`. */
   dataDir?: string;
+  /**
+   * An IPv4 address of this machine, where other devices reach the server and the private broker. Whoever does can act
+   * as any user. Default: loopback.
+   */
+  host?: string;
   /** Pages and routes besides the API. */
   mount?: (app: Express, context: UpContext) => void;
   /** Where `mount` adds a push proxy, unless `WARREN_PUSH_WEBHOOK_URL` names one. Default: there is none. */
   pushPath?: string;
   /** What clients may send to each other. Default: `WARREN_POLICY_URL` is asked; without it, nothing. */
   policy?: Policy;
+  /** Clients may send to every user, and to their groups, whatever the policy refuses. Default false. */
+  allowClientSends?: boolean;
   /** Told of each step, for a person to read. */
   onProgress?: (text: string) => void;
 }
@@ -44,7 +52,7 @@ export interface Running {
 }
 
 /**
- * Starts a private broker, or takes the one of `WARREN_AMQP_URL`, and a server on loopback with
+ * Starts a private broker, or takes the one of `WARREN_AMQP_URL`, and a server with
  * `POST /dev/token`; writes `dev.json` into the data directory once all is ready.
  * @throws errors with a `code` and a `remedy`; whatever was started by then is stopped again.
  */
@@ -56,10 +64,11 @@ export async function up(options: UpOptions = {}): Promise<Running> {
     for (const step of undo.splice(0).reverse()) await step();
   });
   try {
+    if (options.host !== undefined) await checkHost(options.host);
     undo.push(await lockDirectory(dataDir));
     const state = await loadState(dataDir, options.port ?? portFromEnvironment());
     // Asked first: a broker takes seconds to start.
-    if (!(await isPortFree(state.port))) throw new PortTakenError(state.port);
+    if (!(await isPortFree(state.port, options.host))) throw new PortTakenError(state.port);
 
     const own = await startBroker(dataDir, state, options);
     undo.push(own.stop);
@@ -89,39 +98,20 @@ interface OwnBroker {
 async function startBroker(
   dataDir: string,
   state: DevState,
-  { pushPath, onProgress: progress = () => undefined }: UpOptions,
+  options: UpOptions,
 ): Promise<OwnBroker> {
-  const isGiven = (name: string): boolean =>
-    [name, `${name}_FILE`].some((variable) => process.env[variable] !== undefined);
-  const common = {
-    WARREN_SERVICE_KEYS: state.serviceKey,
-    WARREN_ADMIN_KEYS: state.adminKey,
-    WARREN_HOST: '127.0.0.1',
-    WARREN_LOG_LEVEL: 'warn',
-    ...(process.env['WARREN_USER_JWT_PUBLIC_KEY'] === undefined &&
-      process.env['WARREN_USER_JWT_JWKS_URL'] === undefined && {
-        WARREN_USER_JWT_SECRET: state.userJwtSecret,
-      }),
-    ...(!isGiven('WARREN_VAPID_PRIVATE_KEY') && {
-      WARREN_VAPID_PRIVATE_KEY: state.vapidPrivateKey,
-      WARREN_VAPID_SUBJECT: 'mailto:nobody@example.com',
-    }),
-    ...(!isGiven('WARREN_WEBHOOK_SECRET') && { WARREN_WEBHOOK_SECRET: state.webhookSecret }),
-    ...(pushPath !== undefined &&
-      !isGiven('WARREN_PUSH_WEBHOOK_URL') && {
-        WARREN_PUSH_WEBHOOK_URL: `http://127.0.0.1:${String(state.port)}${pushPath}`,
-      }),
-    ...process.env,
-    WARREN_DATA_DIR: dataDir,
-    WARREN_PORT: String(state.port),
-  };
+  const { host, onProgress: progress = () => undefined } = options;
+  const common = variablesFor(dataDir, state, options);
   if (process.env['WARREN_AMQP_URL'] ?? process.env['WARREN_AMQP_URL_FILE']) {
     progress('Using the broker of WARREN_AMQP_URL');
     const config = readConfig(common);
     return { config, backendAmqpUrl: config.amqpUrl, stop: () => Promise.resolve() };
   }
   progress('Starting RabbitMQ (about 5 seconds)');
-  const broker = new Broker({ dataDir: join(dataDir, 'broker') });
+  const broker = new Broker({
+    dataDir: join(dataDir, 'broker'),
+    ...(host !== undefined && { clientHost: host }),
+  });
   await broker.start();
   try {
     const { amqpUrl, backendAmqpUrl, clientAmqpUrl, managementUrl, metricsUrl, stompUrl } =
@@ -142,14 +132,49 @@ async function startBroker(
   }
 }
 
+/** What the environment leaves out, so that a server runs on this directory. */
+function variablesFor(
+  dataDir: string,
+  state: DevState,
+  { host, pushPath }: UpOptions,
+): Record<string, string | undefined> {
+  const isGiven = (name: string): boolean =>
+    [name, `${name}_FILE`].some((variable) => process.env[variable] !== undefined);
+  return {
+    WARREN_SERVICE_KEYS: state.serviceKey,
+    WARREN_ADMIN_KEYS: state.adminKey,
+    WARREN_HOST: LOOPBACK,
+    WARREN_LOG_LEVEL: 'warn',
+    ...(process.env['WARREN_USER_JWT_PUBLIC_KEY'] === undefined &&
+      process.env['WARREN_USER_JWT_JWKS_URL'] === undefined && {
+        WARREN_USER_JWT_SECRET: state.userJwtSecret,
+      }),
+    ...(!isGiven('WARREN_VAPID_PRIVATE_KEY') && {
+      WARREN_VAPID_PRIVATE_KEY: state.vapidPrivateKey,
+      WARREN_VAPID_SUBJECT: 'mailto:nobody@example.com',
+    }),
+    ...(!isGiven('WARREN_WEBHOOK_SECRET') && { WARREN_WEBHOOK_SECRET: state.webhookSecret }),
+    ...(pushPath !== undefined &&
+      !isGiven('WARREN_PUSH_WEBHOOK_URL') && {
+        WARREN_PUSH_WEBHOOK_URL: `http://${host ?? LOOPBACK}:${String(state.port)}${pushPath}`,
+      }),
+    ...process.env,
+    ...(host !== undefined && hostVariables(host)),
+    WARREN_DATA_DIR: dataDir,
+    WARREN_PORT: String(state.port),
+  };
+}
+
 async function startOn(
   { config, backendAmqpUrl }: OwnBroker,
   state: DevState,
   options: UpOptions,
 ): Promise<{ running: RunningServer; info: DevInfo }> {
+  const policy = policyFor(options);
+  const apiUrl = `http://${options.host ?? LOOPBACK}:${String(state.port)}`;
   const info: DevInfo = {
-    apiUrl: `http://127.0.0.1:${String(state.port)}`,
-    consoleUrl: `http://127.0.0.1:${String(state.port)}/console/`,
+    apiUrl,
+    consoleUrl: `${apiUrl}/console/`,
     stompUrl: config.endpoints.stomp[0] ?? '',
     amqpUrl: backendAmqpUrl,
     managementUrl: config.managementUrl,
@@ -160,30 +185,46 @@ async function startOn(
     pid: process.pid,
   };
   const running = await startServer(config, createLogger(config.logLevel), {
-    routes: devRoutes(config),
+    routes: devRoutes(config, options.host),
     mount: (app, warren) => {
       const webhookSecret = config.push.providers.webhook?.secret ?? state.webhookSecret;
       options.mount?.(app, { info, warren, dataDir: config.dataDir, webhookSecret });
     },
-    ...(options.policy !== undefined && { policy: options.policy }),
+    ...(policy !== undefined && { policy }),
     // Pages that a developer serves from another port of this machine.
-    corsOrigins: [/^https?:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/],
+    corsOrigins: [
+      /^https?:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/,
+      ...(options.host === undefined
+        ? []
+        : [new RegExp(`^https?://${options.host.replaceAll('.', '\\.')}(:\\d+)?$`)]),
+    ],
   });
   return { running, info };
 }
 
-function devRoutes({ userTokens }: Config) {
+function policyFor({ policy, allowClientSends }: UpOptions): Policy | undefined {
+  if (allowClientSends !== true) return policy;
+  return async (message) => {
+    const answer = await policy?.(message);
+    // A push that the policy adds stays.
+    return typeof answer === 'object' ? answer : true;
+  };
+}
+
+function devRoutes({ userTokens }: Config, host: string | undefined) {
   if (userTokens === undefined || !('secret' in userTokens.key)) return [];
   const { key, issuer, audience, claim = 'sub' } = userTokens;
   const { secret } = key;
   return [
-    devTokenRoute((userId) =>
-      jwt.sign({ [claim]: userId }, secret, {
-        algorithm: 'HS256',
-        expiresIn: '12h',
-        ...(issuer !== undefined && { issuer }),
-        ...(audience !== undefined && { audience }),
-      }),
+    devTokenRoute(
+      (userId) =>
+        jwt.sign({ [claim]: userId }, secret, {
+          algorithm: 'HS256',
+          expiresIn: '12h',
+          ...(issuer !== undefined && { issuer }),
+          ...(audience !== undefined && { audience }),
+        }),
+      host === undefined ? undefined : [host],
     ),
   ];
 }

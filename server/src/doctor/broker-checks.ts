@@ -1,41 +1,54 @@
 import {
   EVENTS_EXCHANGE,
   EVENTS_VHOST,
+  isAtLeast,
+  parseVersion,
   serverAccount,
-  topology,
   type Permissions,
   type TopologyNames,
+  type Version,
 } from '@warren/rabbitmq';
 import type { ManagementApi } from '../broker/management.js';
 import { ok, problem, warning, type Finding } from './finding.js';
+import { checkMailboxes, type MailboxHost } from './mailbox-checks.js';
+import { missingVhost } from './own-login.js';
+import { checkTopology, listExchanges } from './topology-checks.js';
 import { judgeVersion } from './versions.js';
 
-const PROVISION = 'Run "warren provision".';
 const at = (...parts: string[]): string => `/${parts.map(encodeURIComponent).join('/')}`;
 
 /** What the management API tells of the broker and of Warren's place on it. */
 export async function checkBroker(
-  management: ManagementApi,
-  names: TopologyNames,
+  broker: MailboxHost & { names: TopologyNames },
   account: string,
 ): Promise<Finding[]> {
-  const overview = (await management.get('/overview')) as Overview | undefined;
-  if (overview === undefined) {
+  const { management, names } = broker;
+  const refusal = await management.refusal('/overview');
+  if (refusal !== undefined) {
     return [
       problem(
-        'The management API does not let this account in.',
-        `rabbitmqctl set_user_tags ${account} administrator; and check WARREN_MANAGEMENT_URL.`,
+        `The management API does not let the account of WARREN_MANAGEMENT_URL in (${refusal}).`,
+        `Check its name and password; and rabbitmqctl set_user_tags ${account} administrator.`,
       ),
     ];
   }
+  const overview = (await management.get('/overview')) as Overview;
+  const version = parseVersion(overview.rabbitmq_version ?? '');
+  const isThere = await management.answers(at('vhosts', names.vhost));
   const findings = await Promise.all([
-    checkAccount(management, names, account),
-    checkEvents(management, names, account),
     checkGuest(management),
-    checkOthers(management, names, account),
-    checkTopology(management, names),
     checkListeners(management),
     checkHealth(management),
+    checkMetadata(management, version),
+    ...(isThere
+      ? [
+          checkAccount(management, names, account),
+          checkEvents(management, names, account),
+          checkOthers(management, names, account),
+          checkTopology(management, names, version),
+          checkMailboxes(broker),
+        ]
+      : [[missingVhost(names.vhost, account)]]),
   ]);
   return [
     judgeVersion(overview.product_name ?? 'unknown', overview.rabbitmq_version ?? '0'),
@@ -57,6 +70,26 @@ function checkStatistics({ disable_stats: disabled }: Overview): Finding {
         'Statistics are collected for each queue, which breaks first with many of them.',
         'management_agent.disable_metrics_collector = true, and scrape rabbitmq_prometheus.',
       );
+}
+
+/** From 4.3 on Khepri is the only one; 4.2 keeps what a node that was updated had. */
+async function checkMetadata(
+  management: ManagementApi,
+  version: Version | undefined,
+): Promise<Finding[]> {
+  if (!isAtLeast(version, [4, 2, 0])) return [];
+  const flags = ((await management.get('/feature-flags')) ?? []) as {
+    name: string;
+    state: string;
+  }[];
+  const khepri = flags.find(({ name }) => name === 'khepri_db');
+  if (khepri === undefined || khepri.state === 'enabled') return [];
+  return [
+    warning(
+      'Metadata are still in Mnesia, which 4.3 no longer has.',
+      'Before the update: rabbitmqctl enable_feature_flag khepri_db',
+    ),
+  ];
 }
 
 async function checkAccount(
@@ -97,15 +130,6 @@ function comparePermissions(
   return all
     ? warning(`${account} may do everything in ${vhost}.`, command)
     : problem(`${account} has other permissions in ${vhost} than it needs.`, command);
-}
-
-/** All of them: asked for one, 3.10 answers 500 when statistics are off. */
-async function listExchanges(
-  management: ManagementApi,
-  vhost: string,
-): Promise<{ name: string; type: string; durable: boolean }[]> {
-  const list = await management.get(`${at('exchanges', vhost)}?columns=name,type,durable`);
-  return (list ?? []) as { name: string; type: string; durable: boolean }[];
 }
 
 async function checkEvents(
@@ -169,38 +193,6 @@ function matches(pattern: string, { userPrefix }: TopologyNames): boolean {
     // Erlang's patterns know more than JavaScript's.
     return true;
   }
-}
-
-async function checkTopology(management: ManagementApi, names: TopologyNames): Promise<Finding[]> {
-  const { vhost } = names;
-  const wanted = topology(names);
-  const findings: Finding[] = [];
-  const exchanges = await listExchanges(management, vhost);
-  for (const { name, type } of wanted.exchanges) {
-    const known = exchanges.find((exchange) => exchange.name === name);
-    if (known === undefined) findings.push(problem(`There is no exchange ${name}.`, PROVISION));
-    else if (known.type !== type || !known.durable) {
-      findings.push(
-        problem(`The exchange ${name} is not ${type} and durable.`, 'Delete it first.'),
-      );
-    }
-  }
-  for (const { name, definition } of wanted.policies) {
-    const known = (await management.get(at('policies', vhost, name))) as
-      { definition: Record<string, unknown> } | undefined;
-    const missing = Object.keys(definition).filter((key) => known?.definition[key] === undefined);
-    if (missing.length > 0) {
-      const what = known === undefined ? 'is not there' : `does not set ${missing.join(', ')}`;
-      findings.push(problem(`The policy ${name} ${what}: queues grow without limit.`, PROVISION));
-    }
-  }
-  const limits = ((await management.get(at('vhost-limits', vhost))) ?? []) as {
-    value?: Record<string, number>;
-  }[];
-  if (!limits.some(({ value = {} }) => (value['max-connections'] ?? -1) > 0)) {
-    findings.push(warning(`The vhost ${vhost} takes any number of connections.`, PROVISION));
-  }
-  return findings.length > 0 ? findings : [ok('Exchanges, policies and limits are there.')];
 }
 
 /** Ways in that Warren does not use, where each client is a stranger. */

@@ -1,10 +1,11 @@
 import { createHmac } from 'node:crypto';
 import jwt from 'jsonwebtoken';
-import WebSocket from 'ws';
-import { probeLogin, type LoginVerdict } from '../broker/login-probe.js';
+import { probeLogin } from '../broker/login-probe.js';
 import { BROKER_AUDIENCE } from '../sessions/client-tokens.js';
 import type { KeyRing } from '../sessions/key-ring.js';
+import { judgeCertificate } from './certificates.js';
 import { ok, problem, warning, type Finding } from './finding.js';
+import { shakeHands } from './handshake.js';
 
 /** Names no queue. */
 const NOBODY = 'warren.doctor';
@@ -52,11 +53,19 @@ export async function checkLogins(amqpUrl: string, keys: KeyRing): Promise<Findi
     keys.signing.privateKey,
     { algorithm: 'RS256', keyid: keys.signing.kid },
   );
-  const verdict: LoginVerdict = await probeLogin(amqpUrl, NOBODY, good);
-  if (verdict !== 'accepted') {
+  const verdict = await probeLogin(amqpUrl, NOBODY, good);
+  if (verdict === 'unreachable') {
     return [
       problem(
-        `The broker ${verdict === 'refused' ? "refuses clients' tokens" : 'did not answer'} (key ${keys.signing.kid}).`,
+        `The broker did not answer a login with a token (key ${keys.signing.kid}).`,
+        'Look for it in the log of the node.',
+      ),
+    ];
+  }
+  if (verdict === 'refused') {
+    return [
+      problem(
+        `The broker refuses clients' tokens (key ${keys.signing.kid}).`,
         'Enable rabbitmq_auth_backend_oauth2, give it the public half of WARREN_SIGNING_KEY under this ' +
           'id, and name it in auth_backends (docs/operating.md).',
       ),
@@ -80,15 +89,8 @@ export async function checkLogins(amqpUrl: string, keys: KeyRing): Promise<Findi
 
 /** What a stranger can do on the address for browsers before a login. */
 export async function checkStomp(url: string, vhost: string): Promise<Finding[]> {
-  const socket = await open(url);
-  if (socket === undefined) {
-    return [
-      problem(
-        `Nothing speaks Web-STOMP at ${url}.`,
-        'Enable rabbitmq_web_stomp; check the address, the proxy before it and its certificate.',
-      ),
-    ];
-  }
+  const { socket, ...failure } = await shakeHands(url);
+  if (socket === undefined) return [explain(url, failure)];
   const findings: Finding[] = [];
   if (socket.extensions.includes('permessage-deflate')) {
     findings.push(
@@ -121,23 +123,20 @@ export async function checkStomp(url: string, vhost: string): Promise<Finding[]>
   return findings.length > 0 ? findings : [ok(`${url} is open to clients with tokens alone.`)];
 }
 
-function open(url: string): Promise<WebSocket | undefined> {
-  return new Promise((resolve) => {
-    const socket = new WebSocket(url, ['v12.stomp'], { handshakeTimeout: TIMEOUT_MS });
-    socket.once('open', () => {
-      resolve(socket);
-    });
-    socket.once('error', () => {
-      resolve(undefined);
-    });
-  });
+function explain(url: string, { status, error }: { status?: number; error?: Error }): Finding {
+  const certificate = judgeCertificate(new URL(url).host, error);
+  if (certificate !== undefined) return certificate;
+  const answer = status === undefined ? (error?.message ?? '') : `HTTP ${String(status)}`;
+  return problem(
+    `Nothing speaks Web-STOMP at ${url}${answer === '' ? '' : ` (${answer})`}.`,
+    'Enable rabbitmq_web_stomp; check the address, web_stomp.ws_path and the proxy before it.',
+  );
 }
 
 /** Sends one frame and looks what comes of it. */
 async function talk(url: string, frame: string): Promise<'in' | 'refused' | 'closed' | 'silent'> {
-  const socket = await open(url);
+  const { socket } = await shakeHands(url);
   if (socket === undefined) return 'closed';
-  socket.on('error', () => undefined);
   try {
     return await new Promise((resolve) => {
       const timer = setTimeout(resolve, TIMEOUT_MS, 'silent');

@@ -1,24 +1,16 @@
+import { CHECKS_ORIGINS, isAtLeast, parseVersion, type Version } from '@warren/rabbitmq';
 import { ok, problem, warning, type Finding } from './finding.js';
 
 /** The oldest that Warren runs on, and the first of each series without open advisories. */
-const OLDEST = [3, 10, 0];
-const GOOD = [
+const OLDEST: Version = [3, 10, 0];
+const GOOD: Version[] = [
   [4, 2, 10],
   [4, 3, 5],
 ];
 
-const parse = (text: string): number[] => text.split(/[.+-]/, 3).map(Number);
-
-function compare(left: number[], right: number[]): number {
-  for (const [index, part] of right.entries()) {
-    const difference = (left[index] ?? 0) - part;
-    if (difference !== 0) return difference;
-  }
-  return 0;
-}
-
 /** What is known of older ones that matters to clients which are strangers. */
-const WEAKNESSES: [before: number[], what: string][] = [
+const WEAKNESSES: [before: Version, what: string][] = [
+  [CHECKS_ORIGINS, 'WebSockets from any page are taken, whatever is configured'],
   [[4, 2, 6], 'AMQP connections outlive their token (the server closes them)'],
   [[4, 2, 6], 'anybody who is logged in can ask whether a queue exists, by its whole name'],
   [[4, 3, 6], 'STOMP connections outlive their token (the server closes them)'],
@@ -33,20 +25,25 @@ export function judgeVersion(product: string, text: string): Finding {
       'Warren needs RabbitMQ itself: its OAuth 2 backend, its event exchange, its policies.',
     );
   }
-  const version = parse(text);
-  if (version.some(Number.isNaN) || compare(version, OLDEST) < 0) {
-    return problem(`RabbitMQ ${text} is too old.`, 'Warren runs on 3.10 and newer; take 4.2.10.');
+  const version = parseVersion(text);
+  if (version === undefined || !isAtLeast(version, OLDEST)) {
+    return problem(
+      `RabbitMQ ${text} is too old.`,
+      'Warren runs on 3.10 and newer; take the newest 4.3.',
+    );
   }
-  const series = GOOD.find(([major, minor]) => version[0] === major && version[1] === minor);
-  const newest = GOOD.at(-1) ?? [];
-  if (series === undefined ? compare(version, newest) > 0 : compare(version, series) >= 0) {
-    return ok(`RabbitMQ ${text}.`);
-  }
-  const known = WEAKNESSES.filter(([before]) => compare(version, before) < 0);
+  if (isGood(version)) return ok(`RabbitMQ ${text}.`);
+  const known = WEAKNESSES.filter(([before]) => !isAtLeast(version, before));
   return warning(
     `RabbitMQ ${text} has open advisories${known.map(([, what]) => `; ${what}`).join('')}.`,
     'Update to 4.2.10, 4.3.5 or newer before strangers can reach it.',
   );
+}
+
+/** A series that is not listed is newer than all of them, or has seen its last patch. */
+function isGood(version: Version): boolean {
+  const series = GOOD.find(([major, minor]) => version[0] === major && version[1] === minor);
+  return isAtLeast(version, series ?? GOOD.at(-1) ?? OLDEST);
 }
 
 const HOSTED: [host: RegExp, why: string][] = [

@@ -6,11 +6,11 @@ import type {
   MemberState,
 } from '@warren/protocol';
 import type { ControlLink } from '../broker/control-link.js';
-import type { GroupBinding, GroupExchanges } from '../broker/group-exchanges.js';
+import type { GroupBinding, GroupExchanges, GroupPlace } from '../broker/group-exchanges.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import { tapOf } from '../console/tap.js';
 import { HttpProblem } from '../problem.js';
-import type { Device, DeviceStore } from '../storage/devices.js';
+import { inboxOf, mailboxesOf, type Device, type DeviceStore } from '../storage/devices.js';
 import type { Group, GroupStore } from '../storage/groups.js';
 import type { Locks } from '../storage/locks.js';
 
@@ -29,6 +29,8 @@ export interface GroupsOptions {
 const MAX_MEMBERS = 10_000_000;
 /** Users whose bindings are changed together; others of them wait for as long. */
 const CHUNK = 200;
+/** A group of more members than this is spread over several exchanges, where binding takes no longer. */
+const MAX_UNSHARDED = 500;
 
 /**
  * Groups of users. The database says who is in them; the bindings on the broker follow, and what is
@@ -118,9 +120,10 @@ export class Groups {
   async change(groupId: string, add: string[], remove: string[]): Promise<MembersReply> {
     const { store, locks } = this.#options;
     this.#requireBroker();
-    const group =
+    let group =
       (await this.#find(groupId)) ??
       (add.length > 0 ? await this.#make(groupId) : await this.#known(groupId));
+    if (add.length > 0) group = await this.#shardIfLarge(group, add.length);
     const reply = { added: 0, removed: 0 };
     for (const chunk of chunksOf(remove)) {
       await locks.users(chunk, async () => {
@@ -152,8 +155,8 @@ export class Groups {
    */
   async bindDevice(device: Device, which: { mail: boolean; live: boolean }): Promise<void> {
     const { store, exchanges } = this.#options;
-    const groupIds = await store.listOf(device.user_id);
-    const bindings = groupIds.flatMap((groupId) => bindingsOf(groupId, device, which));
+    const places = await store.listPlaces(device.user_id);
+    const bindings = places.flatMap((place) => bindingsOf(place, device, which));
     if (bindings.length === 0) return;
     const missing = await exchanges.bind(bindings);
     // A group that was removed meanwhile, and perhaps made again by now, without this user.
@@ -163,6 +166,13 @@ export class Groups {
     for (const groupId of missing) {
       if (still.has(groupId)) void this.restore(groupId).catch(() => undefined);
     }
+  }
+
+  /** Takes a mailbox out of all groups of its user, by whoever holds the user's lock. */
+  async unbindMailbox(userId: string, queue: string): Promise<void> {
+    const { store, exchanges } = this.#options;
+    const places = await store.listPlaces(userId);
+    await exchanges.unbind(places.map((place) => ({ ...place, queue, live: false })));
   }
 
   /** Those that a user is in. */
@@ -196,7 +206,7 @@ export class Groups {
     await locks.group(groupId, async () => {
       const group = await this.#find(groupId);
       if (group === undefined) return;
-      await exchanges.declare(groupId);
+      await exchanges.declare(group);
       await store.setAllPending(group);
     });
     await this.finishPending();
@@ -227,7 +237,8 @@ export class Groups {
   async #redeclare(groupId: string): Promise<void> {
     const { locks, exchanges } = this.#options;
     await locks.group(groupId, async () => {
-      if ((await this.#find(groupId)) !== undefined) await exchanges.declare(groupId);
+      const group = await this.#find(groupId);
+      if (group !== undefined) await exchanges.declare(group);
     });
   }
 
@@ -244,9 +255,11 @@ export class Groups {
     const isLeaving = new Set(leaving);
     const toBindings = (device: Device): GroupBinding[] =>
       // Before its first session a device has no live queue.
-      bindingsOf(group.groupId, device, { mail: true, live: device.session_id !== null });
+      bindingsOf(group, device, { mail: true, live: device.session_id !== null });
     const arriving = known.filter((device) => !isLeaving.has(device.user_id)).flatMap(toBindings);
-    const departing = known.filter((device) => isLeaving.has(device.user_id)).flatMap(toBindings);
+    const departing = known
+      .filter((device) => isLeaving.has(device.user_id))
+      .flatMap((device) => allBindingsOf(group, device));
     // The last to be bound to the group, a tap would have senders hear that somebody is reached.
     await provisioner.deleteQueues(leaving.map(tapOf));
     await exchanges.unbind(departing);
@@ -269,8 +282,22 @@ export class Groups {
       if (known !== undefined) await this.#finishRemoval(known);
       // What an older database has left behind would have members that this one does not know.
       await exchanges.remove(groupId);
-      await exchanges.declare(groupId);
+      await exchanges.declare({ groupId, isSharded: false });
       return store.add(groupId, history, Date.now());
+    });
+  }
+
+  /** @param more how many may join it. */
+  async #shardIfLarge(group: Group, more: number): Promise<Group> {
+    const { locks, store, exchanges } = this.#options;
+    if (group.isSharded || (await store.countMembers(group)) + more <= MAX_UNSHARDED) return group;
+    return locks.group(group.groupId, async () => {
+      const known = await this.#find(group.groupId);
+      if (known?.ref !== group.ref || known.isSharded) return known ?? group;
+      const sharded = { ...known, isSharded: true };
+      await exchanges.declare(sharded);
+      await store.setSharded(sharded);
+      return sharded;
     });
   }
 
@@ -308,12 +335,18 @@ export class Groups {
 }
 
 const bindingsOf = (
-  groupId: string,
+  { groupId, isSharded }: GroupPlace,
   device: Device,
   { mail, live }: { mail: boolean; live: boolean },
 ): GroupBinding[] => [
-  ...(mail ? [{ groupId, queue: device.queue, live: false }] : []),
-  ...(live ? [{ groupId, queue: device.live_queue, live: true }] : []),
+  ...(mail ? [{ groupId, isSharded, queue: inboxOf(device), live: false }] : []),
+  ...(live ? [{ groupId, isSharded, queue: device.live_queue, live: true }] : []),
+];
+
+/** A mailbox that is being replaced may still be bound. */
+const allBindingsOf = ({ groupId, isSharded }: GroupPlace, device: Device): GroupBinding[] => [
+  ...mailboxesOf(device).map((queue) => ({ groupId, isSharded, queue, live: false })),
+  { groupId, isSharded, queue: device.live_queue, live: true },
 ];
 
 function* chunksOf(userIds: string[]): Generator<string[]> {

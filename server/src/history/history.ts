@@ -21,6 +21,9 @@ interface View {
   owner: string | undefined;
 }
 
+/** Read into memory at once. */
+const ITEMS = 500;
+
 /** Reads the history, and has it forget. */
 export class History {
   readonly #options: HistoryOptions;
@@ -41,6 +44,23 @@ export class History {
     const { group, with: other } = query;
     if (group !== undefined) return this.#page(await this.#group(group, userId), query);
     return this.#page(await this.#userView(userId, other), query);
+  }
+
+  /** All that a user may see, what it has sent included: JSON objects, the oldest first. */
+  async *ownItems(userId: string): AsyncGenerator<string> {
+    const { history, historyErasure } = this.#options.storage;
+    const { ranges } = await this.#userView(userId, undefined);
+    for (const timeline of await historyErasure.conversationsOf(userId)) ranges.push({ timeline });
+    let last = 0;
+    for (let hasMore = true; hasMore;) {
+      const page = await history.page({ ranges, afterSeq: last, order: 'asc', limit: ITEMS });
+      for (const row of page.rows) {
+        // One that stands in several of the views comes once for each.
+        if (row.seq > last) yield toItem(row, userId);
+        last = row.seq;
+      }
+      ({ hasMore } = page);
+    }
   }
 
   /** Whether a message was stored, and still is. */

@@ -1,7 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ConsumeMessage } from 'amqplib';
-import { DEAD_LETTERS, HISTORY } from '@warren/rabbitmq';
+import { HISTORY_KEY } from '@warren/protocol';
+import { DEAD_LETTERS, HISTORY, HISTORY_ARGUMENTS, RETRY } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
+import { BatchConsumer } from '../broker/batch-consumer.js';
 import { REASON_HEADER } from '../broker/work-queues.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 import { isUnfitForDatabase } from '../storage/database-errors.js';
@@ -9,7 +11,6 @@ import type { GroupStore } from '../storage/groups.js';
 import type { HistoryErasure } from '../storage/history-erasure.js';
 import type { HistoryRecord, HistoryStore } from '../storage/history.js';
 import { isCommand, readCommand, type Command } from './commands.js';
-import { HistoryQueue } from './history-queue.js';
 import { readMessage, timelinesOf, UnfitError, type ReadMessage } from './record.js';
 import type { Retention } from './retention.js';
 
@@ -36,15 +37,21 @@ const MAX_RECIPIENTS = 20_000;
  */
 export class Recorder {
   readonly #options: RecorderOptions;
-  readonly #queue: HistoryQueue;
+  readonly #queue: BatchConsumer;
   #isFailing = false;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
     const { amqpUrl, exchange, logger } = options;
-    this.#queue = new HistoryQueue({
+    this.#queue = new BatchConsumer({
       amqpUrl,
-      exchange,
+      connectionName: 'warren history',
+      queue: HISTORY,
+      declare: async (channel) => {
+        await channel.assertQueue(HISTORY, { durable: true, arguments: HISTORY_ARGUMENTS });
+        await channel.bindQueue(HISTORY, exchange, HISTORY_KEY);
+        await channel.bindQueue(HISTORY, RETRY, HISTORY);
+      },
       onBatch: (messages, signal) => this.#take(messages, signal),
       onError: (error) => {
         logger.warn(

@@ -35,6 +35,8 @@ export interface RouteReply {
   status: number;
   /** Nothing for 204. */
   body?: object | string;
+  /** Instead of a body: JSON, written as it comes. */
+  lines?: AsyncGenerator<string>;
   /** Default `application/json`. */
   contentType?: string;
 }

@@ -1,3 +1,4 @@
+import { pipeline } from 'node:stream/promises';
 import express, {
   type ErrorRequestHandler,
   type NextFunction,
@@ -15,6 +16,7 @@ import { toProblem } from '../to-problem.js';
 import { parse } from '../validation.js';
 import type { AuditStore } from '../storage/audit.js';
 import { SHOWN_CHARACTERS, type AccessControl, type Caller } from './access.js';
+import { keepsNumbers } from './json-numbers.js';
 import type { RateLimiter } from './rate-limits.js';
 import type { Route, RouteContext, RouteReply } from './route.js';
 
@@ -29,12 +31,23 @@ export interface RouterOptions {
   logger: Logger;
 }
 
+const BAD_NUMBER =
+  'A number is too large for the double that JSON is read into: send it as a string.';
+
 /** Makes an Express router of the table; it parses, refuses and answers by itself, errors included. */
 export function createRouter(options: RouterOptions): Router {
   const { routes, metrics, logger } = options;
-  const router = express.Router();
+  // Strict: what lost the end of its path on the way is not taken for another route.
+  const router = express.Router({ strict: true });
   router.use('/console', options.console);
-  const readBody = express.json({ limit: MAX_BODY_BYTES, strict: false, inflate: false });
+  const readBody = express.json({
+    limit: MAX_BODY_BYTES,
+    strict: false,
+    inflate: false,
+    verify: (_request, _response, body) => {
+      if (!keepsNumbers(body.toString('utf8'))) throw new Error(BAD_NUMBER);
+    },
+  });
 
   for (const path of new Set(routes.map((entry) => entry.path))) {
     const here = routes.filter((entry) => entry.path === path);
@@ -51,9 +64,16 @@ export function createRouter(options: RouterOptions): Router {
       throw new HttpProblem('method_not_allowed');
     });
   }
+  router.use(notFoundBelow);
   router.use(reportProblem(logger));
   return router;
 }
+
+/** Below a path of its own the router answers everything; at the root there may be others behind it. */
+const notFoundBelow: RequestHandler = ({ baseUrl }, _response, next) => {
+  if (baseUrl !== '') throw new HttpProblem('not_found');
+  next();
+};
 
 /** For what no route has answered: to stand behind all routers of an application of one's own. */
 export const notFound: RequestHandler = () => {
@@ -89,6 +109,21 @@ const nameOf = ({ admin, budget = 'anybody' }: Caller): string =>
   admin?.actor ??
   (budget.startsWith('key:') ? budget.slice(0, 'key:'.length + SHOWN_CHARACTERS) : budget);
 
+/** The first is waited for: what fails before is answered as any other error. */
+async function sendLines(lines: AsyncGenerator<string>, response: Response): Promise<void> {
+  const first = await lines.next();
+  if (first.done !== true) {
+    response.type('application/x-ndjson').write(first.value);
+    // Whoever has gone is sent no more, which is no failure.
+    await pipeline(lines, response).catch((error: unknown) => {
+      if (!response.destroyed || !isPremature(error)) throw error;
+    });
+  } else response.end();
+}
+
+const isPremature = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE';
+
 function handle(
   entry: Route,
   readBody: RequestHandler,
@@ -111,7 +146,9 @@ function handle(
     };
     const reply = await audited(entry, context, audit, logger);
     response.status(reply.status);
-    if (reply.body === undefined) response.end();
+    if (reply.lines !== undefined) {
+      await sendLines(reply.lines, response);
+    } else if (reply.body === undefined) response.end();
     else if (typeof reply.body === 'string')
       response.type(reply.contentType ?? 'text').send(reply.body);
     else response.json(reply.body);
@@ -170,6 +207,8 @@ function fromBodyError(error: unknown): HttpProblem {
   switch (type) {
     case 'entity.too.large':
       return new HttpProblem('payload_too_large');
+    case 'entity.verify.failed':
+      return new HttpProblem('invalid_request', BAD_NUMBER);
     case 'encoding.unsupported':
     case 'charset.unsupported':
       return new HttpProblem('unsupported_media_type', 'Send UTF-8, not compressed.');
@@ -192,8 +231,9 @@ export function reportProblem(logger: Logger): ErrorRequestHandler {
       return;
     }
     if (problem.status === 401) response.set('www-authenticate', 'Bearer');
-    const retryAfter = problem.retryAfterSeconds ?? (problem.status === 503 ? 1 : undefined);
-    if (retryAfter !== undefined) response.set('retry-after', String(retryAfter));
+    // Only where it is known: whoever is told to come in a second does, and all others with it.
+    const { retryAfterSeconds } = problem;
+    if (retryAfterSeconds !== undefined) response.set('retry-after', String(retryAfterSeconds));
     // A body that was not read to its end would be taken for the next request.
     if (!request.complete) response.set('connection', 'close');
     response.status(problem.status).type('application/problem+json').json(problem.toBody());

@@ -1,4 +1,8 @@
 import { EVENTS } from '@warren/rabbitmq';
+import type { Logger } from 'pino';
+import type { ControlLink } from '../broker/control-link.js';
+import type { ManagementApi } from '../broker/management.js';
+import type { Provisioner } from '../broker/provisioner.js';
 import { inSteps, RefusedJob, type Job, type WorkQueues } from '../broker/work-queues.js';
 import type { SignedPost } from './signed-post.js';
 
@@ -17,6 +21,40 @@ const RETRIES_MS = [
   6 * 60 * MINUTE_MS,
   16 * 60 * MINUTE_MS,
 ];
+
+export interface WebhookBindingsOptions {
+  link: ControlLink;
+  management: ManagementApi;
+  provisioner: Provisioner;
+  /** Patterns of the events' routing keys; none where there is no webhook. */
+  patterns: string[];
+  logger: Logger;
+}
+
+/**
+ * Takes off the queue of webhooks what it is no longer to get, each time that the broker is reached: who consumes
+ * it only ever binds. Where there is no webhook any more, that is everything, unless another server consumes it.
+ */
+export function trimBindings(options: WebhookBindingsOptions): void {
+  const { link, management, provisioner, patterns, logger } = options;
+  const trim = async (): Promise<void> => {
+    const bound = await management.bindingKeys(EVENTS, QUEUE);
+    const extra = bound.filter((key) => !patterns.includes(key));
+    if (extra.length === 0) return;
+    const isOthers = patterns.length === 0 && ((await provisioner.consumers(QUEUE)) ?? 0) > 0;
+    if (isOthers) return;
+    const bindings = extra.map((routingKey) => ({ exchange: EVENTS, routingKey }));
+    await provisioner.unbind(QUEUE, bindings);
+    logger.info({ patterns: extra }, 'webhooks get no more of these events');
+  };
+  const attempt = (): void => {
+    trim().catch((error: unknown) => {
+      logger.warn({ err: error }, 'which events webhooks get could not be looked at');
+    });
+  };
+  link.onConnected(attempt);
+  if (link.isConnected) attempt();
+}
 
 export interface WebhooksOptions {
   post: SignedPost;

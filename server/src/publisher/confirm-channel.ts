@@ -261,8 +261,9 @@ export class ConfirmChannel {
     const batch = this.#confirmed.splice(0);
     setImmediate(() => {
       for (const entry of batch) {
-        if (!this.#settle(entry)) continue;
-        entry.resolve(this.#takeReturn(entry.message) ? 'unroutable' : 'routed');
+        // Also of one that was given up: its return must not be taken for that of the next attempt.
+        const isReturned = this.#takeReturn(entry.message);
+        if (this.#settle(entry)) entry.resolve(isReturned ? 'unroutable' : 'routed');
       }
     });
   };

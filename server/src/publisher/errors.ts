@@ -23,9 +23,28 @@ export type PublishErrorCode =
   | 'request_failed'
   | 'publisher_closed';
 
-/** A send that did not end in a confirm. Holds the message's id, never its payload. */
+/** What a handler's answer is, if it lets the error pass; as the server answers over HTTP. */
+const STATUS: Partial<Record<PublishErrorCode, number>> = {
+  payload_too_large: 413,
+  payload_not_serializable: 500,
+  recipient_offline: 404,
+  request_timeout: 504,
+  request_failed: 502,
+};
+
+/**
+ * A send that did not end in a confirm. Holds the message's id, never its payload. Express, Koa and whatever else
+ * reads `status`, `expose` and `headers` of an error make the right answer of it: 503 while the broker is away.
+ */
 export class PublishError extends Error {
   override readonly name = 'PublishError';
+  /** An HTTP status. */
+  readonly status: number;
+  readonly statusCode: number;
+  /** The message may be shown. */
+  readonly expose = true;
+  readonly headers: Readonly<Record<string, string>>;
+
   constructor(
     readonly code: PublishErrorCode,
     message: string,
@@ -34,5 +53,8 @@ export class PublishError extends Error {
     options?: ErrorOptions,
   ) {
     super(message, options);
+    this.status = STATUS[code] ?? 503;
+    this.statusCode = this.status;
+    this.headers = code === 'broker_unavailable' ? { 'Retry-After': '1' } : {};
   }
 }

@@ -4,7 +4,7 @@ import type { CloseReason, Connections } from '../broker/connections.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import { tapOf } from '../console/tap.js';
 import type { Events } from '../events/events.js';
-import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
+import { queuesOf, UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import type { Locks } from '../storage/locks.js';
 import type { TimelineWriter } from '../timeline/writer.js';
 import type { Tracker } from '../tracking/tracker.js';
@@ -27,6 +27,8 @@ const AT_ONCE = 8;
 export class Endings {
   readonly #options: EndingsOptions;
   readonly #limit = pLimit(AT_ONCE);
+  /** None of them rejects. */
+  readonly #closing = new Set<Promise<void>>();
 
   constructor(options: EndingsOptions) {
     this.#options = options;
@@ -62,9 +64,7 @@ export class Endings {
 
   /** Lets connections be closed that are still to be. */
   async settled(): Promise<void> {
-    while (this.#limit.activeCount + this.#limit.pendingCount > 0) {
-      await this.#limit(() => undefined);
-    }
+    while (this.#closing.size > 0) await Promise.all(this.#closing);
   }
 
   /**
@@ -75,8 +75,7 @@ export class Endings {
     // The broker would say of messages that come now that they have reached somebody.
     const taps = new Set(devices.map(({ user_id: userId }) => tapOf(userId)));
     await this.#options.provisioner.deleteQueues([...taps]);
-    const queues = devices.flatMap((device) => [device.queue, device.live_queue]);
-    await this.#options.provisioner.deleteQueues(queues);
+    await this.#options.provisioner.deleteQueues(devices.flatMap(queuesOf));
   }
 
   /** What waited there has ended; whoever wants to know is told. */
@@ -106,7 +105,12 @@ export class Endings {
   }
 
   #closeLater(devices: Device[], reason: CloseReason): void {
-    for (const { queue } of devices) void this.#limit(() => this.#close(queue, reason));
+    for (const { queue } of devices) {
+      const closing = this.#limit(() => this.#close(queue, reason)).finally(() => {
+        this.#closing.delete(closing);
+      });
+      this.#closing.add(closing);
+    }
   }
 
   /** What is left of the connections can read nothing. They are closed so that clients notice. */

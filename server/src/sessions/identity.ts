@@ -8,6 +8,10 @@ export interface Identity {
    * none. What was vouched for before the user was revoked is refused.
    */
   issuedAt: number;
+  /** How far ahead of this server's clock that was when the token was shown, in milliseconds. Default 0. */
+  aheadMs?: number;
+  /** How far ahead it may be, in milliseconds. Default: as far as it likes. */
+  mostAheadMs?: number;
   /** What the user may do in the admin console. Default: it may not enter it. */
   role?: AdminRole | undefined;
   /** When the token ends that says so, in milliseconds since 1970. Default: with that of the console. */

@@ -1,20 +1,17 @@
-import { randomBytes } from 'node:crypto';
 import {
-  deviceKeys,
-  deviceQueues,
   PROTOCOL_VERSION,
-  userKeys,
   type NamePrefixes,
-  type RecipientKeys,
   type SessionBody,
   type SessionGrant,
 } from '@warren/protocol';
-import { BROADCAST, liveOf } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import type { Connections } from '../broker/connections.js';
-import type { Provisioner, QueueSpec } from '../broker/provisioner.js';
+import type { Provisioner } from '../broker/provisioner.js';
 import type { Events } from '../events/events.js';
 import type { Groups } from '../groups/groups.js';
+import { inboxSpec, liveSpec, newQueues, randomName } from '../mailboxes/device-queues.js';
+import type { MailboxTypes } from '../mailboxes/mailbox-type.js';
+import type { MailboxReplacement } from '../mailboxes/replacement.js';
 import { HttpProblem } from '../problem.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import type { Locks } from '../storage/locks.js';
@@ -22,12 +19,10 @@ import type { TimelineWriter } from '../timeline/writer.js';
 import type { Tracker } from '../tracking/tracker.js';
 import { Admission } from './admission.js';
 import type { ClientTokens } from './client-tokens.js';
-import { makeSessionId, type Cutoffs } from './cutoffs.js';
+import { beganAt, makeSessionId, type Cutoffs } from './cutoffs.js';
 import type { Endings } from './endings.js';
 import type { Identity } from './identity.js';
-
-/** In the name of a mailbox that waits for a first device; no encoded id looks so. */
-const UNCLAIMED_NAME = '_unclaimed';
+import type { Retirement } from './retirement.js';
 
 export interface Endpoints {
   stomp: string[];
@@ -39,7 +34,10 @@ export interface SessionsOptions {
   locks: Locks;
   cutoffs: Cutoffs;
   endings: Endings;
+  retirement: Retirement;
   groups: Groups;
+  mailboxTypes: MailboxTypes;
+  replacement: MailboxReplacement;
   tracker: Tracker;
   events: Events;
   timeline: TimelineWriter;
@@ -60,9 +58,6 @@ const isSameInstallation = (device: Device, { installationId }: SessionBody): bo
   installationId !== undefined && device.installation_id === installationId;
 
 export type SessionKind = 'new' | 'renewed' | 'takeover';
-
-/** 128 bits that nobody can guess. */
-const randomName = (): string => randomBytes(16).toString('hex');
 
 /** Makes the queues of users' devices, and grants sessions on them. */
 export class Sessions {
@@ -102,8 +97,8 @@ export class Sessions {
     identity: Identity,
     body: SessionBody,
   ): Promise<{ grant: SessionGrant; kind: SessionKind }> {
-    const { store, provisioner, cutoffs, endings, groups, tracker, events, timeline } =
-      this.#options;
+    const { store, provisioner, cutoffs, endings, groups, replacement, prefixes } = this.#options;
+    const { tracker, events, timeline } = this.#options;
     const { userId } = identity;
     const deviceId = body.deviceId ?? randomName();
     const { sessionId: named, installationId } = body;
@@ -121,24 +116,33 @@ export class Sessions {
     }
 
     const { device, isNew } =
-      known === undefined ? await this.#add(userId, deviceId) : { device: known, isNew: false };
-    const [mail, live] = this.#specs(device);
+      known === undefined
+        ? await this.#add(userId, deviceId)
+        : {
+            device: await replacement.advance(known, { mayInterrupt: () => !renews }),
+            isNew: false,
+          };
+    // One whose first session was broken off has nothing to lose yet.
+    const isFirst = isNew || (before === null && device.is_bound === 0);
     const askedAt = Date.now();
     const asksLive = (await groups.countOf(userId)) > 0;
     let hasMissed = device.missed_at !== null;
-    const { created, liveCreated } = await provisioner.ensureQueues(mail, live, {
+    const inbox = inboxSpec(device, prefixes);
+    const live = liveSpec(device, prefixes);
+    const { created, liveCreated } = await provisioner.ensureQueues(inbox, live, {
       isNew,
       isBound: device.is_bound === 1,
       asksLive,
       // Written before there is a mailbox again, which would look as if nothing had happened.
       onMissing: async () => {
-        if (isNew && body.hasHandled !== true) return;
+        if (isFirst && body.hasHandled !== true && named === undefined) return;
         hasMissed = true;
-        const since = device.last_seen_at ?? device.created_at;
-        await store.setMissed(device.queue, { now: askedAt, since, isForGood: true });
+        const began = beganAt(named ?? '') || device.created_at;
+        const since = device.last_seen_at ?? Math.min(device.created_at, began);
+        await store.setMissed(inbox.queue, { now: askedAt, since, isForGood: true });
       },
     });
-    if (created && !isNew) {
+    if (created && !isFirst) {
       await tracker.mailboxesGone([device], 'dropped', askedAt);
       timeline.note({ userId, at: askedAt, kind: 'mailbox_lost', deviceId });
     }
@@ -150,15 +154,17 @@ export class Sessions {
     const now = Date.now();
     const sessionId = renews ? before : makeSessionId(Math.max(now, earliest), randomName());
     const { token, expiresAt } = this.#options.tokens.issue(device.queue, device.live_queue);
-    const record = { sessionId, installationId, now, expiresAt: expiresAt.getTime() };
-    await store.setSession(device, record);
+    const { name, platform, passing: isPassing = false } = body;
+    const record = { sessionId, installationId, name, platform, isPassing, now };
+    await store.setSession(device, { ...record, expiresAt: expiresAt.getTime() });
     if (before !== null && (!renews || body.abandoned === true)) await this.#closeOlder(device);
     const grant = this.#grant(device, {
       deviceId,
       sessionId,
       token,
       expiresAt: expiresAt.toISOString(),
-      resumed: !created,
+      // What was lost while one mailbox took the other's place was written down there.
+      resumed: !created && (known === undefined || device.missed_at === known.missed_at),
       ...(hasMissed && { missed: true }),
     });
     const kind = before === null ? 'new' : renews ? 'renewed' : 'takeover';
@@ -194,13 +200,11 @@ export class Sessions {
     for (const { device_id: deviceId } of devices) wanted.delete(deviceId);
     // Before the first is added: all of them or none.
     this.#refuseTooMany(devices.length + wanted.size);
-    for (const deviceId of wanted) {
-      const queues = this.#newQueues(userId, deviceId);
-      devices.push(await store.add(userId, deviceId, queues, Date.now()));
-    }
+    for (const deviceId of wanted) devices.push(await this.#addTo(userId, deviceId));
     const depths = new Map<string, number>();
     for (const device of devices) {
-      depths.set(device.queue, await provisioner.ensureQueue(this.#specs(device)[0]));
+      const inbox = inboxSpec(device, this.#options.prefixes);
+      depths.set(inbox.queue, await provisioner.ensureQueue(inbox));
       await groups.bindDevice(device, { mail: true, live: false });
       await store.setBound(device);
     }
@@ -216,44 +220,24 @@ export class Sessions {
       return { device: { ...unclaimed, device_id: deviceId }, isNew: false };
     }
     const others = (await store.listOf(userId)).filter(({ ended_at: endedAt }) => endedAt === null);
-    this.#refuseTooMany(others.length + 1);
-    const queues = this.#newQueues(userId, deviceId);
-    return { device: await store.add(userId, deviceId, queues, Date.now()), isNew: true };
+    const isFull = others.length >= this.#options.maxDevices;
+    if (isFull && !(await this.#options.retirement.makeRoom(others))) {
+      this.#refuseTooMany(others.length + 1);
+    }
+    return { device: await this.#addTo(userId, deviceId), isNew: true };
   }
 
   #refuseTooMany(count: number): void {
     const { maxDevices } = this.#options;
     if (count <= maxDevices) return;
-    const detail = `${String(maxDevices)} at most: log one out, or let one expire that is not used.`;
+    const detail = `${String(maxDevices)} at most: log one out.`;
     throw new HttpProblem('too_many_devices', detail);
   }
 
-  #newQueues(userId: string, deviceId: string): RecipientKeys {
-    const { prefixes } = this.#options;
-    if (deviceId !== UNCLAIMED) return deviceQueues(userId, deviceId, randomName(), prefixes);
-    const { mail, live } = userKeys(userId, prefixes);
-    const rest = `${UNCLAIMED_NAME}.${randomName()}`;
-    return { mail: `${mail}.${rest}`, live: `${live}.${rest}` };
-  }
-
-  #specs(device: Device): [mail: QueueSpec, live: QueueSpec] {
-    const { prefixes } = this.#options;
-    const keys = [userKeys(device.user_id, prefixes)];
-    if (device.device_id !== UNCLAIMED) {
-      keys.push(deviceKeys(device.user_id, device.device_id, prefixes));
-    }
-    return [
-      {
-        queue: device.queue,
-        keys: [device.queue, ...keys.map(({ mail }) => mail)],
-        fanout: BROADCAST,
-      },
-      {
-        queue: device.live_queue,
-        keys: [device.live_queue, ...keys.map(({ live }) => live)],
-        fanout: liveOf(BROADCAST),
-      },
-    ];
+  async #addTo(userId: string, deviceId: string): Promise<Device> {
+    const { store, mailboxTypes, prefixes } = this.#options;
+    const queues = newQueues(userId, deviceId, await mailboxTypes.ofNew(), prefixes);
+    return store.add(userId, deviceId, queues, Date.now());
   }
 
   /** The older consumer would keep the queue to itself, so its connection ends before the grant is out. */

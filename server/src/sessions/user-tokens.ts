@@ -15,9 +15,17 @@ export interface UserTokenOptions {
   audience?: string;
   /** The claim that holds the user's id. Default `sub`. */
   claim?: string;
+  /** How far ahead of this server's the clock of whoever issues tokens may be, in seconds. Default 30. */
+  clockToleranceSeconds?: number;
   /** The claim that holds a role in the admin console, or a list with one. Default `warren_role`. */
   roleClaim?: string;
 }
+
+export const DEFAULT_CLOCK_TOLERANCE_SECONDS = 30;
+/** What is further ahead is no mistake of a clock: a day. */
+const MOST_AHEAD_SECONDS = 86_400;
+/** After a revocation, tokens of a login whose clock is ahead are refused for so long. */
+export const MAX_CLOCK_TOLERANCE_SECONDS = 60;
 
 /** Rejects with an {@link HttpProblem}. */
 export type UserTokenVerifier = (token: string) => Promise<Identity>;
@@ -63,10 +71,13 @@ function keySource(key: UserTokenOptions['key']): GetPublicKeyOrSecret {
 
 export function createUserTokenVerifier(options: UserTokenOptions): UserTokenVerifier {
   const { key, issuer, audience, claim = 'sub', roleClaim = 'warren_role' } = options;
+  const { clockToleranceSeconds = DEFAULT_CLOCK_TOLERANCE_SECONDS } = options;
   const algorithms = algorithmsFor(key);
   const source = keySource(key);
   const verifyOptions = {
     algorithms,
+    // Looked at below, together with "iat", which jsonwebtoken does not compare with the clock.
+    ignoreNotBefore: true,
     ...(issuer !== undefined && { issuer }),
     ...(audience !== undefined && { audience }),
   };
@@ -78,17 +89,32 @@ export function createUserTokenVerifier(options: UserTokenOptions): UserTokenVer
           return;
         }
         const claims = typeof payload === 'object' ? payload : {};
+        const aheadSeconds = secondsAhead(claims);
+        if (aheadSeconds > MOST_AHEAD_SECONDS) {
+          reject(new HttpProblem('token_invalid', 'Its "iat" or "nbf" is no time.'));
+          return;
+        }
         const userId = claims[claim] as unknown;
         if (typeof userId === 'string' && isValidId(userId)) {
           resolve({
             userId,
             issuedAt: issuedAt(claims.iat),
+            aheadMs: aheadSeconds * 1000,
+            mostAheadMs: clockToleranceSeconds * 1000,
             role: roleIn(claims[roleClaim]),
             expiresAt: claims.exp === undefined ? undefined : claims.exp * 1000,
           });
         } else reject(new HttpProblem('token_invalid', `Its claim "${claim}" holds no user id.`));
       });
     });
+}
+
+/** 0 for a token that is of now, or older; infinite for a time that is none. */
+function secondsAhead({ iat, nbf }: Record<string, unknown>): number {
+  const ahead = [iat, nbf]
+    .filter((time) => time !== undefined)
+    .map((time) => (typeof time === 'number' ? time - Date.now() / 1000 : Infinity));
+  return Math.max(0, ...ahead);
 }
 
 function toProblem(error: Error, remote: boolean): HttpProblem {

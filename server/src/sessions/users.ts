@@ -1,12 +1,14 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { userKeys, type AdminUser, type NamePrefixes, type UserState } from '@warren/protocol';
+import type { AdminUser, OwnDevices, UserState } from '@warren/protocol';
 import type { Connections } from '../broker/connections.js';
-import type { ManagementApi } from '../broker/management.js';
 import type { Provisioner } from '../broker/provisioner.js';
+import type { DeadLetters } from '../dead-letters/dead-letters.js';
+import type { Depths } from '../mailboxes/depths.js';
 import { HttpProblem } from '../problem.js';
-import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
+import { mailboxesOf, UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
+import type { ExpiredDeviceStore } from '../storage/expired-devices.js';
 import type { PushDeviceStore } from '../storage/push-devices.js';
-import type { TimelineStore } from '../storage/timeline.js';
+import type { UserTrail } from '../storage/user-trail.js';
 import type { Tracker } from '../tracking/tracker.js';
 import type { Groups } from '../groups/groups.js';
 import type { History } from '../history/history.js';
@@ -15,17 +17,18 @@ import type { Endings } from './endings.js';
 
 export interface UsersOptions {
   store: DeviceStore;
+  expired: ExpiredDeviceStore;
   cutoffs: Cutoffs;
   endings: Endings;
   groups: Groups;
   connections: Connections;
-  management: ManagementApi;
+  depths: Depths;
   provisioner: Provisioner;
   history: History;
   pushDevices: PushDeviceStore;
-  timeline: TimelineStore;
+  deadLetters: Pick<DeadLetters, 'discard'>;
+  trail: UserTrail;
   tracker: Tracker;
-  prefixes: NamePrefixes;
 }
 
 /** What is known of users, and how to part with them. */
@@ -37,27 +40,41 @@ export class Users {
   }
 
   /**
-   * @param known how many messages wait in each mailbox. Default: the broker is asked, which looks
-   *   through the names of all queues for it.
+   * @param known how many messages wait in each mailbox. Default: the broker is asked.
    * @throws {HttpProblem} `user_unknown`, or `broker_unavailable` when the broker cannot be asked.
    */
   async state(userId: string, known?: Map<string, number>): Promise<UserState> {
-    const { store, management, connections, prefixes } = this.#options;
+    const { store, connections } = this.#options;
     await this.#known(userId);
-    const rows = await store.listOf(userId);
-    const depths = known ?? (await management.depths(`${userKeys(userId, prefixes).mail}.`));
+    const rows = (await store.listOf(userId)).filter(({ ended_at: endedAt }) => endedAt === null);
+    const depths = known ?? (await this.#options.depths.of(rows));
     const devices = await Promise.all(
-      rows
-        .filter(({ ended_at: endedAt }) => endedAt === null)
-        .map(async (row) => ({
-          deviceId: row.device_id === UNCLAIMED ? null : row.device_id,
-          queue: row.queue,
-          online: await connections.isOnline(row.queue),
-          depth: depths.get(row.queue) ?? null,
-          lastSeenAt: row.last_seen_at === null ? null : new Date(row.last_seen_at).toISOString(),
-        })),
+      rows.map(async (row) => ({
+        deviceId: row.device_id === UNCLAIMED ? null : row.device_id,
+        queue: row.queue,
+        online: await connections.isOnline(row.queue),
+        depth: sumOf(mailboxesOf(row).map((queue) => depths.get(queue))),
+        lastSeenAt: row.last_seen_at === null ? null : new Date(row.last_seen_at).toISOString(),
+      })),
     );
     return { userId, online: devices.some(({ online }) => online), devices };
+  }
+
+  /** For the user: also one who has no device yet. */
+  async devicesOf(userId: string): Promise<OwnDevices['devices']> {
+    const { store, connections } = this.#options;
+    const rows = await store.listOf(userId);
+    const own = rows.filter((row) => row.ended_at === null && row.device_id !== UNCLAIMED);
+    return Promise.all(
+      own.map(async (row) => ({
+        deviceId: row.device_id,
+        name: row.name,
+        platform: row.platform,
+        online: await connections.isOnline(row.queue),
+        createdAt: new Date(row.created_at).toISOString(),
+        lastSeenAt: row.last_seen_at === null ? null : new Date(row.last_seen_at).toISOString(),
+      })),
+    );
   }
 
   /** For an operator. @throws {HttpProblem} as {@link state} */
@@ -88,9 +105,11 @@ export class Users {
     );
     let purged = 0;
     for (const device of devices) {
-      const count = await provisioner.purge(device.queue);
-      purged += count;
-      if (count > 0) await tracker.mailboxesGone([device], 'dropped');
+      for (const queue of mailboxesOf(device)) {
+        const count = await provisioner.purge(queue);
+        purged += count;
+        if (count > 0) await tracker.mailboxGone(device, queue, 'dropped');
+      }
     }
     return purged;
   }
@@ -100,25 +119,37 @@ export class Users {
    * history, and forgets it.
    */
   async remove(userId: string): Promise<void> {
-    const { store, cutoffs, endings, groups, history, pushDevices, timeline } = this.#options;
+    const { store, cutoffs, endings, groups, history, pushDevices } = this.#options;
     this.#requireBroker();
     const hadPush = await pushDevices.remove(userId);
-    await timeline.removeUser(userId);
     const hadHistory = await history.forgetUser(userId);
     if (!(await store.hasUser(userId))) {
       // One whose mailboxes have expired is not known any more, and may have left something.
-      const hadExpired = await store.forgetExpired(userId);
+      const hadExpired = await this.#options.expired.forget(userId);
       await groups.forgetUser(userId);
-      if (!hadHistory && !hadExpired && !hadPush) throw new HttpProblem('user_unknown');
+      const hadTrail = await this.#eraseTrail(userId);
+      if (!hadHistory && !hadExpired && !hadPush && !hadTrail)
+        throw new HttpProblem('user_unknown');
       return;
     }
     await endings.run(userId, 'user_removed', async () => {
       const devices = await store.listOf(userId);
-      await store.forgetExpired(userId);
+      await this.#options.expired.forget(userId);
       await groups.forgetUser(userId);
       await cutoffs.raise(userId, undefined, devices, { tokens: false });
       return devices;
     });
+    // Last: what became of its messages has been told to their senders by now.
+    await this.#eraseTrail(userId);
+  }
+
+  async #eraseTrail(userId: string): Promise<boolean> {
+    const { deadLetters, trail } = this.#options;
+    let done: number;
+    do {
+      ({ done } = await deadLetters.discard({ all: true, user: userId }));
+    } while (done > 0);
+    return trail.erase(userId, Date.now());
   }
 
   /** Logs a device out: its queues go with what waits in them, its session ends. Idempotent. */
@@ -128,7 +159,7 @@ export class Users {
     await endings.run(userId, 'device_removed', async () => {
       await pushDevices.remove(userId, deviceId);
       const device = await store.find(userId, deviceId);
-      await store.forgetExpired(userId, deviceId);
+      await this.#options.expired.forget(userId, deviceId);
       if (device === undefined) return [];
       await cutoffs.raise(userId, deviceId, [device], { tokens: false });
       return [device];
@@ -183,4 +214,10 @@ export class Users {
     const device = await store.find(userId, deviceId);
     return device === undefined ? [] : [device];
   }
+}
+
+/** Null when none of them is known. */
+function sumOf(depths: (number | undefined)[]): number | null {
+  const known = depths.filter((depth) => depth !== undefined);
+  return known.length === 0 ? null : known.reduce((sum, depth) => sum + depth, 0);
 }

@@ -36,6 +36,11 @@ export class AuditStore {
     await this.#database.updateTable('audit').set({ result }).where('id', '=', id).execute();
   }
 
+  /** Forgets what was done before `time`, in milliseconds since 1970. */
+  async removeOld(time: number): Promise<void> {
+    await this.#database.deleteFrom('audit').where('at', '<', time).execute();
+  }
+
   /** The newest first. @param after the last one of the page before. */
   async list({
     after,

@@ -20,6 +20,13 @@ export const isUnfitForDatabase = (error: unknown): boolean =>
   typeof error.code === 'string' &&
   UNFIT.test(error.code);
 
+/** Whether a text or a number is the reason that no column could hold: NUL, a number that is too large. */
+export const isMalformedForDatabase = (error: unknown): boolean =>
+  error instanceof Error &&
+  'code' in error &&
+  typeof error.code === 'string' &&
+  /^(22(001|003|021|P02|P05)|SQLITE_TOOBIG)$/.test(error.code);
+
 /** Whether the database could not be asked; anything else that it throws is a bug. */
 export function isDatabaseUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;

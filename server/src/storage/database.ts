@@ -1,25 +1,10 @@
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import Libsql from 'libsql';
-import {
-  Kysely,
-  Migrator,
-  PostgresDialect,
-  sql,
-  SqliteAdapter,
-  SqliteDialect,
-  SqliteDriver,
-  type DatabaseConnection,
-  type Driver,
-  type RawBuilder,
-  type SqliteDatabase,
-  type SqliteDialectConfig,
-} from 'kysely';
+import { Kysely, Migrator, PostgresDialect, sql, SqliteAdapter, type RawBuilder } from 'kysely';
 import pg from 'pg';
-import { DATABASE_FILE, DatabaseError } from './database-errors.js';
+import { DatabaseError } from './database-errors.js';
 import type { Schema } from './schema.js';
 import { migrationsFor, type Dialect } from './migrations.js';
+import { FileDialect } from './sqlite-file.js';
 
 export type Database = Kysely<Schema>;
 
@@ -94,7 +79,7 @@ async function openOnce(
     database = new Kysely<Schema>({
       dialect:
         url === undefined
-          ? new FileDialect({ database: openFile(dataDir) })
+          ? new FileDialect(dataDir)
           : new PostgresDialect({ pool: createPool(url, 10, onError) }),
     });
     await migrate(database, dialect);
@@ -102,40 +87,6 @@ async function openOnce(
   } catch (error) {
     await database?.destroy();
     throw new DatabaseError(url === undefined ? dataDir : undefined, error);
-  }
-}
-
-/** Kysely's own, but for how migrations run, and for what a transaction that SQLite has given up is told. */
-class FileDialect extends SqliteDialect {
-  readonly #config: SqliteDialectConfig;
-
-  constructor(config: SqliteDialectConfig) {
-    super(config);
-    this.#config = config;
-  }
-
-  override createDriver(): Driver {
-    return new FileDriver(this.#config);
-  }
-
-  override createAdapter(): SqliteAdapter {
-    return new FileAdapter();
-  }
-}
-
-class FileAdapter extends SqliteAdapter {
-  /** All migrations or none of them, whatever dies in between: SQLite can do that. */
-  override get supportsTransactionalDdl(): boolean {
-    return true;
-  }
-}
-
-class FileDriver extends SqliteDriver {
-  /** On a full disk there is nothing to roll back any more, and that error would hide the one that matters. */
-  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
-    await super.rollbackTransaction(connection).catch((error: unknown) => {
-      if (!String(error).includes('no transaction is active')) throw error;
-    });
   }
 }
 
@@ -186,23 +137,3 @@ export function inPairs(database: Database, pairs: [string, string][]): RawBuild
 
 export const isSqlite = (database: Database): boolean =>
   database.getExecutor().adapter instanceof SqliteAdapter;
-
-function openFile(dataDir: string): SqliteDatabase {
-  mkdirSync(dataDir, { recursive: true });
-  // libsql has better-sqlite3's interface and comes prebuilt; its own types do not say so.
-  const sqlite = new Libsql(join(dataDir, DATABASE_FILE)) as unknown as SqliteDatabase & {
-    exec(sql: string): void;
-  };
-  for (const pragma of [
-    // Readers do not wait for the writer; a power cut may lose the last moments, never the file.
-    'journal_mode = WAL',
-    'synchronous = NORMAL',
-    // Whoever waits for another process's lock holds up all others of this one.
-    'busy_timeout = 1000',
-    // 64 MiB: indexes of some hundred thousand messages, which 2 MiB would read from the file each time.
-    'cache_size = -65536',
-  ]) {
-    sqlite.exec(`PRAGMA ${pragma}`);
-  }
-  return sqlite;
-}

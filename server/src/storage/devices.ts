@@ -1,6 +1,6 @@
 import { sql, type Selectable } from 'kysely';
 import { inList, type Database } from './database.js';
-import type { DeviceTable } from './schema.js';
+import type { DeviceTable, MailboxType } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 
 /** The device id of a mailbox that waits for the user's first device. */
@@ -8,10 +8,35 @@ export const UNCLAIMED = '';
 
 export type Device = Selectable<DeviceTable>;
 
+/** Where new mail for a device goes. */
+export const inboxOf = ({ queue, next_queue: next }: Device): string => next ?? queue;
+
+/** All mailboxes that may hold mail for a device: two while one takes the other's place. */
+export const mailboxesOf = ({ queue, next_queue: next }: Device): string[] =>
+  next === null ? [queue] : [queue, next];
+
+/** All queues of a device, those included that are still to be deleted. */
+export const queuesOf = (device: Device): string[] => [
+  ...mailboxesOf(device),
+  ...(device.retired_queue === null ? [] : [device.retired_queue]),
+  device.live_queue,
+];
+
+/** The queues of a new device. */
+export interface NewQueues {
+  mail: string;
+  type: MailboxType;
+  live: string;
+}
+
 /** A session as it is granted or renewed. Times are milliseconds since 1970. */
 export interface SessionRecord {
   sessionId: string;
   installationId: string | undefined;
+  /** As the client says; what it leaves out stays as it was. */
+  name: string | undefined;
+  platform: string | undefined;
+  isPassing: boolean;
   now: number;
   expiresAt: number;
 }
@@ -74,15 +99,17 @@ export class DeviceStore {
     return row && toDevice(row);
   }
 
+  /** By one of its mailboxes. */
   async findByQueue(queue: string): Promise<Device | undefined> {
     const row = await this.#database
       .selectFrom('devices')
       .selectAll()
-      .where('queue', '=', queue)
+      .where((eb) => eb.or([eb('queue', '=', queue), eb('next_queue', '=', queue)]))
       .executeTakeFirst();
     return row && toDevice(row);
   }
 
+  /** By the mailboxes that their sessions are granted on. */
   async listByQueues(queues: string[]): Promise<Device[]> {
     if (queues.length === 0) return [];
     const rows = await this.#database
@@ -97,12 +124,7 @@ export class DeviceStore {
    * Makes the user known, too. A device that comes back after its mailbox had expired goes on being the one
    * that it was, and has missed something.
    */
-  async add(
-    userId: string,
-    deviceId: string,
-    queues: { mail: string; live: string },
-    now: number,
-  ): Promise<Device> {
+  async add(userId: string, deviceId: string, queues: NewQueues, now: number): Promise<Device> {
     return this.#database.transaction().execute(async (transaction) => {
       const past = await transaction
         .selectFrom('expired_devices')
@@ -122,6 +144,7 @@ export class DeviceStore {
           user_id: toStored(userId),
           device_id: toStored(deviceId),
           queue: queues.mail,
+          mailbox_type: queues.type,
           live_queue: queues.live,
           session_id: null,
           installation_id: null,
@@ -130,6 +153,7 @@ export class DeviceStore {
           expires_at: null,
           ended_at: null,
           is_bound: 0,
+          is_passing: 0,
           missed_at: same === undefined ? null : now,
           missed_since: same?.last_seen_at ?? null,
           missed_for_good: same === undefined ? 0 : 1,
@@ -158,7 +182,7 @@ export class DeviceStore {
 
   async setSession(
     { id }: Device,
-    { sessionId, installationId, now, expiresAt }: SessionRecord,
+    { sessionId, installationId, name, platform, isPassing, now, expiresAt }: SessionRecord,
   ): Promise<void> {
     await this.#database
       .updateTable('devices')
@@ -168,6 +192,9 @@ export class DeviceStore {
         last_seen_at: now,
         expires_at: expiresAt,
         is_bound: 1,
+        is_passing: isPassing ? 1 : 0,
+        ...(name !== undefined && { name }),
+        ...(platform !== undefined && { platform }),
       })
       .where('id', '=', id)
       .execute();
@@ -202,7 +229,7 @@ export class DeviceStore {
     const { numUpdatedRows } = await this.#database
       .updateTable('devices')
       .set({ missed_at: now, missed_since: since, missed_for_good: missedForGood })
-      .where('queue', '=', queue)
+      .where((eb) => eb.or([eb('queue', '=', queue), eb('next_queue', '=', queue)]))
       .where('missed_at', 'is', null)
       .executeTakeFirst();
     if (numUpdatedRows > 0n) return true;
@@ -214,7 +241,7 @@ export class DeviceStore {
         missed_since: sql<number>`case when missed_since < ${since} then missed_since else cast(${since} as bigint) end`,
         ...(isForGood && { missed_for_good: 1 }),
       })
-      .where('queue', '=', queue)
+      .where((eb) => eb.or([eb('queue', '=', queue), eb('next_queue', '=', queue)]))
       .execute();
     return false;
   }
@@ -252,6 +279,19 @@ export class DeviceStore {
     return rows.map(toDevice);
   }
 
+  /** Devices that may be connected, by their number: those whose newest token has not been seen to end. */
+  async listWithToken(after: number, limit: number): Promise<Device[]> {
+    const rows = await this.#database
+      .selectFrom('devices')
+      .selectAll()
+      .where('id', '>', after)
+      .where('expires_at', 'is not', null)
+      .orderBy('id')
+      .limit(limit)
+      .execute();
+    return rows.map(toDevice);
+  }
+
   /** Its expiry was enforced; unless it was renewed meanwhile. */
   async clearExpiry({ id, expires_at: expiresAt }: Device): Promise<void> {
     await this.#database
@@ -260,6 +300,21 @@ export class DeviceStore {
       .where('id', '=', id)
       .where('expires_at', '=', expiresAt)
       .execute();
+  }
+
+  /** Devices that their clients forget and that were not seen since `time`, by their number. */
+  async listPassing(time: number, after: number, limit: number): Promise<Device[]> {
+    const rows = await this.#database
+      .selectFrom('devices')
+      .selectAll()
+      .where('is_passing', '=', 1)
+      .where('id', '>', after)
+      .where('last_seen_at', '<', time)
+      .where('ended_at', 'is', null)
+      .orderBy('id')
+      .limit(limit)
+      .execute();
+    return rows.map(toDevice);
   }
 
   /** Those that go, whose queues may still be there. */
@@ -295,38 +350,6 @@ export class DeviceStore {
       .execute();
   }
 
-  /** Its mailbox has expired: it is none any more, but may come back. */
-  async expire(device: Device, now: number): Promise<void> {
-    const { created_at, last_seen_at } = device;
-    await this.#database
-      .insertInto('expired_devices')
-      .values({
-        user_id: toStored(device.user_id),
-        device_id: toStored(device.device_id),
-        created_at,
-        last_seen_at: last_seen_at ?? created_at,
-        expired_at: now,
-      })
-      .onConflict((conflict) => conflict.doNothing())
-      .execute();
-    await this.remove([device]);
-  }
-
-  /** Those of one user, or one of them, will not come back. @returns whether there were any. */
-  async forgetExpired(userId: string, deviceId?: string): Promise<boolean> {
-    let query = this.#database
-      .deleteFrom('expired_devices')
-      .where('user_id', '=', toStored(userId));
-    if (deviceId !== undefined) query = query.where('device_id', '=', toStored(deviceId));
-    const { numDeletedRows } = await query.executeTakeFirst();
-    return numDeletedRows > 0n;
-  }
-
-  /** Forgets those that have expired so long ago. */
-  async removeExpired(before: number): Promise<void> {
-    await this.#database.deleteFrom('expired_devices').where('expired_at', '<', before).execute();
-  }
-
   /** Forgets these devices of one user, and the user when it has no other. */
   async remove(devices: Device[]): Promise<void> {
     const [first] = devices;
@@ -346,7 +369,7 @@ export class DeviceStore {
   }
 }
 
-const toDevice = (row: Device): Device => ({
+export const toDevice = (row: Device): Device => ({
   ...row,
   user_id: fromStored(row.user_id),
   device_id: fromStored(row.device_id),

@@ -55,9 +55,8 @@ export class Directory {
       select groups.group_id, groups.created_at,
         (select count(*) from members
           where members.group_ref = groups.id and members.pending <> ${PENDING.unbind}) as members
-      from (${this.#page('groups', 'group_id', query)}) as page
+      from (${this.#page('groups', 'group_id', query, sql`ended_at is null`)}) as page
       join groups on groups.group_id = page.group_id
-      where groups.ended_at is null
       order by groups.group_id
     `.execute(this.#database);
     return rows.map((row) => ({
@@ -80,14 +79,20 @@ export class Directory {
    * Goes along the index in the order of the ids, and ends when the page is full: what is rare is found last,
    * after all others have been looked at.
    */
-  #page(table: 'users' | 'groups', column: string, { search, after, limit }: DirectoryQuery) {
+  #page(
+    table: 'users' | 'groups',
+    column: string,
+    { search, after, limit }: DirectoryQuery,
+    isListed = sql`true`,
+  ) {
     const id = sql.ref(column);
     const pattern = `%${escapeLike(toStored(search))}%`;
     const like = isSqlite(this.#database) ? sql`like` : sql`ilike`;
     const fits = search === '' ? sql`true` : sql`${id} ${like} ${pattern} escape '\\'`;
     const isAfter = after === undefined ? sql`true` : sql`${id} > ${toStored(after)}`;
     return sql`
-      select ${id} from ${sql.table(table)} where ${fits} and ${isAfter} order by ${id} limit ${limit}
+      select ${id} from ${sql.table(table)}
+      where ${fits} and ${isAfter} and ${isListed} order by ${id} limit ${limit}
     `;
   }
 }

@@ -14,6 +14,8 @@ export interface Group {
   createdAt: number;
   /** Whether it is to go. */
   isEnded: boolean;
+  /** Whether it is spread over several exchanges. */
+  isSharded: boolean;
 }
 
 export interface Member {
@@ -54,7 +56,13 @@ export class GroupStore {
   async add(groupId: string, history: GroupHistory, now: number): Promise<Group> {
     const row = await this.#database
       .insertInto('groups')
-      .values({ group_id: toStored(groupId), created_at: now, ended_at: null, history })
+      .values({
+        group_id: toStored(groupId),
+        created_at: now,
+        ended_at: null,
+        history,
+        is_sharded: 0,
+      })
       .returningAll()
       .executeTakeFirstOrThrow();
     return toGroup(row);
@@ -62,6 +70,14 @@ export class GroupStore {
 
   async setHistory({ ref }: Group, history: GroupHistory): Promise<void> {
     await this.#database.updateTable('groups').set({ history }).where('id', '=', ref).execute();
+  }
+
+  async setSharded({ ref }: Group): Promise<void> {
+    await this.#database
+      .updateTable('groups')
+      .set({ is_sharded: 1 })
+      .where('id', '=', ref)
+      .execute();
   }
 
   async setEnded({ ref }: Group, now: number): Promise<void> {
@@ -144,6 +160,18 @@ export class GroupStore {
       .where('members.user_id', '=', toStored(userId))
       .execute();
     return rows.map(({ group_id: groupId }) => fromStored(groupId));
+  }
+
+  /** As {@link listOf}, with what is to be known to bind the user's queues to them. */
+  async listPlaces(userId: string): Promise<Pick<Group, 'groupId' | 'isSharded'>[]> {
+    const rows = await this.#memberships()
+      .select(['groups.group_id', 'groups.is_sharded'])
+      .where('members.user_id', '=', toStored(userId))
+      .execute();
+    return rows.map((row) => ({
+      groupId: fromStored(row.group_id),
+      isSharded: row.is_sharded === 1,
+    }));
   }
 
   /** In which groups a user is, and since when. */
@@ -263,5 +291,6 @@ const toGroup = (row: Selectable<GroupTable>): Group => ({
   groupId: fromStored(row.group_id),
   createdAt: row.created_at,
   isEnded: row.ended_at !== null,
+  isSharded: row.is_sharded === 1,
   history: groupHistorySchema.parse(row.history),
 });

@@ -5,7 +5,7 @@ import type { Schema } from './schema.js';
 import { timelineOf } from './history.js';
 
 /** All conversations of a user begin so, and the next character is greater than what follows. */
-const conversationsOf = (userId: string): [from: string, to: string] => {
+const rangeOfConversations = (userId: string): [from: string, to: string] => {
   const path = `c.${encodeId(userId)}`;
   return [`${path}.`, `${path}/`];
 };
@@ -33,7 +33,15 @@ export class HistoryErasure {
 
   /** Forgets what a user sees; what others see as well stays theirs. @returns whether there was anything. */
   async eraseUser(userId: string): Promise<boolean> {
-    const [from, to] = conversationsOf(userId);
+    const timelines = [timelineOf.user(userId), ...(await this.conversationsOf(userId))];
+    let hadAny = false;
+    for (const timeline of timelines) hadAny = (await this.erase(timeline)) || hadAny;
+    return hadAny;
+  }
+
+  /** What a user sees of the conversations with each of the others. */
+  async conversationsOf(userId: string): Promise<string[]> {
+    const [from, to] = rangeOfConversations(userId);
     const rows = await this.#database
       .selectFrom('history_entries')
       .select('timeline')
@@ -41,10 +49,7 @@ export class HistoryErasure {
       .where('timeline', '>=', from)
       .where('timeline', '<', to)
       .execute();
-    const timelines = [timelineOf.user(userId), ...rows.map(({ timeline }) => timeline)];
-    let hadAny = false;
-    for (const timeline of timelines) hadAny = (await this.erase(timeline)) || hadAny;
-    return hadAny;
+    return rows.map(({ timeline }) => timeline);
   }
 
   /** @returns whether there was anything. */

@@ -1,15 +1,19 @@
+import { resolve } from 'node:path';
 import { sql } from 'kysely';
 import { AuditStore } from './audit.js';
+import { ConnectionStore } from './connections.js';
 import { ConsoleStore } from './consoles.js';
 import { CutoffStore } from './cutoffs.js';
 import { closeDatabase, openDatabase, type StorageOptions } from './database.js';
 import { DeadLetterStore } from './dead-letters.js';
 import { DeviceStore } from './devices.js';
 import { Directory } from './directory.js';
+import { ExpiredDeviceStore } from './expired-devices.js';
 import { GroupStore } from './groups.js';
 import { HistoryErasure } from './history-erasure.js';
 import { HistoryStore } from './history.js';
 import { Locks } from './locks.js';
+import { MailboxStore } from './mailboxes.js';
 import { MessageStore } from './messages.js';
 import { OutboxStore } from './outbox.js';
 import { OutcomeStore } from './outcomes.js';
@@ -18,10 +22,14 @@ import { PushDecisionStore } from './push-decisions.js';
 import { PushDeviceStore } from './push-devices.js';
 import { PushStore } from './pushes.js';
 import { TimelineStore } from './timeline.js';
+import { UserTrail } from './user-trail.js';
 
 /** All that Warren remembers. */
 export interface Storage {
   devices: DeviceStore;
+  expiredDevices: ExpiredDeviceStore;
+  mailboxes: MailboxStore;
+  connections: ConnectionStore;
   cutoffs: CutoffStore;
   groups: GroupStore;
   history: HistoryStore;
@@ -38,8 +46,11 @@ export interface Storage {
   deadLetters: DeadLetterStore;
   directory: Directory;
   timeline: TimelineStore;
+  userTrail: UserTrail;
   locks: Locks;
-  /** Whether the database answers. */
+  /** Where the database is: the file's path, or host and name; without credentials. */
+  identity: string;
+  /** Whether the database takes what is written. */
   isUp: () => Promise<boolean>;
   close: () => Promise<void>;
 }
@@ -54,6 +65,9 @@ export async function openStorage(
   const locks = new Locks(options.url, onError);
   return {
     devices: new DeviceStore(database),
+    expiredDevices: new ExpiredDeviceStore(database),
+    mailboxes: new MailboxStore(database),
+    connections: new ConnectionStore(database),
     cutoffs: new CutoffStore(database),
     groups: new GroupStore(database),
     history: new HistoryStore(database),
@@ -70,9 +84,12 @@ export async function openStorage(
     deadLetters: new DeadLetterStore(database),
     directory: new Directory(database),
     timeline: new TimelineStore(database),
+    userTrail: new UserTrail(database),
     locks,
+    identity: identityOf(options),
+    // Changes nothing, but asks for what a change needs: a file may be locked, a server a replica that only reads.
     isUp: async () =>
-      sql`select 1`.execute(database).then(
+      sql`update devices set id = id where 1 = 0`.execute(database).then(
         () => true,
         () => false,
       ),
@@ -80,4 +97,10 @@ export async function openStorage(
       await Promise.all([closeDatabase(database), locks.close()]);
     },
   };
+}
+
+function identityOf({ dataDir, url }: StorageOptions): string {
+  if (url === undefined) return resolve(dataDir);
+  const { host, pathname } = new URL(url);
+  return host + pathname;
 }

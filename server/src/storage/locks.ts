@@ -1,13 +1,31 @@
 import type pg from 'pg';
+import { HttpProblem } from '../problem.js';
 import { createPool } from './database.js';
 import { toStored } from './ids.js';
+
+/** Of one who has a lock, or waits for it. */
+class Turn {
+  state: 'waits' | 'runs' | 'turned away' = 'waits';
+  /** Never rejects. */
+  over: Promise<void> = Promise.resolve();
+  /** Resolves if its work, or that of one before it, was given up and may still be done. */
+  readonly givenUp: Promise<HttpProblem>;
+  giveUp!: (problem: HttpProblem) => void;
+
+  constructor() {
+    this.givenUp = new Promise((resolve) => {
+      this.giveUp = resolve;
+    });
+  }
+}
 
 /**
  * One at a time for each user, and for each group, over all processes that share the database: what is
  * being revoked must not be opened in the same moment.
  */
 export class Locks {
-  readonly #tails = new Map<string, Promise<unknown>>();
+  /** Who was the last to ask for each. */
+  readonly #last = new Map<string, Turn>();
   readonly #pool: pg.Pool | undefined;
 
   /** @param url of PostgreSQL, when other processes share it. */
@@ -37,21 +55,47 @@ export class Locks {
     await this.#pool?.end();
   }
 
-  async #run<Result>(keys: string[], work: () => Promise<Result>): Promise<Result> {
-    const before = keys.map((key) => this.#tails.get(key) ?? Promise.resolve());
-    const turn = (async () => {
-      await Promise.allSettled(before);
-      return this.#acrossProcesses(keys, work);
-    })();
-    for (const key of keys) this.#tails.set(key, turn);
-    try {
-      return await turn;
-    } finally {
-      for (const key of keys) if (this.#tails.get(key) === turn) this.#tails.delete(key);
-    }
+  /**
+   * The lock of work that was given up is held until that has ended. Whoever asked for it is told at once, and so is
+   * who waits behind it.
+   */
+  #run<Result>(keys: string[], work: () => Promise<Result>): Promise<Result> {
+    const before = keys.flatMap((key) => this.#last.get(key) ?? []);
+    const turn = new Turn();
+    return new Promise((resolve, reject) => {
+      const turnAway = (problem: HttpProblem): void => {
+        if (turn.state !== 'waits') return;
+        turn.state = 'turned away';
+        reject(problem);
+        turn.giveUp(problem);
+      };
+      for (const { givenUp } of before) void givenUp.then(turnAway);
+      const answer = async (): Promise<void> => {
+        const result = work();
+        result.then(resolve, reject);
+        await result.catch(async (error: unknown) => {
+          if (!(error instanceof HttpProblem) || error.ended === undefined) return;
+          turn.giveUp(error);
+          await error.ended;
+        });
+      };
+      turn.over = this.#inTurn(turn, before, () => this.#acrossProcesses(keys, answer))
+        .catch(reject)
+        .then(() => {
+          for (const key of keys) if (this.#last.get(key) === turn) this.#last.delete(key);
+        });
+      for (const key of keys) this.#last.set(key, turn);
+    });
   }
 
-  async #acrossProcesses<Result>(keys: string[], work: () => Promise<Result>): Promise<Result> {
+  async #inTurn(turn: Turn, before: Turn[], work: () => Promise<void>): Promise<void> {
+    await Promise.all(before.map(({ over }) => over));
+    if (turn.state === 'turned away') return;
+    turn.state = 'runs';
+    await work();
+  }
+
+  async #acrossProcesses(keys: string[], work: () => Promise<void>): Promise<void> {
     if (this.#pool === undefined) return work();
     const client = await this.#pool.connect();
     // A connection that may hold a lock is closed, which gives it back.
@@ -63,7 +107,7 @@ export class Locks {
         'select distinct hashtextextended(key, 0) as hash from unnest($1::text[]) as key order by hash';
       await client.query(`select pg_advisory_lock(hash) from (${sorted}) as hashes`, [keys]);
       try {
-        return await work();
+        await work();
       } finally {
         await client.query('select pg_advisory_unlock_all()');
         isClean = true;

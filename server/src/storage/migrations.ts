@@ -1,4 +1,8 @@
+import { createConnections } from './connection-migration.js';
 import { createConsole } from './console-migration.js';
+import { addDeviceDetails } from './device-migration.js';
+import { createErasures } from './erasure-migration.js';
+import { addMailboxTypes } from './mailbox-migration.js';
 import { sql, type CreateTableBuilder, type Kysely, type Migration } from 'kysely';
 
 export type Dialect = 'sqlite' | 'postgres';
@@ -236,6 +240,10 @@ export function migrationsFor(dialect: Dialect): Record<string, Migration> {
       },
     },
     '008_console': { up: (db: Kysely<unknown>) => createConsole(db, withId) },
+    '009_mailbox_types': { up: addMailboxTypes },
+    '010_connections': { up: createConnections },
+    '011_device_details': { up: addDeviceDetails },
+    '012_erasures': { up: createErasures },
   };
 }
 

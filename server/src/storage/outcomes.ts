@@ -154,11 +154,11 @@ export class OutcomeStore {
           where devices.user_id = recipients.user_id
             and devices.ended_at is null
             and devices.created_at <= messages.created_at
-            and (messages.queue is null or messages.queue = devices.queue)
-            and not exists (
-              select 1 from failed_copies
-              where failed_copies.message_id = recipients.message_id
-                and failed_copies.queue = devices.queue
+            and (
+              ${mayHold(sql`devices.queue`)} and
+              (devices.next_alone_since is null or messages.created_at <= devices.next_alone_since)
+              or ${mayHold(sql`devices.next_queue`)} and
+              messages.created_at >= devices.next_since
             )
         )`,
     );
@@ -186,6 +186,16 @@ export class OutcomeStore {
     });
   }
 }
+
+/** Whether a mailbox of `devices` may have a copy that can still be handed on. */
+const mayHold = (queue: RawBuilder<unknown>): RawBuilder<boolean> => sql`(
+  ${queue} is not null
+  and (messages.queue is null or messages.queue in (devices.queue, devices.next_queue))
+  and not exists (
+    select 1 from failed_copies
+    where failed_copies.message_id = recipients.message_id and failed_copies.queue = ${queue}
+  )
+)`;
 
 /** A message, and when it was sent, in milliseconds since 1970. */
 export interface Sent {

@@ -1,12 +1,27 @@
 import type { Generated } from 'kysely';
 
+/** `x-queue-type` of mailboxes. */
+export type MailboxType = 'classic' | 'quorum';
+
 /** A device of a user, or a mailbox that waits for the user's first one. */
 export interface DeviceTable {
   id: Generated<number>;
   user_id: string;
   /** Empty for a mailbox that no device has taken yet; no real id is empty. */
   device_id: string;
+  /** The mailbox that its sessions are granted on. */
   queue: string;
+  /** What kind of queue that is. */
+  mailbox_type: MailboxType;
+  /** The mailbox that takes over once the other one is empty; new mail goes there. Null: there is none. */
+  next_queue: string | null;
+  next_type: MailboxType | null;
+  /** Since when it may have mail. Milliseconds since 1970. */
+  next_since: number | null;
+  /** Since when the other one gets none any more; null while it may. */
+  next_alone_since: number | null;
+  /** A mailbox that was empty when the next one took over, and is still to be deleted. */
+  retired_queue: string | null;
   live_queue: string;
   /** Null before the first session. */
   session_id: string | null;
@@ -19,6 +34,11 @@ export interface DeviceTable {
   expires_at: number | null;
   /** When it was decided that the device goes; its queues may still have to be deleted. */
   ended_at: number | null;
+  /** What the user recognizes it by, and what its client runs on; null when the client does not say. */
+  name: string | null;
+  platform: string | null;
+  /** Whether the client forgets its id; 0 or 1. */
+  is_passing: number;
   /** Whether the mailbox is bound to the groups of its user; 0 or 1. */
   is_bound: number;
   /** When it was last noticed that the mailbox had lost messages; null when the device has recovered. */
@@ -38,9 +58,37 @@ export interface ExpiredDeviceTable {
   expired_at: number;
 }
 
+/** An open connection to the broker, as its events have told. */
+export interface ConnectionTable {
+  /** As the broker calls it; unique while it is open. */
+  name: string;
+  /** What the client called itself. */
+  login: string;
+  /** Who it has proved to be; null while that is not known. */
+  user_name: string | null;
+  /** The node that has it, and which of its runs; null when that is not known. */
+  run: string | null;
+  /** What a server called it that has made it to see how far the journal is; null for all others. */
+  mark: string | null;
+}
+
+/** One row: what is known of the journal that the connections are written from. */
+export interface ConnectionJournalTable {
+  id: number;
+  /** Whether no open connection can be older than its queue and unknown; 0 or 1. */
+  is_whole: number;
+}
+
 export interface UserTable {
   user_id: string;
   created_at: number;
+}
+
+/** A user who was erased a moment ago. */
+export interface ErasureTable {
+  user_id: string;
+  /** Milliseconds since 1970. */
+  at: number;
 }
 
 /** What was ended, and stays so after the device or the user is forgotten. */
@@ -62,6 +110,8 @@ export interface GroupTable {
   ended_at: number | null;
   /** What members see of it: `all`, or what was sent since they have `joined`. */
   history: string;
+  /** Whether new members are bound to one of many exchanges rather than to its own; 0 or 1. */
+  is_sharded: number;
 }
 
 export interface MemberTable {
@@ -290,8 +340,11 @@ export type Pending = (typeof PENDING)[keyof typeof PENDING];
 export interface Schema {
   users: UserTable;
   devices: DeviceTable;
+  connections: ConnectionTable;
+  connection_journal: ConnectionJournalTable;
   expired_devices: ExpiredDeviceTable;
   cutoffs: CutoffTable;
+  erasures: ErasureTable;
   groups: GroupTable;
   members: MemberTable;
   audit: AuditTable;

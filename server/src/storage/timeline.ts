@@ -147,11 +147,6 @@ export class TimelineStore {
     }
   }
 
-  /** Nothing of the user is left. */
-  async removeUser(userId: string): Promise<void> {
-    await this.#database.deleteFrom('timeline').where('user_id', '=', toStored(userId)).execute();
-  }
-
   #tracked() {
     return this.#database
       .selectFrom('recipients')

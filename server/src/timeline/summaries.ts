@@ -5,6 +5,8 @@ type Told = Omit<TimelineEntry, 'summary'>;
 const CLOSED: Record<string, string> = {
   session_replaced: 'a newer session has taken the device over',
   device_removed: 'the device was logged out',
+  device_retired: 'it made room for another device of the user',
+  device_left: 'its page is gone, which could not remember it',
   user_removed: 'the user was removed',
   revoked: 'access was revoked',
   disconnected: 'the server was asked to disconnect it',
@@ -43,7 +45,8 @@ const because = (known: Record<string, string>, reason = ''): string => known[re
 /** An entry of a timeline in words: what happened, to what, and why. */
 export function summaryOf({ kind, deviceId, type, outcome, reason }: Told): string {
   const device = deviceId === undefined ? 'A device' : `The device ${deviceId}`;
-  const message = type === undefined ? 'A message' : `A message ${type}`;
+  const named = type === undefined ? 'message' : `message ${type}`;
+  const message = `A ${named}`;
   switch (kind) {
     case 'connected':
       return `${device} connected.`;
@@ -72,7 +75,7 @@ export function summaryOf({ kind, deviceId, type, outcome, reason }: Told): stri
     case 'unreachable':
       return `${message} reached nobody: ${because(FAILED, outcome)}.`;
     case 'handler_failed':
-      return `${device} rejected ${message.toLowerCase()}: ${rejection(reason)}.`;
+      return `${device} rejected a ${named}: ${rejection(reason)}.`;
     case 'dead_letter':
       return `${message} became a dead letter: ${because(DEAD, reason)}.`;
     case 'resent':

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { isUnfitForDatabase } from '../storage/database-errors.js';
 import type { Happening, TimelineStore } from '../storage/timeline.js';
 import { Budget } from './budget.js';
 
@@ -69,12 +70,28 @@ export class TimelineWriter {
     this.#kept = [];
     if (batch.length === 0) return;
     try {
-      await this.#store.add(batch);
+      await this.#add(batch);
       this.#warned = false;
     } catch (error) {
       this.#kept = [...batch, ...this.#kept].slice(-MAX_KEPT);
       if (!this.#warned) this.#logger.warn({ err: error }, 'timelines could not be written');
       this.#warned = true;
+    }
+  }
+
+  /** What the database cannot hold is left out, and holds up nobody else's. */
+  async #add(batch: Happening[]): Promise<void> {
+    try {
+      await this.#store.add(batch);
+    } catch (error) {
+      if (!isUnfitForDatabase(error)) throw error;
+      if (batch.length === 1) {
+        this.#logger.warn({ err: error }, 'an entry of a timeline does not fit into the database');
+        return;
+      }
+      const middle = Math.ceil(batch.length / 2);
+      await this.#add(batch.slice(0, middle));
+      await this.#add(batch.slice(middle));
     }
   }
 }

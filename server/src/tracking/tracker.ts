@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import {
+  isValidMessageId,
   MAX_TTL_MS,
   type MessageState,
   type Outcome,
@@ -11,7 +12,7 @@ import type { Events } from '../events/events.js';
 import { HttpProblem } from '../problem.js';
 import { encode } from '../publisher/compose.js';
 import { pushExpiresAt } from '../push/notification.js';
-import type { Device, DeviceStore } from '../storage/devices.js';
+import { inboxOf, mailboxesOf, type Device, type DeviceStore } from '../storage/devices.js';
 import type { MessageStore, RecipientState } from '../storage/messages.js';
 import type { Failure, OutcomeStore, Sent } from '../storage/outcomes.js';
 import type { PushDecisionStore } from '../storage/push-decisions.js';
@@ -130,6 +131,7 @@ export class Tracker {
     page: { after?: string | undefined; limit: number },
   ): Promise<MessageState> {
     const { store } = this.#options;
+    if (!isValidMessageId(id)) throw new HttpProblem('message_unknown');
     const message = await store.find(id);
     if (message === undefined) {
       const isStored = await this.#options.isStored(id);
@@ -172,15 +174,22 @@ export class Tracker {
   }
 
   /** These mailboxes are gone with all that waited in them. */
-  async mailboxesGone(
-    devices: Pick<Device, 'user_id' | 'queue'>[],
+  async mailboxesGone(devices: Device[], reason: Failure, before = Date.now()): Promise<void> {
+    for (const device of devices) {
+      for (const queue of mailboxesOf(device)) {
+        await this.mailboxGone(device, queue, reason, before);
+      }
+    }
+  }
+
+  /** As {@link mailboxesGone}, of one that a device had beside another. */
+  async mailboxGone(
+    { user_id: userId }: Device,
+    queue: string,
     reason: Failure,
     before = Date.now(),
   ): Promise<void> {
-    const { outcomes } = this.#options;
-    for (const { user_id: userId, queue } of devices) {
-      await this.#tell(outcomes.failMailbox(userId, queue, reason, before));
-    }
+    await this.#tell(this.#options.outcomes.failMailbox(userId, queue, reason, before));
   }
 
   /** Of all recipients together. */
@@ -199,7 +208,7 @@ export class Tracker {
   async #queueOf(to: Recipient): Promise<string | null> {
     if (!('device' in to)) return null;
     const device = await this.#options.devices.find(to.device.user, to.device.device);
-    return device?.queue ?? null;
+    return device === undefined ? null : inboxOf(device);
   }
 }
 

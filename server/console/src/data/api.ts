@@ -56,6 +56,7 @@ async function request<Reply>(
   body?: unknown,
   signal?: AbortSignal,
 ): Promise<Reply> {
+  if (hasDots(path)) throw new ApiError(400, 'invalid_id', 'An id can be neither "." nor "..".');
   let response: Response;
   try {
     response = await fetch(`${BASE}/v1/admin/${path}`, {
@@ -84,6 +85,10 @@ function toError(status: number, text: string): ApiError {
     return new ApiError(status, 'unknown', `The server answered ${String(status)}.`);
   }
 }
+
+/** `fetch` takes such parts out, and another path is left. */
+const hasDots = (path: string): boolean =>
+  (path.split('?')[0] ?? '').split('/').some((part) => part === '.' || part === '..');
 
 /** A path of several parts, each of which may hold anything. */
 export const pathOf = (...parts: string[]): string => parts.map(encodeURIComponent).join('/');

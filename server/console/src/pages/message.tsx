@@ -82,7 +82,12 @@ function Life({
   return (
     <Stack>
       <Group gap="sm">
-        {type !== undefined && <Badge variant="outline">{type}</Badge>}
+        {type !== undefined && (
+          // As it is: a type is an identifier, and badges are in capitals.
+          <Badge variant="outline" tt="none">
+            {type}
+          </Badge>
+        )}
         {tracked ? (
           <Badge variant="light">tracked</Badge>
         ) : (

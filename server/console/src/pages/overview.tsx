@@ -224,8 +224,8 @@ function Broker({ broker }: { broker: BrokerFigures | null }) {
           </Text>
           {broker.published === null && (
             <Text size="xs" c="dimmed">
-              Without its Prometheus plugin it does not say how many messages come and go: enable
-              rabbitmq_prometheus and set WARREN_BROKER_METRICS_URL.
+              How many messages come and go is not known: its Prometheus plugin has not answered.
+              &quot;warren doctor&quot; says why.
             </Text>
           )}
         </Stack>

@@ -3,13 +3,14 @@ import { z } from 'zod';
 import { HttpProblem } from '../../problem.js';
 import { route, type Route } from '../route.js';
 
-const LOCAL_HOSTS = new Set(['localhost', '127.0.0.1', '[::1]']);
+const LOCAL_HOSTS = ['localhost', '127.0.0.1', '[::1]'];
 
 /**
  * `POST /dev/token`: a user's JWT for whoever asks, for trying things out. The server mounts it only
- * in development. A page of another site could reach it by DNS rebinding, so the host must be local.
+ * in development. A page of another site could reach it by DNS rebinding, so the host must be a known one.
+ * @param hosts those of this machine by default.
  */
-export function devTokenRoute(issue: (userId: string) => string): Route {
+export function devTokenRoute(issue: (userId: string) => string, hosts = LOCAL_HOSTS): Route {
   return route({
     method: 'post',
     path: '/dev/token',
@@ -20,7 +21,7 @@ export function devTokenRoute(issue: (userId: string) => string): Route {
     problems: ['invalid_id', 'forbidden_host'],
     handle: ({ body, request }) => {
       const host = (request.headers.host ?? '').replace(/:\d+$/, '');
-      if (!LOCAL_HOSTS.has(host)) throw new HttpProblem('forbidden_host');
+      if (!hosts.includes(host)) throw new HttpProblem('forbidden_host');
       return { status: 200, body: { token: issue(body.userId) } };
     },
   });

@@ -1,8 +1,9 @@
 import { z } from 'zod';
+import type { Metrics } from '../../metrics.js';
 import { route, type Route } from '../route.js';
 import type { Services } from './services.js';
 
-export function operationRoutes({ metrics, health }: Services): Route[] {
+export function operationRoutes({ metrics, servesMetrics, health }: Services): Route[] {
   const statusSchema = z.object({
     status: z.enum(['ok', 'unavailable']),
     checks: z.record(z.string(), z.enum(['up', 'down'])).optional(),
@@ -33,18 +34,22 @@ export function operationRoutes({ metrics, health }: Services): Route[] {
         return { status: ok ? 200 : 503, body: { status: ok ? 'ok' : 'unavailable', checks } };
       },
     }),
-    route({
-      method: 'get',
-      path: '/metrics',
-      access: 'none',
-      summary: 'Metrics in the Prometheus format.',
-      replies: { 200: { description: 'Text.' } },
-      problems: [],
-      handle: async () => ({
-        status: 200,
-        body: await metrics.registry.metrics(),
-        contentType: metrics.registry.contentType,
-      }),
-    }),
+    ...(servesMetrics ? [metricsRoute(metrics)] : []),
   ];
+}
+
+function metricsRoute({ registry }: Metrics): Route {
+  return route({
+    method: 'get',
+    path: '/metrics',
+    access: 'none',
+    summary: 'Metrics in the Prometheus format.',
+    replies: { 200: { description: 'Text.' } },
+    problems: [],
+    handle: async () => ({
+      status: 200,
+      body: await registry.metrics(),
+      contentType: registry.contentType,
+    }),
+  });
 }

@@ -15,6 +15,7 @@ import type { Sender } from '../../sending/sender.js';
 import type { AdminTokens } from '../../sessions/admin-tokens.js';
 import type { OwnTokens } from '../../sessions/own-tokens.js';
 import type { Sessions } from '../../sessions/sessions.js';
+import type { UserExport } from '../../sessions/user-export.js';
 import type { Users } from '../../sessions/users.js';
 import type { AuditStore } from '../../storage/audit.js';
 import type { Directory } from '../../storage/directory.js';
@@ -29,6 +30,7 @@ import type { RouteContext } from '../route.js';
 export interface Services {
   sessions: Sessions;
   users: Users;
+  userExport: UserExport;
   groups: Groups;
   ownTokens: OwnTokens;
   sender: Sender;
@@ -51,6 +53,8 @@ export interface Services {
   deadLetters: DeadLetters;
   audit: AuditStore;
   metrics: Metrics;
+  /** Whether anybody may read them at `/metrics`. */
+  servesMetrics: boolean;
   /** What `/health/ready` tells of each part. */
   health: () => Promise<Record<string, 'up' | 'down'>>;
 }

@@ -1,4 +1,4 @@
-import { sessionBodySchema, sessionGrantSchema } from '@warren/protocol';
+import { ownDevicesSchema, sessionBodySchema, sessionGrantSchema } from '@warren/protocol';
 import { HttpProblem } from '../../problem.js';
 import { route, userOf, type Route } from '../route.js';
 import { idIn, type Services } from './services.js';
@@ -39,5 +39,17 @@ export function sessionRoutes({ sessions, users, metrics }: Services): Route[] {
       return { status: 201, body: grant };
     },
   });
-  return [open, logout];
+  const list = route({
+    method: 'get',
+    path: '/v1/me/devices',
+    access: 'user',
+    summary: 'The devices of the user. DELETE /v1/sessions/{deviceId} logs one out.',
+    replies: { 200: { description: 'All of them.', schema: ownDevicesSchema } },
+    problems: ['broker_unavailable'],
+    handle: async (context) => ({
+      status: 200,
+      body: { devices: await users.devicesOf(userOf(context)) },
+    }),
+  });
+  return [open, logout, list];
 }

@@ -11,7 +11,7 @@ import {
 import { route, type Route } from '../route.js';
 import { idIn, type Services } from './services.js';
 
-export function userRoutes({ sessions, users, timeline }: Services): Route[] {
+export function userRoutes({ sessions, users, userExport, timeline }: Services): Route[] {
   const database = ['database_unavailable'] as const;
   return [
     route({
@@ -53,12 +53,29 @@ export function userRoutes({ sessions, users, timeline }: Services): Route[] {
       }),
     }),
     route({
+      method: 'get',
+      path: '/v1/users/{id}/export',
+      access: 'service',
+      summary:
+        'All that the database has of a user, as lines of JSON (`application/x-ndjson`), each with a `kind`: `user`, ' +
+        '`device`, `push_device`, `group`, `timeline`, `message`, `dead_letter`, `stored`.',
+      replies: { 200: { description: 'Of one who is not known, the line `user` alone.' } },
+      problems: ['invalid_id', ...database],
+      handle: (context) => ({ status: 200, lines: userExport.lines(idIn(context)) }),
+    }),
+    route({
       method: 'delete',
       path: '/v1/users/{id}',
       access: 'service',
       summary: 'Remove a user: its queues with what waits in them, its connections, its record.',
       replies: { 204: { description: 'Nothing of the user is left.' } },
-      problems: ['invalid_id', 'user_unknown', 'broker_unavailable', ...database],
+      problems: [
+        'invalid_id',
+        'user_unknown',
+        'dead_letters_busy',
+        'broker_unavailable',
+        ...database,
+      ],
       handle: async (context) => {
         await users.remove(idIn(context));
         return { status: 204 };

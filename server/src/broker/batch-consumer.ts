@@ -1,13 +1,16 @@
 import type { Duplex } from 'node:stream';
 import { connect, type Channel, type ChannelModel, type ConsumeMessage } from 'amqplib';
-import { HISTORY, HISTORY_ARGUMENTS, RETRY } from '@warren/rabbitmq';
-import { HISTORY_KEY } from '@warren/protocol';
 import { endedWithin } from '../ended-within.js';
 
-export interface HistoryQueueOptions {
+export interface BatchConsumerOptions {
   amqpUrl: string;
-  /** The direct exchange of messages to users. */
-  exchange: string;
+  /** What the connection is called on the broker. */
+  connectionName: string;
+  queue: string;
+  /** Makes the queue and its bindings, on each new connection. */
+  declare: (channel: Channel, connection: ChannelModel) => Promise<void>;
+  /** How long a batch waits for more after its first message, in milliseconds. Default 0. */
+  gatherMs?: number;
   /**
    * Takes the next messages, in order; they are acked when it resolves, and handed out again when it rejects
    * or the connection is lost. The signal aborts when it is not to be tried any longer.
@@ -22,21 +25,22 @@ const PREFETCH = 1000;
 const BATCH = 500;
 /** Not one parameter of hundreds of megabytes. */
 const BATCH_BYTES = 4 * 1024 * 1024;
-const RETRY_MS = { low: 200, high: 3000 };
+const RETRY_MS = { low: 200, high: 3000, refused: 60_000 };
 const TIMEOUT_MS = 5000;
 const CLOSE_MS = 1000;
 
 /**
- * Consumes the history's queue, one batch after the other. By amqplib: rabbitmq-client parses JSON, and what
- * is written again has other numbers than those of more than 53 bits; and it acks each message by itself.
+ * Consumes a queue in order, one batch after the other, each acked as a whole. By amqplib: rabbitmq-client
+ * parses JSON, and what is written again has other numbers than those of more than 53 bits; and it acks each
+ * message by itself.
  */
-export class HistoryQueue {
-  readonly #options: HistoryQueueOptions;
+export class BatchConsumer {
+  readonly #options: BatchConsumerOptions;
   readonly #closing = new AbortController();
   readonly #running: Promise<void>;
   #failures = 0;
 
-  constructor(options: HistoryQueueOptions) {
+  constructor(options: BatchConsumerOptions) {
     this.#options = options;
     this.#running = this.#run();
   }
@@ -55,11 +59,16 @@ export class HistoryQueue {
         if (this.#isClosing()) return;
         // Once for each time that it is away.
         if (this.#failures === 0) this.#options.onError(error);
-        const { low, high } = RETRY_MS;
-        const delayMs = Math.min(high, low * 2 ** this.#failures++) * (0.5 + Math.random() / 2);
-        await aborted(this.#closing.signal, delayMs);
+        await aborted(this.#closing.signal, this.#delayAfter(error));
       }
     }
+  }
+
+  #delayAfter(error: unknown): number {
+    const { low, high, refused } = RETRY_MS;
+    const delayMs = Math.min(high, low * 2 ** this.#failures++);
+    // Only an operator can change that, and the broker writes each attempt into its log.
+    return (isRefusal(error) ? refused : delayMs) * (0.5 + Math.random() / 2);
   }
 
   // A function, since the compiler takes what it has seen before an await to be still so.
@@ -69,14 +78,14 @@ export class HistoryQueue {
 
   /** Until the connection ends, which it throws, or {@link close}. */
   async #consume(): Promise<void> {
-    const { amqpUrl } = this.#options;
+    const { amqpUrl, connectionName } = this.#options;
     const url = new URL(amqpUrl);
     if (!url.searchParams.has('heartbeat')) url.searchParams.set('heartbeat', '10');
     const connection = await connect(url.toString(), {
       noDelay: true,
       timeout: TIMEOUT_MS,
       servername: url.hostname,
-      clientProperties: { connection_name: 'warren history' },
+      clientProperties: { connection_name: connectionName },
     });
     const session = new Session(connection);
     const stop = (): void => {
@@ -85,8 +94,12 @@ export class HistoryQueue {
     this.#closing.signal.addEventListener('abort', stop, { once: true });
     if (this.#closing.signal.aborted) stop();
     try {
-      const channel = await connection.createChannel();
-      await this.#subscribe(channel, session);
+      // What is asked of a connection that is lost, or that is to end, may never be answered.
+      const channel = await Promise.race([
+        this.#subscribe(connection, session),
+        aborted(session.signal),
+      ]);
+      if (channel === undefined) throw session.error;
       this.#failures = 0;
       await this.#drain(channel, session);
     } finally {
@@ -100,26 +113,27 @@ export class HistoryQueue {
     }
   }
 
-  async #subscribe(channel: Channel, session: Session): Promise<void> {
+  async #subscribe(connection: ChannelModel, session: Session): Promise<Channel> {
+    const channel = await connection.createChannel();
     channel.on('error', (error: unknown) => {
       session.end(error);
     });
     channel.on('close', () => {
       session.end(new Error('The channel was closed.'));
     });
-    await channel.assertQueue(HISTORY, { durable: true, arguments: HISTORY_ARGUMENTS });
-    await channel.bindQueue(HISTORY, this.#options.exchange, HISTORY_KEY);
-    await channel.bindQueue(HISTORY, RETRY, HISTORY);
+    const { queue, declare } = this.#options;
+    await declare(channel, connection);
     await channel.prefetch(PREFETCH);
-    await channel.consume(HISTORY, (message) => {
+    await channel.consume(queue, (message) => {
       if (message === null) session.end(new Error('The queue was deleted.'));
       else session.push(message);
     });
+    return channel;
   }
 
   async #drain(channel: Channel, session: Session): Promise<void> {
     for (;;) {
-      const batch = await session.next();
+      const batch = await session.next(this.#options.gatherMs ?? 0);
       const last = batch.at(-1);
       if (last === undefined) break;
       await this.#options.onBatch(batch, session.signal);
@@ -128,6 +142,10 @@ export class HistoryQueue {
     if (!this.#isClosing()) throw session.error;
   }
 }
+
+/** Whether the broker said that the account may not do it. */
+export const isRefusal = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 403;
 
 /** Its socket, which is not public. */
 const streamOf = ({ connection }: ChannelModel): Duplex | undefined =>
@@ -165,11 +183,12 @@ class Session {
   }
 
   /** What is there, as soon as there is something; empty when it is over. */
-  async next(): Promise<ConsumeMessage[]> {
+  async next(gatherMs: number): Promise<ConsumeMessage[]> {
     while (!this.#isOver && this.#waiting.length === 0) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
+      if (gatherMs > 0) await aborted(this.signal, gatherMs);
     }
     if (this.#isOver) return [];
     let bytes = 0;
@@ -191,15 +210,15 @@ class Session {
   }
 }
 
-/** Resolves when the signal aborts or after a time. */
-function aborted(signal: AbortSignal, ms: number): Promise<void> {
+/** Resolves when the signal aborts, or after a time. */
+function aborted(signal: AbortSignal, ms?: number): Promise<undefined> {
   return new Promise((resolve) => {
     const done = (): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', done);
-      resolve();
+      resolve(undefined);
     };
-    const timer = setTimeout(done, ms);
+    const timer = ms === undefined ? undefined : setTimeout(done, ms);
     signal.addEventListener('abort', done);
     if (signal.aborted) done();
   });

@@ -1,0 +1,142 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import Libsql from 'libsql';
+import {
+  SqliteAdapter,
+  SqliteDialect,
+  SqliteDriver,
+  type DatabaseConnection,
+  type Driver,
+  type SqliteDatabase,
+  type SqliteDialectConfig,
+  type SqliteStatement,
+} from 'kysely';
+import { DATABASE_FILE } from './database-errors.js';
+
+/** libsql has better-sqlite3's interface and comes prebuilt; its own types do not say so. */
+type Connection = SqliteDatabase & { exec(sql: string): void; readonly inTransaction: boolean };
+
+/**
+ * How long another process's lock is waited for, in milliseconds, which holds up all else in this one; and how
+ * long once that was in vain, until something was written again.
+ */
+const PATIENCE_MS = { first: 1000, then: 20 };
+const PRAGMAS = [
+  // Readers do not wait for the writer; a power cut may lose the last moments, never the file.
+  'journal_mode = WAL',
+  'synchronous = NORMAL',
+  // 64 MiB: indexes of some hundred thousand messages, which 2 MiB would read from the file each time.
+  'cache_size = -65536',
+];
+
+/** Kysely's own, but for how migrations run, and for what a transaction that SQLite has given up is told. */
+export class FileDialect extends SqliteDialect {
+  readonly #config: SqliteDialectConfig;
+
+  constructor(dataDir: string) {
+    mkdirSync(dataDir, { recursive: true });
+    const config = { database: new SqliteFile(join(dataDir, DATABASE_FILE)) };
+    super(config);
+    this.#config = config;
+  }
+
+  override createDriver(): Driver {
+    return new FileDriver(this.#config);
+  }
+
+  override createAdapter(): SqliteAdapter {
+    return new FileAdapter();
+  }
+}
+
+class FileAdapter extends SqliteAdapter {
+  /** All migrations or none of them, whatever dies in between: SQLite can do that. */
+  override get supportsTransactionalDdl(): boolean {
+    return true;
+  }
+}
+
+class FileDriver extends SqliteDriver {
+  /** On a full disk there is nothing to roll back any more, and that error would hide the one that matters. */
+  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    await super.rollbackTransaction(connection).catch((error: unknown) => {
+      if (!String(error).includes('no transaction is active')) throw error;
+    });
+  }
+}
+
+/**
+ * A file that is opened anew after another process has held its lock for too long: libsql leaves the statement
+ * that SQLite then refused (SQLITE_BUSY) unfinished until the garbage collector comes by, and as long as it is
+ * there, no transaction can be committed.
+ */
+class SqliteFile implements SqliteDatabase {
+  readonly #path: string;
+  #connection: Connection;
+  #isStale = false;
+  #isPatient = true;
+
+  constructor(path: string) {
+    this.#path = path;
+    this.#connection = open(path, PATIENCE_MS.first);
+  }
+
+  prepare(sql: string): SqliteStatement {
+    if (this.#isStale && !this.#connection.inTransaction) this.#reopen();
+    const statement = this.#attempt(() => this.#connection.prepare(sql));
+    return {
+      reader: statement.reader,
+      all: (parameters) => this.#attempt(() => statement.all(parameters)),
+      run: (parameters) => {
+        const result = this.#attempt(() => statement.run(parameters));
+        if (!this.#isPatient && !this.#connection.inTransaction && !/^rollback/i.test(sql)) {
+          this.#connection.exec(patience(PATIENCE_MS.first));
+          this.#isPatient = true;
+        }
+        return result;
+      },
+      iterate: (parameters) => this.#attempt(() => statement.iterate(parameters)),
+    };
+  }
+
+  close(): void {
+    this.#connection.close();
+  }
+
+  #reopen(): void {
+    const stale = this.#connection;
+    this.#connection = open(this.#path, PATIENCE_MS.then);
+    this.#isStale = false;
+    this.#isPatient = false;
+    stale.close();
+  }
+
+  #attempt<Result>(work: () => Result): Result {
+    try {
+      return work();
+    } catch (error) {
+      if (
+        error instanceof Error &&
+        'code' in error &&
+        String(error.code).startsWith('SQLITE_BUSY')
+      ) {
+        this.#isStale = true;
+      }
+      throw error;
+    }
+  }
+}
+
+const patience = (ms: number): string => `PRAGMA busy_timeout = ${String(ms)}`;
+
+function open(path: string, patienceMs: number): Connection {
+  const connection = new Libsql(path) as unknown as Connection;
+  try {
+    connection.exec(patience(patienceMs));
+    for (const pragma of PRAGMAS) connection.exec(`PRAGMA ${pragma}`);
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+  return connection;
+}

@@ -1,0 +1,59 @@
+import { describe, expect, it } from 'vitest';
+import { judgeCertificate } from '../../server/dist/doctor/certificates.js';
+import { judgeDescriptors, judgeTypes } from '../../server/dist/doctor/mailbox-checks.js';
+import { judgeVersion } from '../../server/dist/doctor/versions.js';
+
+describe('the doctor on versions', () => {
+  it.each([
+    ['4.3.6', 'ok'],
+    ['4.3.5', 'ok'],
+    ['4.2.10', 'ok'],
+    ['4.4.0', 'ok'],
+    ['5.0.0', 'ok'],
+    ['4.3.4', 'warning'],
+    ['4.2.9', 'warning'],
+    ['4.1.8', 'warning'],
+    ['4.0.5', 'warning'],
+    ['3.13.7', 'warning'],
+    ['3.10.8', 'warning'],
+    ['3.9.29', 'problem'],
+    ['', 'problem'],
+  ])('calls %s %s', (version, level) => {
+    expect(judgeVersion('RabbitMQ', version).level).toBe(level);
+  });
+
+  it('says what is known of an older one', () => {
+    expect(judgeVersion('RabbitMQ', '4.0.5').what).toContain('from any page');
+    expect(judgeVersion('RabbitMQ', '4.2.9').what).not.toContain('from any page');
+    expect(judgeVersion('LavinMQ', '2.4.0').what).toContain('LavinMQ, not RabbitMQ');
+  });
+});
+
+describe('the doctor on mailboxes', () => {
+  it('tells how many there are of each type, and which are not as configured', () => {
+    expect(judgeTypes({})).toEqual([]);
+    expect(judgeTypes({ classic: 3, quorum: 0 })[0]).toMatchObject({ level: 'ok' });
+    expect(judgeTypes({ quorum: 2 }, 'quorum')[0]).toMatchObject({ level: 'ok' });
+    const [mixed] = judgeTypes({ classic: 3, quorum: 2 }, 'quorum');
+    expect(mixed).toMatchObject({ level: 'warning' });
+    expect(mixed!.what).toContain('3 classic, 2 quorum');
+  });
+
+  it('compares what classic ones need with the files that the broker may open', () => {
+    expect(judgeDescriptors({ classic: 1000 }, 20_000)[0]).toMatchObject({ level: 'ok' });
+    expect(judgeDescriptors({ classic: 9000 }, 20_000)[0]).toMatchObject({ level: 'warning' });
+    expect(judgeDescriptors({ classic: 11_000 }, 20_000)[0]).toMatchObject({ level: 'problem' });
+    expect(judgeDescriptors({ quorum: 30_000 }, 20_000)[0]).toMatchObject({ level: 'ok' });
+  });
+});
+
+describe('the doctor on certificates', () => {
+  it('finds the reason behind an error that only says that it failed', () => {
+    const cause = Object.assign(new Error('self-signed'), { code: 'SELF_SIGNED_CERT_IN_CHAIN' });
+    const finding = judgeCertificate('broker', new Error('fetch failed', { cause }));
+    expect(finding!.what).toContain('not trusted (SELF_SIGNED_CERT_IN_CHAIN)');
+    expect(finding!.remedy).toContain('NODE_EXTRA_CA_CERTS');
+    expect(judgeCertificate('broker', new Error('refused'))).toBeUndefined();
+    expect(judgeCertificate('broker', undefined)).toBeUndefined();
+  });
+});
