@@ -31,7 +31,7 @@ export type EventMap = object;
 export interface ClientEvents {
   /** The connection's state changed. */
   state: StateChange;
-  /** Nobody handles this message's type; it was rejected. Told in the tab that has the connection. */
+  /** Nobody handles this message's type; see the option `unhandled`. Told in the tab that has the connection. */
   unhandled: Message;
   /** Messages were missed that the handlers will not get. Told in the tab that has the connection. */
   gap: Gap;
@@ -70,6 +70,8 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
   readonly #calls: Calls;
   #getToken: GetToken;
   #decode: Decode | undefined;
+  /** Types that nobody handles and nobody was told of but the console. */
+  readonly #unhandled = new Set<string>();
   #holders = 0;
   #loggedOut = false;
 
@@ -131,8 +133,9 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       handlerTimeoutMs: options.handlerTimeoutMs,
       decode: () => this.#decode,
       onError,
+      unhandled: options.unhandled,
       onUnhandled: (message) => {
-        this.#emitter.emit('unhandled', message);
+        this.#tellUnhandled(message);
       },
       onTracked: (id) => {
         this.#receipts.add('delivered', [id]);
@@ -193,8 +196,8 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
    * Handles messages of a type, `'*'` those of any other, in order and one at a time for each queue.
    * Once for the device, however many tabs handle the type: a handler in the tab that has the connection
    * comes first. A message is acked when the handler has resolved; one that throws is called again, and
-   * its message is rejected after the last attempt. Register before {@link start}: a message that nobody
-   * handles is rejected. A second handler of a type replaces the first.
+   * its message is rejected after the last attempt. Register before {@link start}: of a message that nobody
+   * handles becomes what the option `unhandled` says. A second handler of a type replaces the first.
    * @param options `schema`: any Standard Schema (zod, valibot, arktype …). What it makes of the data is
    *   what the handler gets; a message that does not fit is rejected (`undecodable`).
    * @returns an idempotent function that removes it.
@@ -218,7 +221,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
   /**
    * Looks at messages of a type, `'*'` at all, in every tab, after the handler has resolved: to repaint.
    * Acks nothing, and does not see a message whose handler failed. Without a handler somewhere for the
-   * type, messages of it are rejected all the same. What it throws is reported like any uncaught error.
+   * type, messages of it are unhandled all the same. What it throws is reported like any uncaught error.
    * @returns an idempotent function that removes it.
    */
   observe<Type extends TypeOf<Events>>(
@@ -424,6 +427,16 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
    */
   pushKey(): Promise<string | undefined> {
     return this.#calls.pushKey();
+  }
+
+  #tellUnhandled(message: Message): void {
+    if (this.#emitter.emit('unhandled', message)) return;
+    const why = `Nobody handles messages of type "${message.type}": register a handler of it, or of "*", before start().`;
+    const error = new WarrenError('unhandled', why);
+    if (this.#emitter.emit('error', { error, message }) || this.#unhandled.has(message.type))
+      return;
+    this.#unhandled.add(message.type);
+    console.warn(why);
   }
 
   /** What Warren itself sends: one tab takes it, all of them hear of it. */

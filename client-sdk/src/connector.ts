@@ -261,6 +261,7 @@ export class Connector {
     signal: AbortSignal,
   ): Promise<void> {
     const prefetch = Math.min(grant.prefetch, this.#options.prefetch);
+    this.#dispatcher.mostKept = prefetch >> 1;
     const queue = kind === 'live' ? grant.liveQueue : grant.queue;
     const consuming = connection.consume(queue, prefetch, (delivery) => {
       if (this.#accepting) this.#dispatcher.push(kind, delivery);

@@ -12,6 +12,8 @@ import type { Delivery } from './transport.js';
 
 export type Handler = (message: Message, context: HandlerContext) => unknown;
 export type Observer = (message: Message) => void;
+/** What becomes of a message of a type that nobody handles; see `ClientOptions`. */
+export type Unhandled = 'reject' | 'ack' | 'keep';
 
 /**
  * Which of the other tabs is meant: the one that is handling this very message already, one that
@@ -34,6 +36,8 @@ export interface DispatcherOptions extends HandlerRunOptions {
   window: DedupeWindow;
   /** Messages of each queue that are handled at once. */
   concurrency: number;
+  /** What becomes of a message that nobody handles. */
+  unhandled: Unhandled;
   /** Asked for each time, since a newer function may have replaced it. */
   decode: () => Decode | undefined;
   onUnhandled: (message: Message) => void;
@@ -50,6 +54,9 @@ interface Registration {
   schema: StandardSchemaV1 | undefined;
 }
 
+/** How a message ended, or that nobody handles it; undefined when its tab or its connection went away first. */
+type Outcome = Ending | 'ignored' | 'kept' | undefined;
+
 /** On a message of which the sender wants to know that it was handled. */
 const TRACK_HEADER = 'x-warren-track';
 
@@ -60,14 +67,18 @@ const TRACK_HEADER = 'x-warren-track';
 export class Dispatcher {
   /** The other tabs, once there may be some. */
   others: OtherTabs | undefined;
+  /** How many messages of each queue that nobody handles may stay unacked. */
+  mostKept = 0;
   readonly #options: DispatcherOptions;
   readonly #handlers = new Map<string, Registration>();
   readonly #observers = new Map<string, Set<Observer>>();
   /** Messages that are being handled, so that one which comes again meanwhile joins. */
-  readonly #running = new Map<string, Promise<Ending | undefined>>();
+  readonly #running = new Map<string, Promise<Outcome>>();
   readonly #runs = new Set<HandlerRun>();
   readonly #lanes: Record<Message['delivery'], Lane>;
   readonly #recovered = new Set<string>();
+  /** Told of as unhandled already. */
+  readonly #told = new WeakSet<Delivery>();
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -86,6 +97,7 @@ export class Dispatcher {
     const registration = { handler, schema };
     this.#handlers.set(type, registration);
     this.#options.onHandlers();
+    this.retryKept();
     return () => {
       if (this.#handlers.get(type) !== registration) return;
       this.#handlers.delete(type);
@@ -120,6 +132,12 @@ export class Dispatcher {
 
   push(kind: Message['delivery'], delivery: Delivery): void {
     this.#lanes[kind].push(delivery);
+  }
+
+  /** There may be a handler now, here or in another tab, for what nobody has handled. */
+  retryKept(): void {
+    this.#lanes.queued.restore();
+    this.#lanes.live.restore();
   }
 
   /**
@@ -190,7 +208,8 @@ export class Dispatcher {
   async runFor(parcel: Parcel): Promise<Ending | undefined> {
     const registration = this.#find(typeOf(parcel));
     if (registration === undefined) return undefined;
-    return this.#once(parcel, () => this.#runHere(parcel, registration, () => true));
+    const outcome = await this.#once(parcel, () => this.#runHere(parcel, registration, () => true));
+    return isEnding(outcome) ? outcome : undefined;
   }
 
   /** Another tab has handled a message: it is not to be handled here, but may be looked at. */
@@ -208,18 +227,17 @@ export class Dispatcher {
   ): Promise<void> {
     const { body, properties, redelivered, recovered = false } = delivery;
     const parcel: Parcel = { kind, body, properties, redelivered, recovered };
-    let ending: Ending | undefined;
+    let outcome: Outcome;
     // One that it has joined may have been given up.
     do {
-      ending = await this.#once(parcel, () =>
-        outdated ? Promise.resolve('acked' as const) : this.#run(parcel, isCurrent),
+      outcome = await this.#once(parcel, () =>
+        outdated ? Promise.resolve('acked' as const) : this.#run(delivery, parcel, isCurrent),
       );
-    } while (ending === undefined && isCurrent());
+    } while (outcome === undefined && isCurrent());
+    if (outcome === 'acked') this.#note(properties);
     // False when the connection is gone: the broker will hand it out again, and it is known then.
-    if (ending === 'acked') {
-      this.#note(properties);
-      delivery.ack();
-    } else if (ending === 'rejected') delivery.reject();
+    if (outcome === 'acked' || outcome === 'ignored') delivery.ack();
+    else if (outcome === 'rejected') delivery.reject();
   }
 
   /** Before the ack: after it, nobody would come back to it. */
@@ -230,28 +248,25 @@ export class Dispatcher {
   }
 
   /** Whatever way and however often a message comes, `run` runs once for it. */
-  #once(
-    parcel: Parcel,
-    run: () => Promise<Ending | undefined>,
-  ): Promise<Ending | undefined> | Ending {
+  #once(parcel: Parcel, run: () => Promise<Outcome>): Promise<Outcome> | Outcome {
     const { window } = this.#options;
     const id = parcel.properties.messageId;
     if (id === undefined) return run();
     const known =
       window.get(id) ?? this.#running.get(id) ?? (this.#recovered.has(id) ? 'acked' : undefined);
     if (known !== undefined) return known;
-    const running = run().then((ending) => {
+    const running = run().then((outcome) => {
       this.#running.delete(id);
       // Before the ack: if that is lost, the message comes again.
-      if (ending !== undefined) window.add(id, ending, isStored(parcel));
-      return ending;
+      if (isEnding(outcome)) window.add(id, outcome, isStored(parcel));
+      return outcome;
     });
     this.#running.set(id, running);
     return running;
   }
 
   /** Undefined when the connection went away before it was done: the broker gives it out again. */
-  async #run(parcel: Parcel, isCurrent: () => boolean): Promise<Ending | undefined> {
+  async #run(delivery: Delivery, parcel: Parcel, isCurrent: () => boolean): Promise<Outcome> {
     const type = typeOf(parcel);
     for (;;) {
       const exact = this.#handlers.get(type);
@@ -262,7 +277,9 @@ export class Dispatcher {
         (exact === undefined ? this.others?.run(parcel, 'type') : undefined) ??
         (here === undefined ? this.others?.run(parcel, 'any') : undefined);
       if (away === undefined) {
-        return here === undefined ? this.#refuse(parcel) : this.#runHere(parcel, here, isCurrent);
+        return here === undefined
+          ? this.#leave(delivery, parcel, isCurrent)
+          : this.#runHere(parcel, here, isCurrent);
       }
       const ending = await away;
       // Undefined: that tab was closed before it was done.
@@ -270,10 +287,22 @@ export class Dispatcher {
     }
   }
 
-  async #refuse(parcel: Parcel): Promise<Ending> {
-    const message = await this.#decode(parcel, undefined);
-    if (message !== undefined) this.#options.onUnhandled(message);
-    this.#tell(parcel, this.#options.platform.now(), { error: 'no_handler' });
+  /** Does with a message that nobody handles what the application has chosen. */
+  async #leave(delivery: Delivery, parcel: Parcel, isCurrent: () => boolean): Promise<Outcome> {
+    const { unhandled, onUnhandled, platform } = this.#options;
+    if (!this.#told.has(delivery)) {
+      this.#told.add(delivery);
+      const message = await this.#decode(parcel, undefined);
+      if (message !== undefined) onUnhandled(message);
+      if (!isCurrent()) return undefined;
+    }
+    if (unhandled === 'ack') return 'ignored';
+    if (unhandled === 'keep') {
+      // The history keeps this one, and others wait until it has ended.
+      if (delivery.recovered === true) return 'ignored';
+      if (this.#lanes[parcel.kind].keep(delivery, this.mostKept)) return 'kept';
+    }
+    this.#tell(parcel, platform.now(), { error: 'no_handler' });
     return 'rejected';
   }
 
@@ -352,6 +381,9 @@ export class Dispatcher {
     }
   }
 }
+
+const isEnding = (outcome: Outcome): outcome is Ending =>
+  outcome === 'acked' || outcome === 'rejected';
 
 /** Whether the history has it. */
 const isStored = ({ properties: { headers } }: Parcel): boolean =>

@@ -18,14 +18,17 @@ export class Emitter<Events extends object> {
     };
   }
 
-  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
-    for (const listener of [...(this.#listeners.get(name) ?? [])] as Listener<Events[Name]>[]) {
+  /** @returns whether anybody listens. */
+  emit<Name extends keyof Events>(name: Name, event: Events[Name]): boolean {
+    const listeners = [...(this.#listeners.get(name) ?? [])] as Listener<Events[Name]>[];
+    for (const listener of listeners) {
       try {
         listener(event);
       } catch (error) {
         throwLater(error);
       }
     }
+    return listeners.length > 0;
   }
 }
 

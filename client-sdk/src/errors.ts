@@ -39,7 +39,7 @@ export type TerminalCode =
  * - `handler_timeout`: a handler took longer than `handlerTimeoutMs` on its last attempt; the message
  *   was rejected.
  * - `undecodable`: a body was not what its content type or its schema says; the message was rejected.
- * - `unhandled`: a message of a type that nobody handles; it was rejected.
+ * - `unhandled`: a message of a type that nobody handles, without a listener to the event of that name.
  * - `storage_unavailable`: what was handled, or the device's id, cannot be kept in `storage`; it is remembered
  *   as long as the page lasts.
  * - `receipts_dropped`: 2,000 messages that were handled, or 2,000 that were read, wait to be told of, because

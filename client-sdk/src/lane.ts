@@ -29,6 +29,8 @@ export class Lane {
   readonly #options: LaneOptions;
   #pending: Delivery[] = [];
   #next = 0;
+  /** Deliveries that nobody handles yet. The broker holds them for this connection. */
+  #kept: Delivery[] = [];
   #generation = 0;
   #held = false;
   /** While the first messages of a connection come. */
@@ -46,8 +48,7 @@ export class Lane {
   push(delivery: Delivery): void {
     this.#pending.push(delivery);
     this.#backlogUntil ??= this.#options.platform.now() + COLLAPSE_LIMIT_MS;
-    const key = collapseKeyOf(delivery);
-    if (key !== undefined) this.#newest.set(key, delivery);
+    this.#rememberNewest(delivery);
     this.#start();
   }
 
@@ -57,10 +58,32 @@ export class Lane {
     for (let waiting = this.#pending.length - this.#next; waiting > 0; waiting--) this.#start();
   }
 
-  /** Forgets what has not begun. */
+  /**
+   * Leaves a delivery unacked until {@link restore}.
+   * @param most how many may be kept at once: each takes one of the messages that the broker sends ahead.
+   * @returns false when there is no room.
+   */
+  keep(delivery: Delivery, most: number): boolean {
+    if (this.#kept.length >= most) return false;
+    this.#kept.push(delivery);
+    return true;
+  }
+
+  /** Has what was kept processed again, before all that came after it. */
+  restore(): void {
+    if (this.#kept.length === 0) return;
+    this.#pending = [...this.#kept, ...this.#pending.slice(this.#next)];
+    this.#next = 0;
+    this.#kept = [];
+    for (const delivery of this.#pending) this.#rememberNewest(delivery);
+    this.hold(this.#held);
+  }
+
+  /** Forgets what has not begun, and what was kept. */
   discard(): void {
     this.#pending = [];
     this.#next = 0;
+    this.#kept = [];
     this.#generation++;
     this.#newest.clear();
     this.#passedOver.clear();
@@ -70,6 +93,11 @@ export class Lane {
   /** Resolves when nothing runs. */
   async idle(): Promise<void> {
     while (this.#workers.size > 0) await Promise.all(this.#workers);
+  }
+
+  #rememberNewest(delivery: Delivery): void {
+    const key = collapseKeyOf(delivery);
+    if (key !== undefined) this.#newest.set(key, delivery);
   }
 
   #start(): void {

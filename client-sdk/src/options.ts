@@ -1,5 +1,6 @@
 import { WarrenError } from './errors.js';
 import type { Background } from './lifecycle.js';
+import type { Unhandled } from './dispatcher.js';
 import type { Decode } from './message.js';
 import { browser } from './platform/browser.js';
 import type { ClientStorage, Platform } from './platform/platform.js';
@@ -55,6 +56,15 @@ export interface ClientOptions {
    * `gap` says that there are more. Default 10,000.
    */
   recoveryLimit?: number;
+  /**
+   * What becomes of a message of a type that nobody handles, here or in another tab. `'reject'`: it goes to the
+   * dead letters, from which it can be sent again, and the sender of a tracked one is told. `'keep'`: it stays in
+   * the mailbox until its time is over, for a handler that is registered later or a newer version of the app; when
+   * half of `prefetch` is kept, more are rejected. `'ack'`: it is dropped; a tracked one counts as not handled.
+   * The event `unhandled` tells of each, or without a listener `error`, or without one of those, once for each
+   * type, the console. Default: `'reject'`.
+   */
+  unhandled?: Unhandled;
   /** Reads bodies in a format of your own; see {@link Decode}. Default: JSON, text, bytes. */
   decode?: Decode;
   /** How often a failing handler is called in all before its message is rejected. Default 3. */
@@ -99,6 +109,7 @@ export const FIXED_OPTIONS = [
   'prefetch',
   'recoveryLimit',
   'dedupe',
+  'unhandled',
   'handlerAttempts',
   'handlerRetryDelayMs',
   'handlerTimeoutMs',
@@ -137,7 +148,8 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     transport: options.transport ?? stomp(),
     platform: { ...platform, storage },
     background: checkBackground(options.background ?? platform.background),
-    dedupe: checkDedupe(options.dedupe ?? 'storage'),
+    dedupe: checkChoice('dedupe', options.dedupe, ['storage', 'memory']),
+    unhandled: checkChoice('unhandled', options.unhandled, ['reject', 'ack', 'keep']),
     ...(Object.fromEntries(numbers) as Record<NumberOption, number>),
   };
 }
@@ -168,9 +180,15 @@ function checkBackground(value: Background): Background {
   return value;
 }
 
-function checkDedupe(value: 'storage' | 'memory'): 'storage' | 'memory' {
-  if (['storage', 'memory'].includes(value)) return value;
-  throw invalid("dedupe must be 'storage' or 'memory'.");
+/** The first is the default. */
+function checkChoice<Choice extends string>(
+  name: string,
+  value: Choice | undefined,
+  choices: [Choice, ...Choice[]],
+): Choice {
+  const [byDefault] = choices;
+  if (choices.includes(value ?? byDefault)) return value ?? byDefault;
+  throw invalid(`${name} must be one of ${choices.join(', ')}.`);
 }
 
 /**

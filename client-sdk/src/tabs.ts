@@ -250,6 +250,7 @@ export class Tabs implements OtherTabs {
       case 'tab':
         if (this.isLeading && !this.#others.has(news.from)) this.#watch(news.from);
         this.#others.set(news.from, news.interests);
+        dispatcher.retryKept();
         break;
       case 'bye':
         this.#forget(news.from);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { z } from 'zod';
 import { getClient, type Message } from '@warren/client';
 import { settle, TestBed } from '@warren/client/testing';
@@ -389,7 +389,7 @@ describe('a handler that outlasts a stop', () => {
 
 describe('what nobody handles', () => {
   it('goes to the handler of everything else, or is told and rejected; the next one is handled', async () => {
-    const { client, bed, connect } = setupBed();
+    const { client, bed, errors, connect } = setupBed();
     const unhandled: string[] = [];
     client.on('unhandled', ({ type }) => unhandled.push(type));
     client.handle('note', () => undefined);
@@ -400,7 +400,90 @@ describe('what nobody handles', () => {
     const remove = client.handle('*', () => undefined);
     expect(await bed.deliver('strange', 1)).toBe('acked');
     remove();
-    expect(unhandled).toEqual(['strange']);
+    expect([unhandled, errors]).toEqual([['strange'], []]);
+  });
+
+  it('is an error where nobody listens to the event, and without a listener to that a line on the console', async () => {
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+    onTestFinished(() => {
+      warn.mockRestore();
+    });
+    const { bed, errors, connect } = setupBed();
+    await connect();
+    await bed.deliver('strange', 1);
+    expect(errors.map(({ code, message }) => [code, message.includes('"strange"')])).toEqual([
+      ['unhandled', true],
+    ]);
+    expect(warn).not.toHaveBeenCalled();
+    const other = new TestBed();
+    const silent = getClient(other.options);
+    silent.start();
+    await settle();
+    for (const type of ['strange', 'strange', 'stranger', 'strange']) await other.deliver(type, 1);
+    await silent.stop();
+    expect(warn.mock.calls.map(([text]) => /"(\w+)"/.exec(String(text))?.[1])).toEqual([
+      'strange',
+      'stranger',
+    ]);
+  });
+
+  it('is dropped where the application says so, each time it comes, and not told to be handled', async () => {
+    const { client, clock, bed, connect, broker } = setupBed({ unhandled: 'ack' });
+    let told = 0;
+    client.on('unhandled', () => told++);
+    const tracked = { id: 'm1', headers: { 'x-warren-track': '1' } };
+    await connect();
+    expect(await bed.deliver('strange', 1, tracked)).toBe('acked');
+    expect(await bed.deliver('strange', 1, tracked)).toBe('acked');
+    await clock.advance(5000);
+    expect([told, broker.deadLetters, bed.calls]).toEqual([2, [], []]);
+  });
+
+  it('is kept where the application says so, holds up nothing, and is handled before what came after it', async () => {
+    const { client, clock, connect, ended, deliver, broker } = setupBed({ unhandled: 'keep' });
+    const told: unknown[] = [];
+    const seen: unknown[] = [];
+    client.on('unhandled', ({ data }) => told.push(data));
+    client.handle('note', ({ data }) => seen.push(data));
+    const first = await connect();
+    deliver('m1', 'a', { type: 'new' });
+    deliver('m2', 'b', { type: 'newer' });
+    deliver('m3', 'c');
+    await settle();
+    expect([ended, told, broker.unacked]).toEqual([['acked m3'], ['a', 'b'], 2]);
+    // It is there on the next connection, too.
+    first.break('lost');
+    await clock.advance(1000);
+    expect([told, broker.unacked]).toEqual([['a', 'b', 'a', 'b'], 2]);
+    const { opened, open } = gate();
+    client.handle('note', async ({ data }) => {
+      await opened;
+      seen.push(data);
+    });
+    deliver('m4', 'd');
+    deliver('m5', 'e');
+    await settle();
+    client.handle('newer', ({ data }) => seen.push(data));
+    client.handle('new', ({ data }) => seen.push(data));
+    open();
+    await settle();
+    expect(seen).toEqual(['c', 'd', 'a', 'b', 'e']);
+    expect(told).toHaveLength(4);
+    expect(broker.depth).toBe(0);
+  });
+
+  it('is kept up to half of what the broker sends ahead, and rejected beyond', async () => {
+    const { client, connect, ended, deliver } = setupBed({ unhandled: 'keep', prefetch: 4 });
+    client.handle('note', () => undefined);
+    await connect();
+    for (const id of ['m1', 'm2', 'm3', 'm4']) deliver(id, 1, { type: 'new' });
+    deliver('m5', 1);
+    await settle();
+    expect(ended).toEqual(['rejected m3', 'rejected m4', 'acked m5']);
+  });
+
+  it('takes only what the option can be', () => {
+    expect(() => setupBed({ unhandled: 'drop' as 'ack' })).toThrow(/unhandled must be one of/);
   });
 });
 
