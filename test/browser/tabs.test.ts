@@ -115,6 +115,18 @@ describe('the tabs of one device', () => {
     await until(async () => (await stack.user(user)).devices[0]!.depth === 0, 'the last ack');
   });
 
+  it('keep for a tab that comes later what nobody handles yet, where the application says so', async () => {
+    const options = { unhandled: 'keep' } as const;
+    const leader = await open({ handles: ['note'], options });
+    await leader.ready();
+    await stack.send({ user }, 'for a later tab', { type: 'other' });
+    await stack.send({ user }, 'for the leader');
+    await until(async () => (await leader.handled()).length === 1);
+    const later = await open({ handles: ['other'], options });
+    await until(async () => (await later.handled()).length === 1);
+    await until(async () => (await stack.user(user)).devices[0]!.depth === 0, 'the ack');
+  });
+
   it('do not lose what a tab was handling when it is killed', async () => {
     const leader = await open({ handles: [] });
     await leader.ready();
