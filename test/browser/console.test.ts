@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { excessWidth, violationsIn } from '../support/accessibility.js';
@@ -85,8 +86,7 @@ async function act(page: Page, name: string, phrase?: string): Promise<void> {
   await dialog.waitFor({ state: 'detached' });
 }
 
-async function provisioned(devices = ['phone']): Promise<string> {
-  const user = uniqueUser();
+async function provisioned(devices = ['phone'], user = uniqueUser()): Promise<string> {
   await stack.api('PUT', `/v1/users/${user}`, { devices });
   return user;
 }
@@ -147,8 +147,11 @@ describe('a user', () => {
     await page.getByRole('heading', { name: user }).waitFor();
   });
 
-  it('is gone to from anywhere, by the keyboard alone', async () => {
-    const user = await provisioned();
+  it.each([
+    ['an id of any kind', uniqueUser],
+    ['a UUID, as messages have too', () => randomUUID()],
+  ])('is gone to from anywhere, by the keyboard alone: %s', async (_kind, makeId) => {
+    const user = await provisioned(['phone'], makeId());
     const page = await open();
     await page.keyboard.press('/');
     await page.keyboard.type(user);
