@@ -238,6 +238,10 @@ export interface RecipientTable {
   push_at: number | null;
   /** When a provider has taken the first push. */
   pushed_at: number | null;
+  /** Whether a mailbox, or the live queue of somebody connected, got a copy, which may still be handled; 0 or 1. */
+  has_copy: number;
+  /** When it was clear that there will be no push while that copy waits. */
+  push_failed_at: number | null;
   /** Of pushes that came to nothing: why. */
   reason: string | null;
 }
