@@ -3,6 +3,7 @@ import { createConsole } from './console-migration.js';
 import { addDeviceDetails } from './device-migration.js';
 import { createErasures } from './erasure-migration.js';
 import { createHistory } from './history-migration.js';
+import { addLogouts } from './logout-migration.js';
 import { addMailboxTypes } from './mailbox-migration.js';
 import { addPushFailures } from './push-failure-migration.js';
 import { sql, type CreateTableBuilder, type Kysely, type Migration } from 'kysely';
@@ -247,5 +248,6 @@ export function migrationsFor(dialect: Dialect): Record<string, Migration> {
     '011_device_details': { up: addDeviceDetails },
     '012_erasures': { up: createErasures },
     '013_push_failures': { up: addPushFailures },
+    '014_logouts': { up: addLogouts },
   };
 }

@@ -100,6 +100,8 @@ export interface CutoffTable {
   sessions_before: number;
   /** The application's tokens that were issued before are refused; 0 when none are. */
   tokens_before: number;
+  /** Which installation was logged out last; null when no logout has named one. */
+  installation_id: string | null;
 }
 
 export interface GroupTable {
