@@ -49,6 +49,12 @@ export interface Reply {
   body: unknown;
 }
 
+/** What the server says when it does not do what it was asked for. */
+export function problemOf({ status, body }: Reply): { code: string; text: string } {
+  const { title = 'no explanation', code = '' } = Object(body) as { title?: string; code?: string };
+  return { code, text: `The server answered ${String(status)} ${code}: ${title}` };
+}
+
 export interface ApiRequest {
   method: 'POST' | 'PUT' | 'DELETE' | 'GET';
   /** After the API's address. */
@@ -69,7 +75,7 @@ export class Api {
   }
 
   /** With a fresh token. @throws {TerminalError} @throws {UnavailableError} */
-  async ask(request: ApiRequest, reason: TokenReason, signal: AbortSignal): Promise<Reply> {
+  async ask(request: ApiRequest, reason: TokenReason, signal = unaborted()): Promise<Reply> {
     this.#lastToken = await this.#token(reason, signal);
     return this.#send(request, this.#lastToken, signal);
   }
@@ -78,7 +84,7 @@ export class Api {
    * With the last token, and with a fresh one when there is none or it is refused.
    * @throws {TerminalError} @throws {UnavailableError}
    */
-  async call(request: ApiRequest, signal = new AbortController().signal): Promise<Reply> {
+  async call(request: ApiRequest, signal = unaborted()): Promise<Reply> {
     const token = this.#lastToken;
     if (token === undefined) return this.ask(request, 'call', signal);
     const reply = await this.#send(request, token, signal);
@@ -151,6 +157,9 @@ export class Api {
     return token;
   }
 }
+
+/** A signal that nobody aborts. */
+const unaborted = (): AbortSignal => new AbortController().signal;
 
 /** What no header can bear; undefined for what can be sent. Never says what the token is. */
 function faultOf(token: unknown): string | undefined {

@@ -1,5 +1,5 @@
 import type { HistoryReply, OwnDevices, PushDevicesReply } from '@warren/protocol';
-import { UnavailableError, type Api, type ApiRequest, type Reply } from './api.js';
+import { problemOf, UnavailableError, type Api, type ApiRequest, type Reply } from './api.js';
 import type { Handler } from './dispatcher.js';
 import { WarrenError } from './errors.js';
 import { toParcel, toSearch, type HistoryQuery } from './history.js';
@@ -103,7 +103,7 @@ export class Calls {
     body?: object,
   ): Promise<Reply> {
     const reply = await this.#try({ method, path, body });
-    if (!reply.ok) throw new WarrenError(code, textOf(reply));
+    if (!reply.ok) throw new WarrenError(code, problemOf(reply).text);
     return reply;
   }
 
@@ -138,7 +138,7 @@ export class Calls {
       try {
         const reply = await api.call(request);
         if (reply.status !== 429 && reply.status < 500) return reply;
-        if (isLast) throw new UnavailableError('api_unavailable', textOf(reply));
+        if (isLast) throw new UnavailableError('api_unavailable', problemOf(reply).text);
         retryAfterMs = Number(reply.retryAfter ?? 0) * 1000;
       } catch (error) {
         if (isLast || !(error instanceof UnavailableError)) throw error;
@@ -148,8 +148,3 @@ export class Calls {
     }
   }
 }
-
-const textOf = ({ status, body }: Reply): string => {
-  const { title = 'no explanation', code = '' } = Object(body) as { title?: string; code?: string };
-  return `The server answered ${String(status)} ${code}: ${title}`;
-};

@@ -1,5 +1,5 @@
 import type { SessionGrant } from '@warren/protocol';
-import { UnavailableError, type Api, type Reply, type TokenReason } from './api.js';
+import { problemOf, UnavailableError, type Api, type Reply, type TokenReason } from './api.js';
 import type { Platform } from './platform/platform.js';
 import { TerminalError, WarrenError, type TerminalCode } from './errors.js';
 
@@ -35,10 +35,6 @@ export class SessionApi {
   async open(signal: AbortSignal): Promise<SessionGrant> {
     let reply = await this.#request('connect', signal);
     if (reply.status === 401) reply = await this.#request('unauthorized', signal);
-    if (reply.status === 401 && codeOf(reply) !== 'token_not_yet_valid') {
-      const why = `The server refused the token twice: ${titleOf(reply)}`;
-      throw new TerminalError('unauthorized', why);
-    }
     if (!reply.ok) throw toError(reply);
     const grant = reply.body as SessionGrant | undefined;
     if (grant?.queue === undefined) {
@@ -57,10 +53,14 @@ export class SessionApi {
 
   /**
    * Deletes the device's session with its queues.
+   * @param installationId whose requests for a session are refused from now on: one may still be on its way.
    * @throws {WarrenError}
    */
-  async end(signal: AbortSignal): Promise<void> {
-    const reply = await this.#request('logout', signal);
+  async end(installationId: string): Promise<void> {
+    const { api, deviceId } = this.#options;
+    const query = `installationId=${encodeURIComponent(installationId)}`;
+    const path = `sessions/${encodeURIComponent(deviceId)}?${query}`;
+    const reply = await api.ask({ method: 'DELETE', path }, 'logout');
     // A 404 may be a proxy's: the server answers 204 also when nothing was left.
     if (!reply.ok) throw toError(reply);
   }
@@ -69,10 +69,6 @@ export class SessionApi {
     const { api, deviceId, deviceName, isPassing, platform, installationId, hasHandled } =
       this.#options;
     const { sessionId, abandoned } = this;
-    if (reason === 'logout') {
-      const path = `sessions/${encodeURIComponent(deviceId)}`;
-      return api.ask({ method: 'DELETE', path }, reason, signal);
-    }
     const body = {
       deviceId,
       installationId: installationId(),
@@ -92,25 +88,22 @@ const MOST_RETRY_AFTER_SECONDS = 3600;
 
 const TERMINAL: Partial<Record<number, TerminalCode>> = {
   400: 'request_refused',
+  401: 'unauthorized',
   403: 'request_refused',
   409: 'session_replaced',
   426: 'upgrade_required',
 };
-const isOwnCode = (code: unknown): code is TerminalCode =>
+const isOwnCode = (code: string): code is TerminalCode =>
   code === 'session_ended' || code === 'too_many_devices';
-
-const codeOf = ({ body }: Reply): unknown => (body as { code?: unknown } | undefined)?.code;
-const titleOf = ({ body }: Reply): string =>
-  (body as { title?: string } | undefined)?.title ?? 'no explanation';
 
 function toError(reply: Reply): WarrenError {
   const { status, retryAfter } = reply;
-  const code = codeOf(reply);
-  const text = `The server answered ${String(status)}: ${titleOf(reply)}`;
+  const { code, text } = problemOf(reply);
+  const isEarly = code === 'token_not_yet_valid';
   const terminal = isOwnCode(code) ? code : TERMINAL[status];
-  if (terminal !== undefined) return new TerminalError(terminal, text);
+  if (terminal !== undefined && !isEarly) return new TerminalError(terminal, text);
   const seconds = Math.min(MOST_RETRY_AFTER_SECONDS, Number(retryAfter ?? 0));
-  const transient = code === 'token_not_yet_valid' ? code : 'api_unavailable';
+  const transient = isEarly ? code : 'api_unavailable';
   return new UnavailableError(transient, text, seconds > 0 ? seconds * 1000 : 0);
 }
 

@@ -1,21 +1,23 @@
 import type { ClientStorage, Platform } from './platform/platform.js';
 
-/** The id that is kept under a key, or a new one. */
+/**
+ * The id that is kept under a key, or a new one.
+ * @param passing what it is where the storage is missing, full or forbidden.
+ */
 export function keepId(
   platform: Platform,
   storage: ClientStorage | undefined,
   key: string,
+  passing = newId(platform.random),
 ): string {
   try {
     const kept = storage?.getItem(key);
     if (kept != null && kept !== '') return kept;
-    const made = newId(platform.random);
-    storage?.setItem(key, made);
+    storage?.setItem(key, newId(platform.random));
     // Another tab may have written its own at the same moment.
-    return storage?.getItem(key) ?? made;
+    return storage?.getItem(key) ?? passing;
   } catch {
-    // A full or forbidden storage: the id lasts as long as the page.
-    return newId(platform.random);
+    return passing;
   }
 }
 

@@ -100,10 +100,11 @@ export class Supervisor {
     this.#tabs?.tellFailed(loggedOut());
     await this.stop();
     this.#clearKept();
+    const installationId = this.#installationId();
+    // Before the server hears of it: the next login needs another one.
     forget(this.#parts.options.platform.storage, this.#installationKey);
-    const controller = new AbortController();
     try {
-      await this.#connector.session.end(controller.signal);
+      await this.#connector.session.end(installationId);
       this.#parts.api.forget();
     } catch (error) {
       const why = 'Everything here is cleared, but the server could not be told.';
@@ -211,8 +212,8 @@ export class Supervisor {
    */
   #installationId(): string {
     const { platform } = this.#parts.options;
-    if (this.#tabs === undefined || platform.storage === undefined) return this.#ownId;
-    return keepId(platform, platform.storage, this.#installationKey);
+    const storage = this.#tabs && platform.storage;
+    return keepId(platform, storage, this.#installationKey, this.#ownId);
   }
 
   get #installationKey(): string {

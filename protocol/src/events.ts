@@ -28,7 +28,9 @@ export interface EventBodies {
   'message.read': AboutMessage;
   /** The provider of a push has taken it. */
   'message.pushed': AboutMessage;
-  /** It has ended otherwise; `reason` says why there was no push. */
+  /** No push could be sent, `reason` says why. It still waits in the mailbox; what becomes of it is told later. */
+  'message.push_failed': AboutMessage & { reason?: string };
+  /** It has ended otherwise. Where nothing waited, and no push could be sent, `reason` says why. */
   'message.failed': AboutMessage & { reason?: string };
   /** What a back end has put on `warren.send` could not be sent. */
   'message.refused': {

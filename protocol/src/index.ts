@@ -181,6 +181,7 @@ export {
   cutOffBodySchema,
   devTokenBodySchema,
   idSchema,
+  logoutQuerySchema,
   MAX_BODY_BYTES,
   MAX_TOKEN_TTL_SECONDS,
   ownDevicesSchema,

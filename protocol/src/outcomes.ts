@@ -6,14 +6,15 @@ import { z } from 'zod';
  * - `delivered`: a device has handled it. - `read`: the application says that the user has read it.
  * - `pushed`: nobody has handled it in time, and the provider of a push has taken it. It still waits in the
  *   mailbox, if there is one.
+ * - `push_failed`: a push was to be sent, and no provider has taken it. - `no_push_device`: a push was to be
+ *   sent, and the recipient has no device that wants it. Both are final for a recipient without a mailbox; for
+ *   all others it still waits there, and what becomes of it follows, as after `pushed`.
  *
  * And these, which are final:
  * - `unprovisioned`: the recipient had no mailbox. - `offline`: it was `live`, and nobody was connected.
  * - `expired`: its time was over. - `overflowed`: the mailbox was full, and it was the oldest.
  * - `rejected`: no handler would have it. - `revoked`: the recipient was cut off.
  * - `dropped`: the mailbox is gone, by logout, removal, expiry or loss.
- * - `push_failed`: a push was to be sent, and no provider has taken it.
- * - `no_push_device`: a push was to be sent, and the recipient has no device that wants it.
  * - `unconfirmed`: no word of it a minute after its time.
  */
 export const messageOutcomeSchema = z.enum([
@@ -62,7 +63,7 @@ export const messageStateSchema = z.object({
       readAt: z.iso.datetime().optional(),
       /** When a provider has taken the first push. */
       pushedAt: z.iso.datetime().optional(),
-      /** Of `push_failed` and `no_push_device`: why. */
+      /** As long as the outcome is `push_failed` or `no_push_device`: why. */
       reason: z.string().optional(),
     }),
   ),

@@ -26,6 +26,8 @@ const labelSchema = z
   .max(100)
   .regex(/^[^\p{Cc}\p{Cs}]*$/u, { error: 'must have no control characters' });
 
+const installationIdSchema = z.string().min(1).max(64);
+
 /** The body of `POST /v1/sessions`. Unknown fields are ignored, for clients newer than the server. */
 export const sessionBodySchema = z.object({
   /** Default: one that the server makes. */
@@ -34,9 +36,10 @@ export const sessionBodySchema = z.object({
   sessionId: z.string().min(1).max(64).optional(),
   /**
    * What all tabs of one browser, or all attempts of one process, have in common: a session that one
-   * of them opened does not replace those of the others.
+   * of them opened does not replace those of the others, and one logout ends them all. The next login has
+   * another one.
    */
-  installationId: z.string().min(1).max(64).optional(),
+  installationId: installationIdSchema.optional(),
   /**
    * With `sessionId`: its last connection broke without a word, and may still look open to the broker,
    * which would keep the queue for it. The server closes it.
@@ -52,6 +55,15 @@ export const sessionBodySchema = z.object({
   platform: labelSchema.optional(),
 });
 export type SessionBody = z.infer<typeof sessionBodySchema>;
+
+/** What `DELETE /v1/sessions/:deviceId` is asked with. Unknown fields are ignored, as above. */
+export const logoutQuerySchema = z.object({
+  /**
+   * That of the sessions which are over: a request for one that is still on its way is refused when it comes
+   * (`session_ended`), so that it does not make the device anew.
+   */
+  installationId: installationIdSchema.optional(),
+});
 
 /** What `GET /v1/me/devices` answers. */
 export const ownDevicesSchema = z.object({

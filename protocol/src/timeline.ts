@@ -15,7 +15,8 @@ export const TIMELINE_MS = 7 * 24 * 60 * 60 * 1000;
  * - `handler_failed`: the application has rejected a message; `reason` names the error.
  * - `dead_letter`: a mailbox has given a message up; `reason`: `expired`, `overflowed`, `rejected`.
  * - `resent`, `discarded`: what an operator has done with a dead letter.
- * - `push_failed`: a push to one device; `reason` is the provider's.
+ * - `push_failed`: a push to one device; `reason` is the provider's. Without a device: no push could be sent of
+ *   a message that waits in the mailbox; `reason` says why.
  */
 export const timelineKindSchema = z.enum([
   'connected',

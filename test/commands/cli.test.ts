@@ -223,6 +223,20 @@ describe('warren', () => {
     expect(nobody.output).toContain('Nothing happened');
   });
 
+  it('why: says that there was no push, as long as the message has not arrived', async () => {
+    const user = uniqueUser();
+    await stack.api('PUT', `/v1/users/${user}`, { devices: ['phone'] });
+    const push = { title: 'A', body: 'b', afterMs: 0 };
+    const { id } = (await stack.send({ user }, 1, { push })).body;
+    const environment = { WARREN_ADMIN_KEYS: `viewer:${VIEWER_KEY}` };
+    const whyNot = async () =>
+      (await run(['why', id, '--api', stack.apiUrl], environment)).output.split('\n').at(-2);
+    await until(async () => (await whyNot())?.includes('there is no device to push to') === true);
+    const receipts = { delivered: [id] };
+    await request(`${stack.apiUrl}/v1/me/receipts`, 'POST', userToken(user), receipts);
+    expect(await whyNot()).toBe('No trouble is known.');
+  });
+
   it('why: finds a user whose id is a UUID, and says that a message must be tracked to be known', async () => {
     const environment = { WARREN_ADMIN_KEYS: `viewer:${VIEWER_KEY}` };
     const user = randomUUID();

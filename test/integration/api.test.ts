@@ -313,8 +313,15 @@ describe('an installation of several tabs', () => {
 });
 
 describe('DELETE /v1/sessions/:deviceId', () => {
-  const logout = (user: string, device: string) =>
-    request(`${stack.apiUrl}/v1/sessions/${encodeURIComponent(device)}`, 'DELETE', userToken(user));
+  const logout = (user: string, device: string, query = '') => {
+    const url = `${stack.apiUrl}/v1/sessions/${encodeURIComponent(device)}${query}`;
+    return request(url, 'DELETE', userToken(user));
+  };
+  const open = (user: string, body: object) =>
+    request(`${stack.apiUrl}/v1/sessions`, 'POST', userToken(user), body);
+  const mine = { deviceId: 'phone', installationId: 'mine & yours' };
+  const named = '?installationId=mine%20%26%20yours';
+  const late = { status: 403, body: { code: 'session_ended' } };
 
   it('deletes the device’s queues and leaves the others of the user', async () => {
     const user = uniqueUser();
@@ -339,6 +346,48 @@ describe('DELETE /v1/sessions/:deviceId', () => {
     const next = await stack.session(user, { deviceId: 'phone' });
     expect(next.queue).not.toBe(queue);
     expect(next.resumed).toBe(false);
+  });
+
+  it.each([
+    ['a device', true],
+    ['a device that is not known yet', false],
+  ])('of %s refuses what its installation has asked for before', async (_which, isKnown) => {
+    const user = uniqueUser();
+    if (isKnown) await stack.session(user, mine);
+    expect((await logout(user, 'phone', named)).status).toBe(204);
+    expect(await open(user, mine)).toMatchObject(late);
+    expect((await stack.api('GET', `/v1/users/${user}`)).status).toBe(404);
+    // The next login is another installation; neither it nor another device is meant.
+    const next = { ...mine, installationId: 'next' };
+    const { sessionId } = await stack.session(user, next);
+    expect(await open(user, mine)).toMatchObject(late);
+    expect(await stack.session(user, { ...next, sessionId })).toMatchObject({ sessionId });
+    await stack.session(user, { ...mine, deviceId: 'tablet' });
+    // A client that does not say whose it is, as before; and a logout that names nobody.
+    await stack.session(user, { deviceId: 'phone' });
+    expect((await logout(user, 'phone')).status).toBe(204);
+    expect(await open(user, mine)).toMatchObject(late);
+  });
+
+  it('leaves no device behind, however many requests of its installation come meanwhile', async () => {
+    for (let round = 0; round < 5; round++) {
+      const user = uniqueUser();
+      const requests = () => Array.from({ length: 10 }, () => open(user, mine));
+      const before = requests();
+      const ended = logout(user, 'phone', named);
+      const statuses = (await Promise.all([...before, ...requests()])).map(({ status }) => status);
+      expect((await ended).status).toBe(204);
+      expect(statuses.filter((status) => status !== 201 && status !== 403)).toEqual([]);
+      expect((await stack.api('GET', `/v1/users/${user}`)).status).toBe(404);
+    }
+  });
+
+  it('refuses what names no installation', async () => {
+    for (const bad of ['', 'x'.repeat(65), 'a&installationId=b']) {
+      const reply = await logout(uniqueUser(), 'phone', `?installationId=${bad}`);
+      expect([reply.status, reply.body.code]).toEqual([400, 'invalid_request']);
+    }
+    expect((await logout(uniqueUser(), 'phone', '?of=later')).status).toBe(204);
   });
 
   it('is for the device’s own user alone', async () => {

@@ -11,6 +11,7 @@ import {
   untilDepths,
 } from '../support/stack.js';
 import { QueueWatch } from '../support/queue-watch.js';
+import { SlowNetwork } from '../support/slow-network.js';
 import { until } from '../support/until.js';
 
 let stack: Stack;
@@ -379,6 +380,26 @@ describe.each(['stomp', 'amqp'] as const)('a client by %s', (name) => {
     await stack.send({ user }, 'hello again');
     await until(() => nextMessages.length === 1);
     expect(messages).toEqual([]);
+  });
+
+  it('logs out for good while its request for a session is still on its way', async () => {
+    const network = new SlowNetwork();
+    const options = { deviceId: 'phone', platform: { fetch: network.fetch } };
+    const client = stack.client(user, transport(), options);
+    client.start();
+    await until(() => network.held.length === 1);
+    await client.logout();
+    network.open();
+    const reply = await network.held[0]!;
+    expect([reply.status, await reply.json()]).toEqual([
+      403,
+      expect.objectContaining({ code: 'session_ended' }),
+    ]);
+    expect((await stack.api('GET', `/v1/users/${user}`)).body.code).toBe('user_unknown');
+    const next = stack.client(user, transport(), { deviceId: 'phone' });
+    next.start();
+    await next.ready();
+    expect((await stack.user(user)).devices).toHaveLength(1);
   });
 
   it('gets a new queue when its own was deleted', async () => {

@@ -1,5 +1,6 @@
 import { connect, type ChannelModel } from 'amqplib';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
+import type { TimelineReply } from '@warren/protocol';
 import { EventLog } from '../support/events.js';
 import { fcmError } from '../support/fcm-service.js';
 import { PushBed, TEXT } from '../support/push-bed.js';
@@ -34,6 +35,24 @@ afterEach(() => {
 afterAll(async () => {
   await Promise.all([log.close(), model.close(), bed.close()]);
 });
+
+/** All that was told of a user's messages, the first first. */
+async function expectEvents(user: string, ...names: string[]): Promise<void> {
+  await until(
+    () => log.of(user).join() === names.join(),
+    () => `${names.join()}: ${log.of(user).join()}`,
+  );
+}
+
+/** What the timeline has of a message, the first first. */
+async function stepsOf(id: string, user: string): Promise<string[]> {
+  const { body } = await bed.stack.api('GET', `/v1/users/${user}/timeline`);
+  const { entries } = body as unknown as TimelineReply;
+  return entries
+    .filter(({ messageId }) => messageId === id)
+    .map(({ kind }) => kind)
+    .reverse();
+}
 
 async function deadLetter(id: string) {
   await until(() => deadLetters.has(id), 'the dead letter');
@@ -134,14 +153,67 @@ describe('a message with a push', () => {
     const id = await bed.push({ users: [user, nobody] }, { afterMs: 100 });
     await bed.expectOutcome(id, user, 'no_push_device', 'no_device');
     await bed.expectOutcome(id, nobody, 'no_push_device', 'no_device');
-    await until(
-      () =>
-        log.events.some(
-          (event) =>
-            event.event === 'message.failed' && event.user === user && event.reason === 'no_device',
-        ),
-      'the event',
+    const common = { messageId: id, type: 'note', outcome: 'no_push_device', reason: 'no_device' };
+    await until(() => log.of(user).length > 0 && log.of(nobody).length > 0, 'the events');
+    const told = log.events.filter((event) => 'messageId' in event && event.messageId === id);
+    expect(told).toHaveLength(2);
+    expect(told).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ ...common, event: 'message.push_failed', user }),
+        expect.objectContaining({ ...common, event: 'message.failed', user: nobody }),
+      ]),
     );
+  });
+
+  it('that no device wants is delivered when a device comes for it', async () => {
+    const user = await bed.provisioned();
+    const id = await bed.push({ user }, { afterMs: 0 });
+    await bed.expectOutcome(id, user, 'no_push_device', 'no_device');
+    const client = bed.stack.client(user, TRANSPORTS.amqp(), { deviceId: 'phone' });
+    const got = collect(client);
+    client.start();
+    await bed.expectOutcome(id, user, 'delivered');
+    expect(got.map((message) => message.id)).toEqual([id]);
+    client.markRead(id);
+    await bed.expectOutcome(id, user, 'read');
+    await expectEvents(
+      user,
+      'message.push_failed no_push_device',
+      'message.delivered delivered',
+      'message.read read',
+    );
+    expect(await stepsOf(id, user)).toEqual(['sent', 'push_failed', 'delivered', 'read']);
+  });
+
+  it('that no device wants still expires, or is lost with its mailbox', async () => {
+    const [late, gone] = [await bed.provisioned(), await bed.provisioned()];
+    const short = await bed.push({ user: late }, { afterMs: 0 }, { ttlMs: 3000 });
+    const long = await bed.push({ user: gone }, { afterMs: 0 });
+    await expectEvents(late, 'message.push_failed no_push_device');
+    await bed.expectOutcome(long, gone, 'no_push_device', 'no_device');
+    await bed.asUser(gone, 'DELETE', '/v1/sessions/phone');
+    await bed.expectOutcome(long, gone, 'dropped');
+    await bed.expectOutcome(short, late, 'expired');
+    await expectEvents(late, 'message.push_failed no_push_device', 'message.failed expired');
+    await expectEvents(gone, 'message.push_failed no_push_device', 'message.failed dropped');
+    expect(await stepsOf(short, late)).toEqual(['sent', 'push_failed', 'failed']);
+  });
+
+  it('that no device wants has ended where nothing waits: without a mailbox, or live', async () => {
+    const [nobody, away] = [uniqueUser(), await bed.provisioned()];
+    const id = await bed.push({ user: nobody }, { afterMs: 0 });
+    const live = await bed.push({ user: away }, { afterMs: 0 }, { delivery: 'live' });
+    for (const [message, user] of [
+      [id, nobody],
+      [live, away],
+    ] as const) {
+      await bed.expectOutcome(message, user, 'no_push_device', 'no_device');
+      await bed.asUser(user, 'POST', '/v1/me/receipts', { delivered: [message] });
+      const state = await bed.recipientOf(message, user);
+      expect(state).toMatchObject({ outcome: 'no_push_device', reason: 'no_device' });
+      expect(state).toHaveProperty('deliveredAt');
+      await expectEvents(user, 'message.failed no_push_device');
+    }
   });
 
   it('is pushed to the one device that it is for', async () => {
@@ -155,6 +227,7 @@ describe('a message with a push', () => {
     expect(bed.pushesOf(id).map(({ device }) => device)).toEqual(['phone']);
     const elsewhere = await bed.push(to('watch'), { afterMs: 0 });
     await bed.expectOutcome(elsewhere, user, 'no_push_device', 'no_device');
+    await expectEvents(user, 'message.pushed pushed', 'message.failed no_push_device');
   });
 
   it('is pushed once, however often it is sent with one id', async () => {
@@ -369,10 +442,23 @@ describe('a push', () => {
       pushes.some((each) => each.user === user) ? { status: 400 } : undefined;
     const id = await bed.push({ user }, { afterMs: 0 });
     await bed.expectOutcome(id, user, 'push_failed', 'refused');
+    await expectEvents(user, 'message.push_failed push_failed');
     const letter = await deadLetter(id);
     expect(letter.reason).toBe('refused: it answered 400');
     const owner = expect.any(String) as string;
     expect(letter.body).toEqual({ id, to: [{ user, device: 'phone' }], owner, failures: 0 });
+    await bed.asUser(user, 'POST', '/v1/me/receipts', { delivered: [id] });
+    await bed.expectOutcome(id, user, 'delivered');
+  });
+
+  it('that will not be taken ends the message for whom nothing waits', async () => {
+    const nobody = uniqueUser();
+    await bed.register(nobody);
+    bed.proxy.behave = (pushes) =>
+      pushes.some((each) => each.user === nobody) ? { status: 400 } : undefined;
+    const id = await bed.push({ user: nobody }, { afterMs: 0 });
+    await bed.expectOutcome(id, nobody, 'push_failed', 'refused');
+    await expectEvents(nobody, 'message.failed push_failed');
   });
 
   it('is tried again when its provider could not take it, not before it asks for that', async () => {

@@ -193,6 +193,21 @@ describe('a tracked message', () => {
     await expectOutcome(await track({ user }, { ttlMs: 1 }), user, 'unconfirmed');
   });
 
+  it('that could not be pushed ends by its deadline when nobody is heard of', async () => {
+    const user = await provisioned();
+    // Expired behind one that is not, where the broker does not notice.
+    await stack.send({ user }, 'in front');
+    const push = { title: 'A', body: 'b', afterMs: 0, ttlMs: 1 };
+    const id = await track({ user }, { ttlMs: 1, push });
+    const told = () => log.events.filter((event) => 'messageId' in event && event.messageId === id);
+    await until(() => told().length > 0, 'that there is no push');
+    await expectOutcome(id, user, 'unconfirmed');
+    const names = told().map(({ event }) => event);
+    expect(names).toEqual(['message.push_failed', 'message.failed']);
+    const { recipients } = (await stack.api('GET', `/v1/messages/${id}`)).body;
+    expect(recipients[0]).not.toHaveProperty('reason');
+  });
+
   it('keeps its final outcome when word of it comes too late, and says when it came', async () => {
     const user = await provisioned();
     await stack.send({ user }, 'in front');

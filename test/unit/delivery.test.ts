@@ -1,6 +1,6 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { z } from 'zod';
-import { getClient, type Message } from '@warren/client';
+import { getClient, type Message, type Platform } from '@warren/client';
 import { settle, TestBed } from '@warren/client/testing';
 import { setupBed } from '../support/bed.js';
 
@@ -698,6 +698,16 @@ describe('a collapse key', () => {
   });
 });
 
+/** A browser in which this is the only tab. */
+const TABS: Partial<Platform> = {
+  hasTabs: true,
+  locks: {
+    request: (async (_name: string, _options: object, held: () => unknown) =>
+      await held()) as LockManager['request'],
+  },
+  openChannel: () => ({ postMessage: () => undefined, onmessage: null, close: () => undefined }),
+};
+
 describe('logout()', () => {
   it.each([404, 405, 502])('is not done when something answers %i', async (status) => {
     const { client, bed, connect } = setupBed();
@@ -705,6 +715,43 @@ describe('logout()', () => {
     bed.replies.push({ status });
     await expect(client.logout()).rejects.toMatchObject({ code: 'logout_incomplete' });
   });
+
+  it.each([
+    ['alone', {}, false],
+    ['with tabs', TABS, false],
+    ['with tabs and a full storage', TABS, true],
+  ])(
+    'tells the server whose requests for a session come too late, %s',
+    async (_how, platform, isFull) => {
+      const sent: string[] = [];
+      const fetchAndNote: typeof fetch = (url, init) => {
+        const body = JSON.parse((init?.body as string | undefined) ?? '{}') as object;
+        const query = Object.fromEntries(new URL(url as string).searchParams);
+        const { installationId } = { ...body, ...query } as { installationId?: string };
+        sent.push(`${init?.method ?? 'GET'} ${installationId ?? 'nobody'}`);
+        return bed.options.platform.fetch!(url, init);
+      };
+      const setItem = () => {
+        throw new DOMException('full', 'QuotaExceededError');
+      };
+      const full = { getItem: () => null, setItem, removeItem: () => undefined };
+      const { client, bed, clock } = setupBed(
+        {
+          platform: { ...platform, fetch: fetchAndNote },
+          ...(isFull && { storage: full }),
+        },
+        { random: Math.random },
+      );
+      bed.replies.push({ status: 503 });
+      client.start();
+      await clock.advance(60_000);
+      await client.logout();
+      const [first = ''] = sent;
+      expect(first).toMatch(/^POST [0-9a-f]{32}$/);
+      expect(sent).toEqual([first, first, first.replace('POST', 'DELETE')]);
+      expect([...bed.stored.values()].join()).not.toContain(first.slice('POST '.length));
+    },
+  );
 
   it('clears everything and says so when the server could not be told', async () => {
     const { client, bed, connect, state } = setupBed();

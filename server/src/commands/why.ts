@@ -76,9 +76,15 @@ function ofMessage(message: AdminMessage): string {
   return [...lines, '', verdict(all)].join('\n') + '\n';
 }
 
-/** @param entries the newest first. */
+const copyOf = ({ user, messageId }: TimelineEntry): string => `${user} ${messageId ?? ''}`;
+
+/** That there was no push is no trouble when it has arrived all the same. @param entries the newest first. */
 function verdict(entries: TimelineEntry[]): string {
-  const trouble = entries.find(({ kind }) => TROUBLE.has(kind));
+  const arrived = new Set(entries.filter(({ kind }) => kind === 'delivered').map(copyOf));
+  const trouble = entries.find(
+    (entry) =>
+      TROUBLE.has(entry.kind) && (entry.kind !== 'push_failed' || !arrived.has(copyOf(entry))),
+  );
   return trouble === undefined ? 'No trouble is known.' : `The last trouble: ${trouble.summary}`;
 }
 

@@ -81,6 +81,7 @@ export class MessageLives {
           delivered_at: state.deliveredAt,
           read_at: state.readAt,
           pushed_at: state.pushedAt,
+          push_failed_at: state.pushFailedAt,
           reason: state.reason,
         }),
         pushes: attempts

@@ -49,7 +49,7 @@ export class Decider {
     if (next !== undefined) throw new PostponedJob(next);
   }
 
-  #decide(message: PushedMessage, { user, hasMailbox, devices: all }: Due, now: number): Decision {
+  #decide(message: PushedMessage, { user, hasCopy, devices: all }: Due, now: number): Decision {
     const { metrics } = this.#options;
     const { target } = message;
     // What is for one device is not shown on another.
@@ -65,9 +65,9 @@ export class Decider {
     metrics.decisions.inc({ decision: wanted.length > 0 ? 'push' : 'no_push_device' });
     if (wanted.length > 0) return { user, devices: wanted };
     // Who does not want a push finds the message in the mailbox.
-    if (devices.length > 0 && hasMailbox) return { user, devices: [] };
+    if (devices.length > 0 && hasCopy) return { user, devices: [] };
     const reason = loud.length > 0 ? 'quiet_hours' : devices.length > 0 ? 'muted' : 'no_device';
-    return { user, devices: [], endReason: reason };
+    return { user, devices: [], failureReason: reason };
   }
 
   /** Puts what was decided into the queues of its providers. */

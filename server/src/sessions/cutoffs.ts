@@ -20,6 +20,8 @@ export interface Attempt {
   deviceId: string;
   /** The session that is named, if any. */
   sessionId: string | undefined;
+  /** Whose request it is, if that is known. */
+  installationId?: string | undefined;
   /** Undefined: the request would add the device. */
   device: Device | undefined;
 }
@@ -88,16 +90,18 @@ export class Cutoffs {
    * @returns the earliest moment at which a session of this device may begin.
    * @throws {HttpProblem} `session_ended`, `token_revoked`
    */
-  async admit({ identity, deviceId, sessionId, device }: Attempt): Promise<number> {
+  async admit(attempt: Attempt): Promise<number> {
+    const { identity, deviceId, sessionId, installationId, device } = attempt;
     let earliest = 0;
     for (const cutoff of await this.#store.listOf(identity.userId)) {
       const isOwn = cutoff.deviceId === undefined || cutoff.deviceId === deviceId;
       // Whoever holds a token of a revoked device could come back as a device that is new.
       if (isOwn || device === undefined) this.#refuseOlder(identity, cutoff.tokensBefore);
       if (!isOwn) continue;
-      if (sessionId !== undefined && beganAt(sessionId) < cutoff.sessionsBefore) {
-        throw new HttpProblem('session_ended');
-      }
+      const isOver = sessionId !== undefined && beganAt(sessionId) < cutoff.sessionsBefore;
+      // Sent before the logout, it was overtaken by it.
+      const isLate = installationId !== undefined && installationId === cutoff.installationId;
+      if (isOver || isLate) throw new HttpProblem('session_ended');
       earliest = Math.max(earliest, cutoff.sessionsBefore);
     }
     return earliest;
@@ -106,6 +110,7 @@ export class Cutoffs {
   /**
    * Ends the sessions of these devices, and refuses the tokens of before.
    * @param deviceId undefined: all devices, those that are not known included.
+   * @param ending `tokens`: whether those of before are refused. `installationId`: whose requests come too late.
    * @returns when a token must have been issued to be good again, by a clock that is right; 0 when tokens stay as
    *   they are.
    */
@@ -113,7 +118,7 @@ export class Cutoffs {
     userId: string,
     deviceId: string | undefined,
     devices: Device[],
-    { tokens }: { tokens: boolean },
+    { tokens, installationId }: { tokens: boolean; installationId?: string | undefined },
   ): Promise<number> {
     const now = Date.now();
     // Later than any session that is over, also if it began in this millisecond or the clock went back.
@@ -124,7 +129,12 @@ export class Cutoffs {
     // Tokens tell the second of their issue: those of this second may be from before and are refused.
     const nextSecond = tokens ? (Math.floor(now / 1000) + 1) * 1000 : 0;
     const tokensBefore = tokens ? nextSecond + this.#lead.marginMs : 0;
-    await this.#store.raise(userId, { deviceId, sessionsBefore, tokensBefore });
+    await this.#store.raise(userId, {
+      deviceId,
+      sessionsBefore,
+      tokensBefore,
+      installationId,
+    });
     return nextSecond;
   }
 }

@@ -103,7 +103,8 @@ export class Sessions {
     const deviceId = body.deviceId ?? randomName();
     const { sessionId: named, installationId } = body;
     let known = await store.find(userId, deviceId);
-    const earliest = await cutoffs.admit({ identity, deviceId, sessionId: named, device: known });
+    const attempt = { identity, deviceId, sessionId: named, installationId, device: known };
+    const earliest = await cutoffs.admit(attempt);
     if (known !== undefined && known.ended_at !== null) {
       // It is to go, or was when the broker was away.
       await endings.finish([known], 'device_removed');

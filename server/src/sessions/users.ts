@@ -152,17 +152,23 @@ export class Users {
     return trail.erase(userId, Date.now());
   }
 
-  /** Logs a device out: its queues go with what waits in them, its session ends. Idempotent. */
-  async removeDevice(userId: string, deviceId: string): Promise<void> {
+  /**
+   * Logs a device out: its queues go with what waits in them, its session ends. Idempotent.
+   * @param installationId whose requests for a session come too late from now on.
+   */
+  async removeDevice(userId: string, deviceId: string, installationId?: string): Promise<void> {
     const { store, cutoffs, endings, pushDevices } = this.#options;
     this.#requireBroker();
     await endings.run(userId, 'device_removed', async () => {
       await pushDevices.remove(userId, deviceId);
       const device = await store.find(userId, deviceId);
       await this.#options.expired.forget(userId, deviceId);
-      if (device === undefined) return [];
-      await cutoffs.raise(userId, deviceId, [device], { tokens: false });
-      return [device];
+      const devices = device === undefined ? [] : [device];
+      // The request that would make it may be on its way.
+      if (device !== undefined || installationId !== undefined) {
+        await cutoffs.raise(userId, deviceId, devices, { tokens: false, installationId });
+      }
+      return devices;
     });
   }
 

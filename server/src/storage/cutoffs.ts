@@ -12,6 +12,8 @@ export interface Cutoff {
   sessionsBefore: number;
   /** The application's tokens that were issued before are refused; 0 when none are. */
   tokensBefore: number;
+  /** Which installation was logged out last; undefined when no logout has named one. */
+  installationId: string | undefined;
 }
 
 /**
@@ -35,12 +37,13 @@ export class CutoffStore {
       deviceId: row.device_id === ALL_DEVICES ? undefined : fromStored(row.device_id),
       sessionsBefore: row.sessions_before,
       tokensBefore: row.tokens_before,
+      installationId: row.installation_id ?? undefined,
     }));
   }
 
-  /** A later one replaces an earlier one; neither time ever goes back. */
+  /** A later one replaces an earlier one, except for what it does not name; neither time ever goes back. */
   async raise(userId: string, cutoff: Cutoff): Promise<void> {
-    const { sessionsBefore, tokensBefore } = cutoff;
+    const { sessionsBefore, tokensBefore, installationId } = cutoff;
     await this.#database
       .insertInto('cutoffs')
       .values({
@@ -48,6 +51,7 @@ export class CutoffStore {
         device_id: cutoff.deviceId === undefined ? ALL_DEVICES : toStored(cutoff.deviceId),
         sessions_before: sessionsBefore,
         tokens_before: tokensBefore,
+        installation_id: installationId ?? null,
       })
       .onConflict((conflict) =>
         conflict.columns(['user_id', 'device_id']).doUpdateSet((eb) => ({
@@ -63,6 +67,7 @@ export class CutoffStore {
             .then(eb.ref('cutoffs.tokens_before'))
             .else(tokensBefore)
             .end(),
+          ...(installationId !== undefined && { installation_id: installationId }),
         })),
       )
       .execute();

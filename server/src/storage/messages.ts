@@ -52,6 +52,7 @@ export interface RecipientState {
   deliveredAt: number | null;
   readAt: number | null;
   pushedAt: number | null;
+  pushFailedAt: number | null;
   /** Of pushes that came to nothing. */
   reason: string | null;
 }
@@ -133,16 +134,17 @@ export class MessageStore {
         .onConflict((conflict) => conflict.doNothing())
         .executeTakeFirst();
       if (numInsertedOrUpdatedRows !== 1n) return false;
-      for (const { users, outcome, isOpen, pushAt } of groups) {
+      for (const { users, outcome, isOpen, hasCopy, pushAt } of groups) {
         await sql`
-          insert into recipients (message_id, user_id, outcome, outcome_at, deadline, push_at)
+          insert into recipients
+            (message_id, user_id, outcome, outcome_at, deadline, has_copy, push_at)
           select cast(${id} as text), listed.*, cast(${outcome} as text),
             cast(${createdAt} as bigint), cast(${isOpen ? deadline : null} as bigint),
-            cast(${pushAt} as bigint)
+            cast(${hasCopy ? 1 : 0} as integer), cast(${pushAt} as bigint)
           from ${inList(this.#database, users.map(toStored))} as listed
         `.execute(transaction);
         if (isOpen) continue;
-        await this.#outbox.add(newsOf(message, users, outcome, createdAt), transaction);
+        await this.#outbox.add(newsOf(message, users, { outcome, at: createdAt }), transaction);
       }
       return true;
     });
@@ -199,6 +201,7 @@ export class MessageStore {
       deliveredAt: row.delivered_at,
       readAt: row.read_at,
       pushedAt: row.pushed_at,
+      pushFailedAt: row.push_failed_at,
       reason: row.reason,
     }));
   }
@@ -220,6 +223,8 @@ interface RecipientGroup {
   outcome: 'queued' | 'unprovisioned' | 'offline';
   /** Whether it may still change. */
   isOpen: boolean;
+  /** Whether a queue gets a copy. */
+  hasCopy: boolean;
   pushAt: number | null;
 }
 
@@ -231,13 +236,15 @@ function groupRecipients(
   const kinds = ['queued', 'unprovisioned', 'offline'] as const;
   const groups = kinds.flatMap((kind): RecipientGroup[] => {
     const users = outcomes.filter(({ outcome }) => outcome === kind).map(({ user }) => user);
-    const unpushed = { outcome: kind, isOpen: kind === 'queued', pushAt: null };
+    const hasCopy = kind === 'queued';
+    const unpushed = { outcome: kind, isOpen: hasCopy, hasCopy, pushAt: null };
     if (push === undefined) return [{ ...unpushed, users }];
-    const pushAt = kind === 'queued' ? push.at : createdAt;
+    const pushAt = hasCopy ? push.at : createdAt;
+    const others = users.filter((user) => user !== from);
     return [
       // Nobody is to be told by push of what it has said itself.
       { ...unpushed, users: users.filter((user) => user === from) },
-      { outcome: 'queued', isOpen: true, pushAt, users: users.filter((user) => user !== from) },
+      { outcome: 'queued', isOpen: true, hasCopy, pushAt, users: others },
     ];
   });
   return groups.filter(({ users }) => users.length > 0);

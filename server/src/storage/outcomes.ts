@@ -11,18 +11,33 @@ export type Failure = Extract<
   'expired' | 'overflowed' | 'rejected' | 'revoked' | 'dropped'
 >;
 
+/** Those of a push that could not be sent. Not final while a copy waits in a mailbox. */
+export type PushFailure = Extract<MessageOutcome, 'push_failed' | 'no_push_device'>;
+export const isPushFailure = (outcome: MessageOutcome): outcome is PushFailure =>
+  outcome === 'push_failed' || outcome === 'no_push_device';
+
+/** What is told of an outcome. */
+export interface Told {
+  outcome: MessageOutcome;
+  at: number;
+  /** Of a push that could not be sent. */
+  reason?: string;
+  /** Whether a copy still waits that a device may handle. Default: as the outcome says. */
+  isWaiting?: boolean;
+}
+
 /** What an outcome is to those who listen. */
 export function newsOf(
   { id, type }: { id: string; type: string },
   users: string[],
-  outcome: MessageOutcome,
-  at: number,
-  reason?: string,
+  { outcome, at, reason, isWaiting = false }: Told,
 ): News[] {
   const event =
     outcome === 'delivered' || outcome === 'read' || outcome === 'pushed'
       ? (`message.${outcome}` as const)
-      : ('message.failed' as const);
+      : isWaiting
+        ? ('message.push_failed' as const)
+        : ('message.failed' as const);
   const more = reason === undefined ? {} : { reason };
   return users.map((user) => ({ event, at, user, messageId: id, type, outcome, ...more }));
 }
@@ -212,7 +227,7 @@ export interface Change {
 export async function tellOfChange(
   { transaction, outbox }: Change,
   rows: { message_id: string; user_id: string }[],
-  { outcome, at, reason }: { outcome: MessageOutcome; at: number; reason?: string },
+  told: Told,
 ): Promise<{ id: string; created_at: number }[]> {
   if (rows.length === 0) return [];
   const ids = [...new Set(rows.map((row) => row.message_id))];
@@ -225,7 +240,7 @@ export async function tellOfChange(
     const users = rows
       .filter((row) => row.message_id === message.id)
       .map((row) => fromStored(row.user_id));
-    await outbox.add(newsOf(message, users, outcome, at, reason), transaction);
+    await outbox.add(newsOf(message, users, told), transaction);
   }
   return messages;
 }

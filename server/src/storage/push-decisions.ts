@@ -4,9 +4,9 @@ import { inList, type Database } from './database.js';
 import type { Schema } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 import type { OutboxStore } from './outbox.js';
-import { tellOfChange } from './outcomes.js';
 import { PushDeviceStore, type PushDevice } from './push-devices.js';
 import type { PushAddress } from './pushes.js';
+import { setUnpushed } from './unpushed.js';
 
 /** A message of which those who do not handle it in time get a push. Times are milliseconds since 1970. */
 export interface PushedMessage {
@@ -24,7 +24,8 @@ export interface PushedMessage {
 /** Somebody who has not acked in time. */
 export interface Due {
   user: string;
-  hasMailbox: boolean;
+  /** Whether a copy of it waits for the user. */
+  hasCopy: boolean;
   devices: PushDevice[];
 }
 
@@ -32,8 +33,8 @@ export interface Decision {
   user: string;
   /** Those that get a push. */
   devices: PushDevice[];
-  /** When none does, and the sender is to be told: why. Else the message goes on waiting in the mailbox. */
-  endReason?: string;
+  /** When none does, and the sender is to be told: why. */
+  failureReason?: string;
 }
 
 /** SQLite takes 32,766 parameters in one statement. */
@@ -67,18 +68,18 @@ export class PushDecisionStore {
     };
   }
 
-  /** The broker says that nobody has it: whoever would wait for an ack is due for a push now. */
+  /** The broker says that nobody has a copy: whoever would wait for an ack is due for a push now. */
   async hasten(id: string, now: number): Promise<void> {
     await this.#database.transaction().execute(async (transaction) => {
-      for (const [table, column] of [
-        ['messages', 'id'],
-        ['recipients', 'message_id'],
-      ] as const) {
-        await sql`
-          update ${sql.table(table)} set push_at = ${now}
-          where ${sql.ref(column)} = ${id} and push_at > ${now}
-        `.execute(transaction);
-      }
+      await transaction
+        .updateTable('messages')
+        .set({ push_at: now })
+        .where('id', '=', id)
+        .where('push_at', '>', now)
+        .execute();
+      const recipients = transaction.updateTable('recipients').where('message_id', '=', id);
+      await recipients.set({ has_copy: 0 }).execute();
+      await recipients.set({ push_at: now }).where('push_at', '>', now).execute();
     });
   }
 
@@ -106,15 +107,15 @@ export class PushDecisionStore {
         .where('message_id', '=', id)
         .where('push_at', '<=', now)
         .where('user_id', 'in', due)
-        .returning(['user_id', 'outcome', 'deadline'])
+        .returning(['user_id', 'outcome', 'deadline', 'has_copy'])
         .execute();
-      const users = rows
-        .filter(({ outcome, deadline }) => outcome === 'queued' && deadline !== null)
-        .map((row) => fromStored(row.user_id));
-      if (users.length > 0) {
-        const decisions = (await this.#dues(transaction, users)).map(decide);
+      const open = rows.filter(
+        ({ outcome, deadline }) => outcome === 'queued' && deadline !== null,
+      );
+      if (open.length > 0) {
+        const decisions = (await duesOf(transaction, open)).map(decide);
         await this.#addPushes(transaction, id, decisions);
-        await this.#end(transaction, id, decisions, now);
+        await this.#noteFailures(transaction, id, decisions, now);
       }
       return rows.length > 0;
     });
@@ -178,24 +179,6 @@ export class PushDecisionStore {
     return rows.map(({ id }) => id);
   }
 
-  async #dues(transaction: Kysely<Schema>, users: string[]): Promise<Due[]> {
-    const mailboxes = await transaction
-      .selectFrom('devices')
-      .select('user_id')
-      .distinct()
-      .where('user_id', 'in', inList(transaction, users.map(toStored)))
-      .where('ended_at', 'is', null)
-      .execute();
-    const withMailbox = new Set(mailboxes.map((row) => fromStored(row.user_id)));
-    const dues = new Map<string, Due>(
-      users.map((user) => [user, { user, hasMailbox: withMailbox.has(user), devices: [] }]),
-    );
-    for (const device of await new PushDeviceStore(transaction).listOfAll(users)) {
-      dues.get(device.userId)?.devices.push(device);
-    }
-    return [...dues.values()];
-  }
-
   async #addPushes(transaction: Kysely<Schema>, id: string, decisions: Decision[]): Promise<void> {
     const rows = decisions.flatMap(({ devices }) =>
       devices.map(({ userId, deviceId, provider }) => ({
@@ -217,27 +200,35 @@ export class PushDecisionStore {
     }
   }
 
-  async #end(
+  async #noteFailures(
     transaction: Kysely<Schema>,
     id: string,
     decisions: Decision[],
     now: number,
   ): Promise<void> {
-    const reasons = new Set(decisions.flatMap(({ endReason }) => endReason ?? []));
+    const change = { transaction, outbox: this.#outbox };
+    const reasons = new Set(decisions.flatMap(({ failureReason }) => failureReason ?? []));
     for (const reason of reasons) {
       const users = decisions
-        .filter(({ endReason }) => endReason === reason)
+        .filter(({ failureReason }) => failureReason === reason)
         .map(({ user }) => toStored(user));
-      const outcome = 'no_push_device';
-      const rows = await transaction
-        .updateTable('recipients')
-        .set({ outcome, outcome_at: now, deadline: null, reason })
-        .where('message_id', '=', id)
-        .where('user_id', 'in', inList(transaction, users))
-        .returning(['message_id', 'user_id'])
-        .execute();
-      const change = { transaction, outbox: this.#outbox };
-      await tellOfChange(change, rows, { outcome, at: now, reason });
+      const failure = { id, outcome: 'no_push_device', reason, at: now } as const;
+      await setUnpushed(change, failure, sql`user_id in ${inList(transaction, users)}`);
     }
   }
+}
+
+async function duesOf(
+  transaction: Kysely<Schema>,
+  rows: { user_id: string; has_copy: number }[],
+): Promise<Due[]> {
+  const dues = new Map<string, Due>();
+  for (const row of rows) {
+    const user = fromStored(row.user_id);
+    dues.set(user, { user, hasCopy: row.has_copy === 1, devices: [] });
+  }
+  for (const device of await new PushDeviceStore(transaction).listOfAll([...dues.keys()])) {
+    dues.get(device.userId)?.devices.push(device);
+  }
+  return [...dues.values()];
 }

@@ -5,6 +5,7 @@ import type { Schema } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 import type { OutboxStore } from './outbox.js';
 import { tellOfChange } from './outcomes.js';
+import { setUnpushed } from './unpushed.js';
 import { PushDeviceStore, type PushDevice } from './push-devices.js';
 
 /** To which device of whom. */
@@ -135,7 +136,7 @@ export class PushStore {
     });
   }
 
-  /** They will not be sent. It ends for those of whose devices none has had one, nor can any more. */
+  /** They will not be sent. Those of whose devices none has had one, nor can any more, stay without. */
   async setFailed(
     id: string,
     to: PushAddress[],
@@ -144,29 +145,16 @@ export class PushStore {
     if (to.length === 0) return;
     await this.#database.transaction().execute(async (transaction) => {
       const users = await this.#settle(transaction, id, to, { state: 'failed', reason });
-      const rows = await transaction
-        .updateTable('recipients')
-        .set({ outcome: 'push_failed', outcome_at: now, deadline: null, reason })
-        .where('message_id', '=', id)
-        .where('user_id', 'in', users)
-        .where('outcome', '=', 'queued')
-        .where('deadline', 'is not', null)
-        .where((eb) =>
-          eb.not(
-            eb.exists(
-              eb
-                .selectFrom('pushes')
-                .select('pushes.device_id')
-                .whereRef('pushes.message_id', '=', 'recipients.message_id')
-                .whereRef('pushes.user_id', '=', 'recipients.user_id')
-                .where('pushes.state', '<>', 'failed'),
-            ),
-          ),
-        )
-        .returning(['message_id', 'user_id'])
-        .execute();
-      const outcome = 'push_failed';
-      await tellOfChange(this.#change(transaction), rows, { outcome, at: now, reason });
+      const chosen = sql<boolean>`user_id in ${inList(transaction, users)}
+        and outcome = 'queued'
+        and not exists (
+          select 1 from pushes
+          where pushes.message_id = recipients.message_id
+            and pushes.user_id = recipients.user_id
+            and pushes.state <> 'failed'
+        )`;
+      const failure = { id, outcome: 'push_failed', reason, at: now } as const;
+      await setUnpushed(this.#change(transaction), failure, chosen);
     });
   }
 

@@ -100,6 +100,8 @@ export interface CutoffTable {
   sessions_before: number;
   /** The application's tokens that were issued before are refused; 0 when none are. */
   tokens_before: number;
+  /** Which installation was logged out last; null when no logout has named one. */
+  installation_id: string | null;
 }
 
 export interface GroupTable {
@@ -238,6 +240,10 @@ export interface RecipientTable {
   push_at: number | null;
   /** When a provider has taken the first push. */
   pushed_at: number | null;
+  /** Whether a mailbox, or the live queue of somebody connected, got a copy, which may still be handled; 0 or 1. */
+  has_copy: number;
+  /** When it was clear that there will be no push while that copy waits. */
+  push_failed_at: number | null;
   /** Of pushes that came to nothing: why. */
   reason: string | null;
 }

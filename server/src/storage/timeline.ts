@@ -29,6 +29,7 @@ export interface TrackedRow {
   delivered_at: number | null;
   read_at: number | null;
   pushed_at: number | null;
+  push_failed_at: number | null;
   reason: string | null;
 }
 
@@ -159,6 +160,7 @@ export class TimelineStore {
         'recipients.delivered_at',
         'recipients.read_at',
         'recipients.pushed_at',
+        'recipients.push_failed_at',
         'recipients.reason',
         'messages.type',
         'messages.created_at',

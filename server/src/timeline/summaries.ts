@@ -28,6 +28,8 @@ const FAILED: Record<string, string> = {
   unconfirmed: 'no device has said that it handled it',
 };
 
+const UNPUSHED: Record<string, string> = { no_device: 'there is no device to push to' };
+
 const REJECTED: Record<string, string> = {
   no_handler: 'there was no handler for it',
   handler_timeout: 'the handler took too long',
@@ -83,7 +85,9 @@ export function summaryOf({ kind, deviceId, type, outcome, reason }: Told): stri
     case 'discarded':
       return `${message} was discarded by an operator.`;
     case 'push_failed':
-      return `A push to ${deviceId === undefined ? 'a device' : `the device ${deviceId}`} failed: ${reason ?? 'no reason given'}.`;
+      return deviceId === undefined
+        ? `${message} was not handled in time and could not be pushed (${because(UNPUSHED, reason)}); it went on waiting for a device.`
+        : `A push to the device ${deviceId} failed: ${reason ?? 'no reason given'}.`;
   }
 }
 

@@ -1,11 +1,13 @@
 import {
   messageOutcomeSchema,
   TIMELINE_MS,
+  type MessageOutcome,
   type TimelineEntry,
   type TimelineQuery,
   type TimelineReply,
 } from '@warren/protocol';
 import type { DeadLetterStore, StoredDeadLetter } from '../storage/dead-letters.js';
+import { isPushFailure } from '../storage/outcomes.js';
 import type { FailedPushRow, Happening, TimelineStore, TrackedRow } from '../storage/timeline.js';
 import { summaryOf } from './summaries.js';
 
@@ -104,34 +106,39 @@ function fromHappening(happening: Happening): TimelineEntry {
   });
 }
 
+const NO_FAILURES: MessageOutcome[] = ['queued', 'delivered', 'read', 'pushed'];
+
 /** What a tracked message went through, the first first. */
 export function stepsOf(row: TrackedRow): TimelineEntry[] {
   const outcome = messageOutcomeSchema.parse(row.outcome);
   const { message_id: messageId, user_id: user, type } = row;
   const common = { user, messageId, type };
+  const why = row.reason === null ? {} : { reason: row.reason };
   const steps = [entryOf({ ...common, at: row.created_at, kind: 'sent' })];
-  for (const [kind, at] of [
-    ['pushed', row.pushed_at],
-    ['delivered', row.delivered_at],
-    ['read', row.read_at],
+  for (const [kind, at, more] of [
+    ['pushed', row.pushed_at, {}],
+    ['push_failed', row.push_failed_at, why],
+    ['delivered', row.delivered_at, {}],
+    ['read', row.read_at, {}],
   ] as const) {
-    if (at !== null) steps.push(entryOf({ ...common, at, kind }));
+    if (at !== null) steps.push(entryOf({ ...common, at, kind, ...more }));
   }
-  if (!['queued', 'delivered', 'read', 'pushed'].includes(outcome)) {
-    const reason = row.reason ?? undefined;
+  const isPush = isPushFailure(outcome);
+  const isFailure = isPush ? row.push_failed_at === null : !NO_FAILURES.includes(outcome);
+  if (isFailure) {
     const at = row.outcome_at;
-    steps.push(entryOf({ ...common, at, kind: 'failed', outcome, ...(reason && { reason }) }));
+    steps.push(entryOf({ ...common, at, kind: 'failed', outcome, ...(isPush && why) }));
   }
   return steps.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
 }
 
-/** When each attempt failed is not written down; the outcome's time is the latest that it can be. */
+/** When each attempt failed is not written down; the time of what followed is the latest that it can be. */
 function pushesOf(pushes: FailedPushRow[], tracked: TrackedRow[]): TimelineEntry[] {
   const rows = new Map(tracked.map((row) => [row.message_id, row]));
   return pushes.flatMap(({ message_id: messageId, user_id: user, device_id: deviceId, reason }) => {
     const row = rows.get(messageId);
     if (row === undefined) return [];
-    const at = row.outcome_at;
+    const at = row.push_failed_at ?? row.outcome_at;
     const { type } = row;
     const why = reason === null ? {} : { reason };
     return [entryOf({ at, kind: 'push_failed', user, deviceId, messageId, type, ...why })];

@@ -14,7 +14,7 @@ import { encode } from '../publisher/compose.js';
 import { pushExpiresAt } from '../push/notification.js';
 import { inboxOf, mailboxesOf, type Device, type DeviceStore } from '../storage/devices.js';
 import type { MessageStore, RecipientState } from '../storage/messages.js';
-import type { Failure, OutcomeStore, Sent } from '../storage/outcomes.js';
+import { isPushFailure, type Failure, type OutcomeStore, type Sent } from '../storage/outcomes.js';
 import type { PushDecisionStore } from '../storage/push-decisions.js';
 
 export interface TrackerOptions {
@@ -228,5 +228,5 @@ const toPublic = (state: RecipientState): MessageState['recipients'][number] => 
   ...(state.deliveredAt !== null && { deliveredAt: toIso(state.deliveredAt) }),
   ...(state.readAt !== null && { readAt: toIso(state.readAt) }),
   ...(state.pushedAt !== null && { pushedAt: toIso(state.pushedAt) }),
-  ...(state.reason !== null && { reason: state.reason }),
+  ...(isPushFailure(state.outcome) && state.reason !== null && { reason: state.reason }),
 });

@@ -18,7 +18,7 @@ const COLORS: Partial<Record<TimelineKind, string>> = {
   push_failed: 'red',
 };
 
-export const isTrouble = ({ kind, reason }: TimelineEntry): boolean =>
+const isTrouble = ({ kind, reason }: TimelineEntry): boolean =>
   [
     'failed',
     'unreachable',
@@ -28,6 +28,16 @@ export const isTrouble = ({ kind, reason }: TimelineEntry): boolean =>
     'push_failed',
   ].includes(kind) ||
   (kind === 'session_ended' && reason !== undefined);
+
+const copyOf = ({ user, messageId }: TimelineEntry): string => `${user} ${messageId ?? ''}`;
+
+/** That there was no push is no trouble when the message has arrived all the same. */
+export function troublesOf(entries: TimelineEntry[]): TimelineEntry[] {
+  const arrived = new Set(entries.filter(({ kind }) => kind === 'delivered').map(copyOf));
+  return entries.filter(
+    (entry) => isTrouble(entry) && (entry.kind !== 'push_failed' || !arrived.has(copyOf(entry))),
+  );
+}
 
 /** What happened, in words. */
 export function Happenings({ entries }: { entries: TimelineEntry[] }) {

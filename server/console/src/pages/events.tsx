@@ -13,6 +13,7 @@ import type { LiveEvent } from '../data/live.js';
 import { useEvents } from '../data/session.js';
 
 const KINDS = ['user', 'session', 'message'];
+const BAD = new Set(['message.failed', 'message.push_failed', 'message.refused']);
 
 export function EventsPage() {
   const [kinds, setKinds] = useState(KINDS);
@@ -74,11 +75,10 @@ function rowOf(event: LiveEvent): FeedRowProps {
     messageId?: string | null;
   };
   const { id: _id, event: _event, at: _at, ...more } = rest;
-  const isBad = event.event === 'message.failed' || event.event === 'message.refused';
   return {
     at: event.at,
     label: event.event,
-    tone: isBad ? 'bad' : 'good',
+    tone: BAD.has(event.event) ? 'bad' : 'good',
     user,
     messageId,
     detail: Object.values(more)

@@ -5,7 +5,7 @@ import type { AdminMessage, MessageOutcome } from '@warren/protocol';
 import { Listing } from '../components/listing.js';
 import { Empty } from '../components/states.js';
 import { OutcomeBadge, Payload, Time, UserLink } from '../components/text.js';
-import { Happenings, isTrouble } from '../components/timeline.js';
+import { Happenings, troublesOf } from '../components/timeline.js';
 import { pathOf } from '../data/api.js';
 
 export function MessageSearchPage() {
@@ -76,8 +76,8 @@ function Life({
   const { type, createdAt, expiresAt, to, from, tracked, stored, confirmed, counts, events } =
     message;
   const [trouble] = [
-    ...recipients.flatMap(({ steps }) => steps.filter(isTrouble)),
-    ...events.filter(isTrouble),
+    ...recipients.flatMap(({ steps }) => troublesOf(steps)),
+    ...troublesOf(events),
   ];
   return (
     <Stack>

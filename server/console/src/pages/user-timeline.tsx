@@ -3,7 +3,7 @@ import { useState } from 'react';
 import type { TimelineEntry, TimelineReply } from '@warren/protocol';
 import { Listing } from '../components/listing.js';
 import { Empty } from '../components/states.js';
-import { Happenings, isTrouble } from '../components/timeline.js';
+import { Happenings, troublesOf } from '../components/timeline.js';
 import { pathOf } from '../data/api.js';
 
 /** Why something did not arrive: what happened in the last seven days. */
@@ -25,7 +25,7 @@ export function UserTimeline({ user }: { user: string }) {
 
 function Entries({ entries }: { entries: TimelineEntry[] }) {
   const [which, setWhich] = useState('all');
-  const troubles = entries.filter(isTrouble);
+  const troubles = troublesOf(entries);
   const [latest] = troubles;
   const shown = which === 'all' ? entries : troubles;
   return (

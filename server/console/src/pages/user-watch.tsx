@@ -15,7 +15,7 @@ import type { LiveEvent } from '../data/live.js';
 import { useEvents } from '../data/session.js';
 
 const GOOD = new Set(['handled', 'message.delivered', 'message.read', 'user.online']);
-const BAD = new Set(['rejected', 'message.failed', 'session.revoked']);
+const BAD = new Set(['rejected', 'message.failed', 'message.push_failed', 'session.revoked']);
 
 /** What is sent to, delivered to and acked by one user, as it happens. */
 export function UserWatch({ user }: { user: string }) {

@@ -1,4 +1,9 @@
-import { ownDevicesSchema, sessionBodySchema, sessionGrantSchema } from '@warren/protocol';
+import {
+  logoutQuerySchema,
+  ownDevicesSchema,
+  sessionBodySchema,
+  sessionGrantSchema,
+} from '@warren/protocol';
 import { HttpProblem } from '../../problem.js';
 import { route, userOf, type Route } from '../route.js';
 import { idIn, type Services } from './services.js';
@@ -9,10 +14,12 @@ export function sessionRoutes({ sessions, users, metrics }: Services): Route[] {
     path: '/v1/sessions/{deviceId}',
     access: 'user',
     summary: 'Log a device out: its queues go with what waits in them, its connection is closed.',
+    query: logoutQuerySchema,
     replies: { 204: { description: 'Nothing of the device is left.' } },
     problems: ['invalid_id', 'broker_unavailable'],
     handle: async (context) => {
-      await users.removeDevice(userOf(context), idIn(context, 'deviceId'));
+      const { installationId } = context.query;
+      await users.removeDevice(userOf(context), idIn(context, 'deviceId'), installationId);
       return { status: 204 };
     },
   });
