@@ -53,8 +53,32 @@ export class ControlLink {
     }
   }
 
-  openChannel(): Promise<Channel> {
-    return this.#connection.acquire();
+  /**
+   * Each answer that the broker gives on it counts as a sign of life for {@link guard}. Waits for no broker that is
+   * away: work in many steps, which has lost its connection, ends with the next one.
+   * @throws {HttpProblem} `broker_unavailable`
+   */
+  async openChannel(): Promise<Channel> {
+    if (!this.#connection.ready) throw new HttpProblem('broker_unavailable');
+    const channel = await this.#connection.acquire();
+    const noteAnswer = (): void => {
+      this.#answeredAt = performance.now();
+    };
+    const noteRefusal = (error: unknown): void => {
+      if (error instanceof AMQPChannelError) noteAnswer();
+    };
+    noteAnswer();
+    return new Proxy(channel, {
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name, target);
+        if (typeof value !== 'function') return value;
+        return (...args: unknown[]): unknown => {
+          const result: unknown = Reflect.apply(value, target, args);
+          if (result instanceof Promise) result.then(noteAnswer, noteRefusal);
+          return result;
+        };
+      },
+    });
   }
 
   /**
@@ -71,9 +95,7 @@ export class ControlLink {
       throw new HttpProblem('broker_unavailable', 'The broker did not answer in time.', { ended });
     }
     try {
-      const done = await result;
-      this.#answeredAt = performance.now();
-      return done;
+      return await result;
     } catch (error) {
       if (isNotFound(error) || isChannelClosed(error) || error instanceof AMQPConnectionError) {
         throw new HttpProblem('broker_unavailable', undefined, { cause: error });
