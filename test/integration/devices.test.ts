@@ -154,10 +154,13 @@ describe('a user’s devices', () => {
     });
     // It listens by now, and cannot ask who was connected before.
     expect((await next.api('GET', `/v1/presence?users=${user}`)).status).toBe(503);
-    const third = await request(`${next.apiUrl}/v1/sessions`, 'POST', userToken(user), {
-      deviceId: 'third',
-    });
-    expect([third.status, third.body.code]).toEqual([503, 'broker_unavailable']);
+    // A database that other servers share has room by now: one that knows who is connected has ended the other device.
+    if (inject('databaseUrl') === undefined) {
+      const third = await request(`${next.apiUrl}/v1/sessions`, 'POST', userToken(user), {
+        deviceId: 'third',
+      });
+      expect([third.status, third.body.code]).toEqual([503, 'broker_unavailable']);
+    }
     proxy.open();
     const ids = async () => (await next.user(user)).devices.map(({ deviceId }) => deviceId);
     await until(async () => (await ids().catch(() => [])).join() === 'page');
