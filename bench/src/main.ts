@@ -15,10 +15,12 @@ import { comparePublishing } from './publishing.js';
 import { comparePushes } from './push.js';
 import { startBench, type Bench } from './setup.js';
 import { compareStorms } from './storm.js';
+import { compareTrickles } from './trickle.js';
 
 const PARTS: Record<string, (bench: Bench) => Promise<void>> = {
   publishing: comparePublishing,
   deliveries: compareDeliveries,
+  trickle: compareTrickles,
   latency: compareLatency,
   'fan-out': compareFanOut,
   growth: compareGrowth,

@@ -1,6 +1,7 @@
 import { connect } from 'amqplib';
 import { Connection } from 'rabbitmq-client';
 import { uuidv7 } from 'uuidv7';
+import { createBarePublisher, EXCHANGE } from './bare-publisher.js';
 import type { Bench } from './setup.js';
 import { median, medianRatio, printTable } from './statistics.js';
 
@@ -8,11 +9,7 @@ const ROUNDS = 9;
 const MESSAGES = 5000;
 /** As many are on their way to a confirm at once, by every contender. */
 const WINDOW = 500;
-const EXCHANGE = 'warren.direct';
 const DATA = { text: 'x'.repeat(180) };
-
-/** Publishes one message; resolves when it has been confirmed. */
-type Publish = (user: string) => Promise<unknown>;
 
 /** Confirmed messages a second: the helper, and the bare clients with the same properties. */
 export async function comparePublishing(bench: Bench): Promise<void> {
@@ -28,10 +25,9 @@ export async function comparePublishing(bench: Bench): Promise<void> {
   });
   const bare = await connection.acquire();
   await bare.confirmSelect();
-  const model = await bench.amqplib();
-  const channel = await model.createConfirmChannel();
+  const amqplib = await createBarePublisher(bench);
 
-  const contenders: Record<string, Publish> = {
+  const contenders: Record<string, (user: string) => Promise<unknown>> = {
     'Warren, publish helper': (to) => bench.publisher.toUser(to, 'bench', DATA),
     'rabbitmq-client, bare': (to) =>
       bare.basicPublish(
@@ -46,26 +42,7 @@ export async function comparePublishing(bench: Bench): Promise<void> {
         },
         Buffer.from(JSON.stringify(DATA)),
       ),
-    'amqplib, bare': (to) =>
-      new Promise((resolve, reject) => {
-        channel.publish(
-          EXCHANGE,
-          `user.${to}`,
-          Buffer.from(JSON.stringify(DATA)),
-          {
-            persistent: true,
-            mandatory: true,
-            messageId: uuidv7(),
-            type: 'bench',
-            contentType: 'application/json',
-            timestamp: Math.floor(Date.now() / 1000),
-          },
-          (error: unknown) => {
-            if (error instanceof Error) reject(error);
-            else resolve(undefined);
-          },
-        );
-      }),
+    'amqplib, bare': (to) => amqplib.publish(to, DATA),
   };
 
   const rates: Record<string, number[]> = {};
@@ -88,13 +65,13 @@ export async function comparePublishing(bench: Bench): Promise<void> {
     })),
   );
   await janitor.close();
-  await model.close();
+  await amqplib.close();
   await bare.close();
   await connection.close();
 }
 
 /** Messages a second with a full window. */
-async function measure(publish: Publish, user: string): Promise<number> {
+async function measure(publish: (user: string) => Promise<unknown>, user: string): Promise<number> {
   const startedAt = performance.now();
   let left = MESSAGES;
   const lane = async (): Promise<void> => {

@@ -170,7 +170,7 @@ it(
       return remaining.length === 0;
     };
     const count = (): string => `${String(remaining.length)} mailboxes are not replaced`;
-    await until(isReplaced, count, 400_000);
+    await until(isReplaced, count, 1_200_000);
     isEnough = true;
     const expected = await sending;
     const total = [...expected.values()].reduce((sum, { length }) => sum + length, 0);
@@ -216,5 +216,5 @@ it(
       return true;
     }, 'no old mailbox left');
   },
-  (120 + DEVICES / 2) * 1000 + 400_000,
+  (120 + DEVICES / 2) * 1000 + 1_200_000,
 );

@@ -1,0 +1,124 @@
+import { createBarePublisher, type Publish } from './bare-publisher.js';
+import { createConsumers, type ConsumerName } from './consumers.js';
+import type { Bench } from './setup.js';
+import { median, medianRatio, printTable } from './statistics.js';
+import { fileSystemOf, usageOf } from './system.js';
+
+const ROUNDS = Number(process.env['WARREN_BENCH_ROUNDS'] ?? 7);
+const USERS = Number(process.env['WARREN_BENCH_USERS'] ?? 200);
+const MESSAGES = 10_000;
+/** So many messages are under way at once, from the publish to the handler. */
+const WINDOW = 400;
+const DATA = { text: 'x'.repeat(130) };
+
+interface Contender {
+  publish: Publish;
+  /** Set for each round: called with each message that was handled. */
+  onHandled: () => void;
+  close: () => Promise<void>;
+  perSecond: number[];
+  /** Of the broker, for a message. */
+  microseconds: number[];
+}
+
+/**
+ * Messages that are taken as they come, each for another user, and acked one by one: from the publish helper to the
+ * SDK's handler, and from a bare publisher to bare clients with as many connections. More rounds, for a look at
+ * whether a broker gets slower with time: WARREN_BENCH_ROUNDS.
+ */
+export async function compareTrickles(bench: Bench): Promise<void> {
+  const bare = await createBarePublisher(bench);
+  const contenders = {} as Record<ConsumerName, Contender>;
+  for (const name of Object.keys(createConsumers(bench)) as ConsumerName[]) {
+    const publish: Publish = name.startsWith('Warren')
+      ? (user, data) => bench.publisher.toUser(user, 'bench', data)
+      : bare.publish;
+    contenders[name] = await connectAll(bench, name, publish);
+  }
+  for (let round = -1; round < ROUNDS; round++) {
+    for (const [name, contender] of Object.entries(contenders)) {
+      await run(bench, usersOf(name), contender, round >= 0);
+    }
+  }
+  print(bench, contenders);
+  for (const { close } of Object.values(contenders)) await close();
+  await bare.close();
+}
+
+const usersOf = (name: string): string[] =>
+  Array.from(
+    { length: USERS },
+    (_, at) => `bench-trickle-${name.replaceAll(/\W/g, '')}-${String(at)}`,
+  );
+
+async function connectAll(bench: Bench, name: ConsumerName, publish: Publish): Promise<Contender> {
+  const closers: (() => Promise<void>)[] = [];
+  const contender: Contender = {
+    publish,
+    onHandled: () => undefined,
+    close: async () => {
+      await Promise.all(closers.map((close) => close()));
+    },
+    perSecond: [],
+    microseconds: [],
+  };
+  const consumer = createConsumers(bench)[name];
+  for (const user of usersOf(name)) {
+    closers.push(await consumer.consume(user, () => { contender.onHandled(); }));
+  }
+  return contender;
+}
+
+async function run(
+  bench: Bench,
+  users: string[],
+  contender: Contender,
+  isCounted: boolean,
+): Promise<void> {
+  const before = usageOf(bench.broker).cpuSeconds;
+  const startedAt = performance.now();
+  await new Promise<void>((resolve, reject) => {
+    let sent = 0;
+    let handled = 0;
+    const send = (): void => {
+      if (sent === MESSAGES) return;
+      contender.publish(users[sent++ % USERS] ?? '', DATA).catch(reject);
+    };
+    contender.onHandled = () => {
+      send();
+      if (++handled === MESSAGES) resolve();
+    };
+    for (let index = 0; index < WINDOW; index++) send();
+  });
+  if (!isCounted) return;
+  contender.perSecond.push(MESSAGES / ((performance.now() - startedAt) / 1000));
+  contender.microseconds.push(((usageOf(bench.broker).cpuSeconds - before) * 1e6) / MESSAGES);
+}
+
+function print(bench: Bench, contenders: Record<ConsumerName, Contender>): void {
+  const row = (name: ConsumerName, beside?: ConsumerName) => {
+    const { perSecond, microseconds } = contenders[name];
+    const part = Math.ceil(ROUNDS / 4);
+    return {
+      '': name,
+      'handled/s': median(perSecond).toFixed(0),
+      'Warren / bare':
+        beside === undefined ? '' : medianRatio(perSecond, contenders[beside].perSecond).toFixed(2),
+      'last / first quarter': (
+        median(perSecond.slice(-part)) / median(perSecond.slice(0, part))
+      ).toFixed(2),
+      'broker, µs each': median(microseconds).toFixed(0),
+    };
+  };
+  const type = process.env['WARREN_MAILBOX_TYPE'] ?? 'auto';
+  printTable(
+    `Trickle: ${String(ROUNDS)} rounds of ${String(MESSAGES)} messages to ${String(USERS)} users, ${String(WINDOW)} under way at once; ` +
+      `mailboxes: ${type}, on ${fileSystemOf(bench.dataDir)}`,
+    [
+      row('Warren SDK, AMQP', 'amqplib, bare'),
+      row('amqplib, bare'),
+      row('Warren SDK, STOMP', 'stompjs, bare'),
+      row('stompjs, bare'),
+    ],
+  );
+}
