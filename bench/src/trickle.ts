@@ -64,7 +64,11 @@ async function connectAll(bench: Bench, name: ConsumerName, publish: Publish): P
   };
   const consumer = createConsumers(bench)[name];
   for (const user of usersOf(name)) {
-    closers.push(await consumer.consume(user, () => { contender.onHandled(); }));
+    closers.push(
+      await consumer.consume(user, () => {
+        contender.onHandled();
+      }),
+    );
   }
   return contender;
 }
