@@ -24,7 +24,8 @@ export interface PushPayload {
 
 /** The parts of `ServiceWorkerGlobalScope` that are used: pass `self`. */
 export interface PushScope {
-  addEventListener(type: string, listener: (event: never) => void): void;
+  addEventListener(type: 'push', listener: (event: PushEvent) => void): void;
+  addEventListener(type: 'notificationclick', listener: (event: ClickEvent) => void): void;
   registration: {
     showNotification(title: string, options: object): Promise<void>;
   };
@@ -51,6 +52,12 @@ export interface ShowOptions {
 interface Waitable {
   waitUntil(promise: Promise<unknown>): void;
 }
+interface PushEvent extends Waitable {
+  data: { text(): string } | null;
+}
+interface ClickEvent extends Waitable {
+  notification: { data: unknown; close(): void };
+}
 
 /**
  * Shows pushes as notifications. One message is shown once, however often its push comes: the
@@ -60,7 +67,7 @@ interface Waitable {
  */
 export function showPushes(scope: PushScope, options: ShowOptions = {}): void {
   const { urlOf = () => '/', optionsOf = () => ({}) } = options;
-  scope.addEventListener('push', (event: Waitable & { data: { text(): string } | null }) => {
+  scope.addEventListener('push', (event) => {
     const payload = readPayload(event.data?.text());
     if (payload === undefined) return;
     const { title, body, tag } = payload;
@@ -73,15 +80,12 @@ export function showPushes(scope: PushScope, options: ShowOptions = {}): void {
     });
     event.waitUntil(Promise.all([shown, setBadge(scope.navigator, payload.badge)]));
   });
-  scope.addEventListener(
-    'notificationclick',
-    (event: Waitable & { notification: { data: unknown; close(): void } }) => {
-      const { warren, url } = Object(event.notification.data) as { warren?: object; url?: string };
-      if (warren === undefined || url === undefined) return;
-      event.notification.close();
-      event.waitUntil(show(scope, url));
-    },
-  );
+  scope.addEventListener('notificationclick', (event) => {
+    const { warren, url } = Object(event.notification.data) as { warren?: object; url?: string };
+    if (warren === undefined || url === undefined) return;
+    event.notification.close();
+    event.waitUntil(show(scope, url));
+  });
 }
 
 function readPayload(text: string | undefined): PushPayload | undefined {

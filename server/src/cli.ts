@@ -22,7 +22,8 @@ import type { Warren } from './warren.js';
 import { readHistoryWorkerConfig, readPushWorkerConfig } from './worker-config.js';
 import { runHistoryWorker, runPushWorker } from './worker.js';
 
-const program = new Command('warren')
+/** Every command with its arguments and options; {@link main} runs the one that is asked for. */
+export const program = new Command('warren')
   .description('Messages from your server to your users, over RabbitMQ.')
   .version(VERSION)
   .showHelpAfterError();
@@ -255,6 +256,8 @@ program
     });
   });
 
-program.parseAsync().catch((error: unknown) => {
-  fail(error, '');
-});
+export function main(): void {
+  program.parseAsync().catch((error: unknown) => {
+    fail(error, '');
+  });
+}

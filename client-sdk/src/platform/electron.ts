@@ -9,7 +9,7 @@ export interface PowerMonitor {
 /**
  * For Electron's main process: lets go when the machine falls asleep, and dials once when it wakes.
  * A window's own process needs nothing: it is a page.
- * @example platform: electron({ powerMonitor }) // import { powerMonitor } from 'electron'
+ * @example getClient({ ...options, platform: electron({ powerMonitor }) }); // import { powerMonitor } from 'electron'
  */
 export function electron({ powerMonitor }: { powerMonitor: PowerMonitor }): Partial<Platform> {
   let asleep = false;

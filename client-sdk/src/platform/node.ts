@@ -20,7 +20,7 @@ export interface NodeOptions {
  * unless the application listens to it too and so decides itself.
  *
  * Not the default, since a library that is only imported must not change how a process ends.
- * @example getClient({ …, transport: amqp(), platform: node() })
+ * @example getClient({ ...options, transport: amqp(), platform: node() });
  */
 export function node({ signals = ['SIGTERM', 'SIGINT'] }: NodeOptions = {}): Partial<Platform> {
   const { process } = globalThis as unknown as { process: Process };

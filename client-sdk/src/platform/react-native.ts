@@ -33,7 +33,7 @@ export interface ReactNativeOptions {
  * unnoticed, unless the option `background` is `'keep'`; ignores `inactive`, which is a glance at the
  * notifications. The broker must send binary frames: `web_stomp.ws_frame = binary`, as in Warren's
  * own rabbitmq.conf.
- * @example platform: reactNative({ AppState, NetInfo })
+ * @example getClient({ ...options, platform: reactNative({ AppState, NetInfo }) });
  */
 export function reactNative({ AppState, NetInfo }: ReactNativeOptions): Partial<Platform> {
   let online = true;
@@ -79,7 +79,7 @@ export interface AsyncStorage {
  * {@link ClientStorage} must. Changes are written behind, in order: an app that is killed may lose the
  * last few.
  * @throws what AsyncStorage throws when it cannot be read.
- * @example getClient({ …, storage: await openStorage(AsyncStorage) })
+ * @example getClient({ ...options, storage: await openStorage(AsyncStorage) });
  */
 export async function openStorage(storage: AsyncStorage): Promise<ClientStorage> {
   const items = new Map<string, string>();

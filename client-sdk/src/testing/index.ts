@@ -72,7 +72,7 @@ let beds = 0;
  * @example
  * const bed = new TestBed();
  * const client = getClient({ ...bed.options, background: 'disconnect' });
- * client.handle('note', (message) => { … });
+ * client.handle('note', ({ data }) => show(data));
  * client.start();
  * await bed.deliver('note', { text: 'hello' }); // 'acked'
  * bed.app.hide();
