@@ -20,6 +20,8 @@ import { until } from '../support/until.js';
 
 // More of it: WARREN_REPLACEMENT_DEVICES=1000 npx vitest run test/faults/replacement.test.ts
 const DEVICES = Number(process.env['WARREN_REPLACEMENT_DEVICES'] ?? 60);
+/** Until the last one is replaced. */
+const LIMIT_MS = 400_000 + DEVICES * 400;
 const DEVICES_EACH = Math.ceil(DEVICES / 10);
 const LIST = Math.min(10, DEVICES / 2);
 /** Each of these is killed once, while messages are sent at this pace. */
@@ -170,7 +172,7 @@ it(
       return remaining.length === 0;
     };
     const count = (): string => `${String(remaining.length)} mailboxes are not replaced`;
-    await until(isReplaced, count, 1_200_000);
+    await until(isReplaced, count, LIMIT_MS);
     isEnough = true;
     const expected = await sending;
     const total = [...expected.values()].reduce((sum, { length }) => sum + length, 0);
@@ -216,5 +218,5 @@ it(
       return true;
     }, 'no old mailbox left');
   },
-  (120 + DEVICES / 2) * 1000 + 1_200_000,
+  (120 + DEVICES / 2) * 1000 + LIMIT_MS,
 );
