@@ -21,7 +21,9 @@ export interface TabOptions {
   handles?: string[];
   /** How long a handler takes, in milliseconds; -1: for ever. Default 0: it ends before the next task. */
   handlerMs?: number;
-  options?: Partial<Pick<Sdk.ClientOptions, 'background' | 'deviceId' | 'backoffMaxMs' | 'unhandled'>>;
+  options?: Partial<
+    Pick<Sdk.ClientOptions, 'background' | 'deviceId' | 'backoffMaxMs' | 'unhandled'>
+  >;
   /** Where the handler notes, before it returns, what it was given: `POST` with the data as text. */
   noteAt?: string;
   /** Runs in the page before anything else. */
