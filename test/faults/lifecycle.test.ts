@@ -178,21 +178,26 @@ it(
       items[Math.floor(random() * items.length)]!;
     const userId = uniqueUser();
     const tabs = [await openTab(userId), await openTab(userId)];
+    // Known before its mailbox is bound.
     await until(
-      async () => (await stack.user(userId).catch(() => undefined))?.devices.length === 1,
+      async () => (await stack.user(userId).catch(() => undefined))?.devices[0]?.online === true,
     );
     const { queue } = (await stack.user(userId)).devices[0]!;
     const watch = await QueueWatch.open(broker.endpoints.amqpUrl);
     const most = watch.mostConsumers(queue);
 
     const history: string[] = [];
+    const why = (): string => `seed ${String(SEED)}: ${history.slice(-60).join(', ')}`;
     let sent = 0;
     const send = async (count: number): Promise<void> => {
       for (let index = 0; index < count; index++) {
         const id = `${userId}-${String(sent)}`;
         for (;;) {
-          const { status } = await stack.send({ user: userId }, sent, { id });
-          if (status === 202) break;
+          const { status, body } = await stack.send({ user: userId }, sent, { id });
+          if (status === 202) {
+            expect(body.recipients[0]!.outcome, why()).toBe('queued');
+            break;
+          }
           await new Promise((resolve) => setTimeout(resolve, 20));
         }
         sent++;
@@ -215,7 +220,6 @@ it(
         await tabs[which]!.suffer(fate);
       }
     };
-    const why = (): string => `seed ${String(SEED)}: ${history.slice(-60).join(', ')}`;
     try {
       for (let sequence = 0; sequence < SEQUENCES; sequence++) {
         history.push(`[${String(sequence)}]`);
@@ -243,6 +247,12 @@ it(
     } catch (error) {
       process.stderr.write(`\n${why()}\n`);
       for (const { page } of tabs) process.stderr.write(`${await inspect(page)}\n`);
+      const handled = new Set(await handledIn(tabs[0]!.page));
+      const missing = Array.from({ length: sent }, (_, index) => index).filter(
+        (number) => !handled.has(number),
+      );
+      const { devices } = await stack.user(userId);
+      process.stderr.write(`missing ${missing.join()}; devices ${JSON.stringify(devices)}\n`);
       throw error;
     }
     const consumers = await most.stop();
