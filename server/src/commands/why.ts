@@ -6,6 +6,7 @@ import {
   type TimelineReply,
 } from '@warren/protocol';
 import { askAdmin, RefusedError, type AdminAccess } from './admin-api.js';
+import { printableLine } from './printable.js';
 
 /** Of these, the last one is the answer to why. */
 const TROUBLE = new Set([
@@ -90,5 +91,5 @@ function verdict(entries: TimelineEntry[]): string {
 
 function lineOf({ at, summary, messageId }: TimelineEntry, withMessage: boolean): string {
   const message = withMessage && messageId !== undefined ? `  ${messageId}` : '';
-  return `${at}  ${summary}${message}`;
+  return printableLine(`${at}  ${summary}${message}`);
 }
