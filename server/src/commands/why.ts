@@ -79,12 +79,17 @@ function ofMessage(message: AdminMessage): string {
 
 const copyOf = ({ user, messageId }: TimelineEntry): string => `${user} ${messageId ?? ''}`;
 
-/** That there was no push is no trouble when it has arrived all the same. @param entries the newest first. */
+/**
+ * That there was no push is no trouble when it has arrived all the same, nor that a newer message took its place.
+ * @param entries the newest first.
+ */
 function verdict(entries: TimelineEntry[]): string {
   const arrived = new Set(entries.filter(({ kind }) => kind === 'delivered').map(copyOf));
   const trouble = entries.find(
     (entry) =>
-      TROUBLE.has(entry.kind) && (entry.kind !== 'push_failed' || !arrived.has(copyOf(entry))),
+      TROUBLE.has(entry.kind) &&
+      entry.outcome !== 'superseded' &&
+      (entry.kind !== 'push_failed' || !arrived.has(copyOf(entry))),
   );
   return trouble === undefined ? 'No trouble is known.' : `The last trouble: ${trouble.summary}`;
 }
