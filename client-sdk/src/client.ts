@@ -137,8 +137,8 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       onUnhandled: (message) => {
         this.#tellUnhandled(message);
       },
-      onTracked: (id) => {
-        this.#receipts.add('delivered', [id]);
+      onTracked: (id, became) => {
+        this.#receipts.add(became, [id]);
       },
       onHandled: (handled) => {
         if (!OWN_TYPES.has(handled.type)) this.#receipts.addHandled(handled);

@@ -1,8 +1,8 @@
 import type { ClientStorage } from './platform/platform.js';
 import { forget } from './storage.js';
 
-/** How a message ended. */
-export type Ending = 'acked' | 'rejected';
+/** How a message ended; `superseded` by a newer one with its collapse key, so that no handler had it. */
+export type Ending = 'acked' | 'rejected' | 'superseded';
 
 /** `stored`: 1 for a message that the history has. */
 type Entry = [id: string, ending: Ending, at: number, stored?: 1];

@@ -41,8 +41,8 @@ export interface DispatcherOptions extends HandlerRunOptions {
   /** Asked for each time, since a newer function may have replaced it. */
   decode: () => Decode | undefined;
   onUnhandled: (message: Message) => void;
-  /** The sender wants to know that this one was handled; it will be acked now. */
-  onTracked: (id: string) => void;
+  /** The sender wants to know what became of this one; it will be acked now. */
+  onTracked: (id: string, became: 'delivered' | 'superseded') => void;
   /** A message has ended in this tab. */
   onHandled: (handled: Handled) => void;
   /** Types that are handled or observed have changed. */
@@ -231,20 +231,18 @@ export class Dispatcher {
     // One that it has joined may have been given up.
     do {
       outcome = await this.#once(parcel, () =>
-        outdated ? Promise.resolve('acked' as const) : this.#run(delivery, parcel, isCurrent),
+        outdated ? Promise.resolve('superseded' as const) : this.#run(delivery, parcel, isCurrent),
       );
     } while (outcome === undefined && isCurrent());
-    if (outcome === 'acked') this.#note(properties);
-    // False when the connection is gone: the broker will hand it out again, and it is known then.
-    if (outcome === 'acked' || outcome === 'ignored') delivery.ack();
-    else if (outcome === 'rejected') delivery.reject();
-  }
-
-  /** Before the ack: after it, nobody would come back to it. */
-  #note({ messageId, headers }: Delivery['properties']): void {
+    const { messageId, headers } = properties;
+    // Before the ack: after it, nobody would come back to it.
     if (messageId !== undefined && headers[TRACK_HEADER] !== undefined) {
-      this.#options.onTracked(messageId);
+      if (outcome === 'acked') this.#options.onTracked(messageId, 'delivered');
+      if (outcome === 'superseded') this.#options.onTracked(messageId, outcome);
     }
+    // False when the connection is gone: the broker will hand it out again, and it is known then.
+    if (outcome === 'rejected') delivery.reject();
+    else if (outcome !== 'kept' && outcome !== undefined) delivery.ack();
   }
 
   /** Whatever way and however often a message comes, `run` runs once for it. */
@@ -383,7 +381,7 @@ export class Dispatcher {
 }
 
 const isEnding = (outcome: Outcome): outcome is Ending =>
-  outcome === 'acked' || outcome === 'rejected';
+  outcome === 'acked' || outcome === 'rejected' || outcome === 'superseded';
 
 /** Whether the history has it. */
 const isStored = ({ properties: { headers } }: Parcel): boolean =>

@@ -12,6 +12,7 @@ export interface LaneOptions {
   process: (delivery: Delivery, isCurrent: () => boolean, outdated: boolean) => Promise<void>;
 }
 
+const FROM_HEADER = 'x-warren-from';
 export const COLLAPSE_HEADER = 'x-warren-collapse-key';
 /**
  * At the beginning of a connection, and after messages were passed over, newer ones are probably on
@@ -21,8 +22,11 @@ const COLLAPSE_WAIT_MS = 30;
 /** … but no longer than this in all, or a steady stream would never be handled. */
 const COLLAPSE_LIMIT_MS = 300;
 
-const collapseKeyOf = ({ properties }: Delivery): string | undefined =>
-  properties.headers[COLLAPSE_HEADER];
+/** Of its sender and type: nobody's message takes the place of somebody else's. */
+function collapseKeyOf({ properties: { type, headers } }: Delivery): string | undefined {
+  const key = headers[COLLAPSE_HEADER];
+  return key && JSON.stringify([headers[FROM_HEADER], type, key]);
+}
 
 /** One queue's messages, in their order, whichever connection they come by. */
 export class Lane {

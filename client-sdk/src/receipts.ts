@@ -7,7 +7,8 @@ import { forget } from './storage.js';
 import { Countdown } from './timing.js';
 
 /** What is told of a message. */
-type Kind = 'delivered' | 'read';
+const KINDS = ['delivered', 'read', 'superseded'] as const;
+type Kind = (typeof KINDS)[number];
 
 /** How a message ended here, and when, by this device's clock. */
 export type Handled = Omit<Handling, 'agoMs'> & { at: number };
@@ -41,7 +42,11 @@ const MAX_WATCH_MS = 60_000;
 export class Receipts {
   readonly #options: ReceiptsOptions;
   /** When each was told of; 0 for what another page has left behind. */
-  readonly #pending: Record<Kind, Map<string, number>> = { delivered: new Map(), read: new Map() };
+  readonly #pending: Record<Kind, Map<string, number>> = {
+    delivered: new Map(),
+    read: new Map(),
+    superseded: new Map(),
+  };
   #handled: Handled[] = [];
   #watchedUntil = 0;
   #storage: ClientStorage | undefined;
@@ -106,7 +111,7 @@ export class Receipts {
       const kept = JSON.parse(this.#storage.getItem(this.#options.key) ?? '{}') as Partial<
         Record<Kind, string[]>
       >;
-      for (const kind of ['delivered', 'read'] as const) {
+      for (const kind of KINDS) {
         for (const id of kept[kind] ?? []) this.#pending[kind].set(id, 0);
       }
     } catch {
@@ -142,7 +147,7 @@ export class Receipts {
   }
 
   get #size(): number {
-    return this.#pending.delivered.size + this.#pending.read.size + this.#handled.length;
+    return KINDS.reduce((sum, kind) => sum + this.#pending[kind].size, this.#handled.length);
   }
 
   get #isWatched(): boolean {
@@ -175,10 +180,16 @@ export class Receipts {
   async #send(): Promise<number> {
     const { api, backoff, deviceId, platform } = this.#options;
     const now = platform.now();
-    const some = [...this.#pending.delivered].slice(0, BATCH);
-    const delivered = some.map(([id]) => id);
-    const agoMs = some.map(([, at]) => (at === 0 ? null : Math.max(0, now - at)));
-    const read = [...this.#pending.read.keys()].slice(0, BATCH);
+    const some = (kind: Kind): string[] => [...this.#pending[kind].keys()].slice(0, BATCH);
+    const told = {
+      delivered: some('delivered'),
+      read: some('read'),
+      superseded: some('superseded'),
+    };
+    const agoMs = told.delivered.map((id) => {
+      const at = this.#pending.delivered.get(id) ?? 0;
+      return at === 0 ? null : Math.max(0, now - at);
+    });
     const handled = this.#handled.map(({ at, ...rest }) => ({
       ...rest,
       agoMs: Math.max(0, now - at),
@@ -187,9 +198,10 @@ export class Receipts {
     this.#handled = [];
     try {
       const body = {
-        delivered,
-        read,
-        ...(delivered.length > 0 && { agoMs }),
+        delivered: told.delivered,
+        read: told.read,
+        ...(agoMs.length > 0 && { agoMs }),
+        ...(told.superseded.length > 0 && { deviceId, superseded: told.superseded }),
         ...(handled.length > 0 && { deviceId, handled, watched: this.#isWatched }),
       };
       // The page may be closed before the answer is there.
@@ -202,8 +214,7 @@ export class Receipts {
       return PAUSE_MS + backoff.next();
     }
     backoff.reset();
-    for (const id of delivered) this.#pending.delivered.delete(id);
-    for (const id of read) this.#pending.read.delete(id);
+    for (const kind of KINDS) for (const id of told[kind]) this.#pending[kind].delete(id);
     this.#isFull = false;
     this.#write();
     return PAUSE_MS;
@@ -239,8 +250,12 @@ export class Receipts {
     try {
       if (this.#size === 0) this.#storage?.removeItem(this.#options.key);
       else {
-        const { delivered, read } = this.#pending;
-        const kept = { delivered: [...delivered.keys()], read: [...read.keys()] };
+        const { delivered, read, superseded } = this.#pending;
+        const kept = {
+          delivered: [...delivered.keys()],
+          read: [...read.keys()],
+          ...(superseded.size > 0 && { superseded: [...superseded.keys()] }),
+        };
         this.#storage?.setItem(this.#options.key, JSON.stringify(kept));
       }
     } catch {

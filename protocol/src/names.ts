@@ -10,17 +10,19 @@ const PLAIN = /[A-Za-z0-9-]/;
 const ALL_PLAIN = /^[A-Za-z0-9-]{1,80}$/;
 
 /** What {@link isValidId} asks for, as the end of a sentence. */
-export const ID_RULE = 'have 1 to 256 bytes of valid UTF-8, and be neither "." nor ".."';
+export const ID_RULE =
+  'have 1 to 256 bytes of valid UTF-8 and no control characters, and be neither "." nor ".."';
 
 /**
  * Whether `id` can name a user, group or device: 1 to 256 bytes of UTF-8. Refused are a lone surrogate, since
- * every one of them would become the same three bytes, and two ids one queue; and `.` and `..`, which whoever
- * parses a URL takes out of its path, encoded or not.
+ * every one of them would become the same three bytes, and two ids one queue; control characters, which a terminal
+ * obeys and not every database holds; and `.` and `..`, which whoever parses a URL takes out of its path, encoded or
+ * not.
  */
 export function isValidId(id: string): boolean {
   const bytes = Buffer.byteLength(id, 'utf8');
   if (bytes < 1 || bytes > MAX_ID_BYTES) return false;
-  return id !== '.' && id !== '..' && !/\p{Surrogate}/u.test(id);
+  return id !== '.' && id !== '..' && !/[\p{Cc}\p{Cs}]/u.test(id);
 }
 
 /**

@@ -15,6 +15,7 @@ import { z } from 'zod';
  * - `expired`: its time was over. - `overflowed`: the mailbox was full, and it was the oldest.
  * - `rejected`: no handler would have it. - `revoked`: the recipient was cut off.
  * - `dropped`: the mailbox is gone, by logout, removal, expiry or loss.
+ * - `superseded`: a newer one of its sender, type and collapse key took its place before a device handled it.
  * - `unconfirmed`: no word of it a minute after its time.
  */
 export const messageOutcomeSchema = z.enum([
@@ -29,6 +30,7 @@ export const messageOutcomeSchema = z.enum([
   'rejected',
   'revoked',
   'dropped',
+  'superseded',
   'push_failed',
   'no_push_device',
   'unconfirmed',
@@ -116,6 +118,8 @@ export const receiptsBodySchema = z.object({
   /** How long ago each of `delivered` was acked, in milliseconds; null where it is not known. */
   agoMs: z.array(durationSchema.nullable()).max(500).default([]),
   read: z.array(foreignText(128)).max(500).default([]),
+  /** Of these the device took a newer one with the same collapse key; it counts with `deviceId` alone. */
+  superseded: z.array(foreignText(128)).max(500).default([]),
   /** Messages that were rejected, and while somebody watches, all of them. */
   handled: z.array(handlingSchema).max(500).default([]),
   /** Whether somebody watches, as the client was told by a message `warren.watch`. */

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { access, constants, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { access, chmod, constants, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BrokerError } from './errors.js';
 import { freePorts } from './ports.js';
@@ -34,6 +34,8 @@ export async function ensureWritable(dir: string): Promise<void> {
     await access(dir, constants.W_OK | constants.X_OK);
     // Root passes access() on a read-only mount's directory: only a write can tell.
     await writeFile(join(dir, '.writable'), '');
+    // The node's own files, messages among them, are made for everybody to read. Whose directory it is not cannot.
+    await chmod(dir, 0o700).catch(() => undefined);
   } catch (error) {
     throw new BrokerError(
       'data_dir_not_writable',

@@ -11,6 +11,7 @@ import { printTopology, provision } from './commands/provision.js';
 import { send, type SendFlags } from './commands/send.js';
 import { tail } from './commands/tail.js';
 import { why } from './commands/why.js';
+import { printable } from './commands/printable.js';
 import { addService, removeService } from './commands/service.js';
 import { readConfig } from './config.js';
 import { fail, runUp, type UpOptions } from './dev/index.js';
@@ -27,6 +28,11 @@ export const program = new Command('warren')
   .description('Messages from your server to your users, over RabbitMQ.')
   .version(VERSION)
   .showHelpAfterError();
+
+/** Nothing that a command shows may steer the terminal. */
+const print = (text: string): void => {
+  process.stdout.write(printable(text));
+};
 
 const integer = (text: string): number => {
   const value = Number(text);
@@ -55,9 +61,7 @@ program
   .addOption(dataDir())
   .action((options: UpOptions & { dataDir: string }) =>
     runUp(options, ({ info }) => {
-      process.stdout.write(
-        `  Ready: ${info.apiUrl} (keys in ${join(options.dataDir, 'dev.json')})\n`,
-      );
+      print(`  Ready: ${info.apiUrl} (keys in ${join(options.dataDir, 'dev.json')})\n`);
     }),
   );
 
@@ -134,7 +138,7 @@ program
   )
   .action(async (options: { print?: boolean; for?: string }) => {
     const text = options.print === true ? await printTopology(options.for) : await provision();
-    process.stdout.write(text);
+    print(text);
   });
 
 program
@@ -144,9 +148,7 @@ program
   .addOption(dataDir())
   .action(async ({ json, dataDir }: { json?: boolean; dataDir: string }) => {
     const findings = await examine(await readPatient(dataDir));
-    process.stdout.write(
-      json === true ? `${JSON.stringify(findings, null, 2)}\n` : report(findings),
-    );
+    print(json === true ? `${JSON.stringify(findings, null, 2)}\n` : report(findings));
     if (findings.some(({ level }) => level === 'problem')) process.exitCode = 1;
   });
 
@@ -166,7 +168,7 @@ service
     const url = new URL(amqpUrl ?? 'amqp://localhost/warren');
     url.username = name;
     url.password = password;
-    process.stdout.write(`${url.toString()}\n`);
+    print(`${url.toString()}\n`);
   });
 
 service
@@ -175,7 +177,7 @@ service
   .argument('<name>')
   .action(async (name: string) => {
     await withManagement((management, names) => removeService(management, names, name));
-    process.stdout.write(`${name} is removed.\n`);
+    print(`${name} is removed.\n`);
   });
 
 const keys = program.command('keys').description("the keys that sign clients' tokens");
@@ -185,14 +187,14 @@ keys
   .description('make a key, and say how to take it into use without a refused login')
   .argument('<file>', 'for the private half, as PEM')
   .action(async (file: string) => {
-    process.stdout.write(await newKey(file));
+    print(await newKey(file));
   });
 
 keys
   .command('vapid')
   .description('make a key for Web Push, by which push services know this application')
   .action(() => {
-    process.stdout.write(vapidKey());
+    print(vapidKey());
   });
 
 keys
@@ -204,7 +206,7 @@ keys
     if (amqpUrl === undefined) {
       throw new CommandError('No broker is named.', 'Set WARREN_AMQP_URL to the one to ask.');
     }
-    process.stdout.write(await checkKey(amqpUrl, file));
+    print(await checkKey(amqpUrl, file));
   });
 
 program
@@ -220,7 +222,7 @@ program
   .option('--ttl-ms <n>', 'how long it may wait', integer)
   .addOption(dataDir())
   .action(async (to: string, data: string, options: SendFlags) => {
-    process.stdout.write(`${JSON.stringify(await send(to, data, options))}\n`);
+    print(`${JSON.stringify(await send(to, data, options))}\n`);
   });
 
 program
@@ -231,7 +233,7 @@ program
   .option('--api <url>', 'the server, with a key in WARREN_ADMIN_KEYS')
   .addOption(dataDir())
   .action(async (id: string, options: AdminFlags & { limit: number }) => {
-    process.stdout.write(await why(await adminAccess(options), id, options));
+    print(await why(await adminAccess(options), id, options));
   });
 
 program
@@ -251,7 +253,9 @@ program
     await tail(await adminAccess(options), {
       user,
       isJson: options.json === true,
-      print: (line) => process.stdout.write(`${line}\n`),
+      print: (line) => {
+        print(`${line}\n`);
+      },
       signal: stop.signal,
     });
   });

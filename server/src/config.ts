@@ -4,7 +4,7 @@ import type { RateLimits } from './http/rate-limits.js';
 import type { LogLevel } from './logger.js';
 import type { MailboxTypeSetting } from './mailboxes/mailbox-type.js';
 import { findPlaintext, type ConfigProblem } from './plaintext.js';
-import type { UserTokenOptions } from './sessions/user-tokens.js';
+import { WHY_AUDIENCE, type UserTokenOptions } from './sessions/user-tokens.js';
 import type { PushParts } from './push/index.js';
 import { pushContradictions, requireSecret, toProviders, toPushLimits } from './push/config.js';
 import { gather, schema, type Environment } from './variables.js';
@@ -98,6 +98,13 @@ function contradictions(values: Environment): ConfigProblem[] {
       variable: 'WARREN_USER_JWT_…',
       message: `set only one of ${USER_KEYS.join(', ')}`,
     });
+  }
+  if (
+    values['WARREN_USER_JWT_JWKS_URL'] !== undefined &&
+    values['WARREN_USER_JWT_AUDIENCE'] === undefined
+  ) {
+    const message = `is required with WARREN_USER_JWT_JWKS_URL: ${WHY_AUDIENCE}`;
+    problems.push({ variable: 'WARREN_USER_JWT_AUDIENCE', message });
   }
   if ((values['WARREN_TLS_CERT'] === undefined) !== (values['WARREN_TLS_KEY'] === undefined)) {
     problems.push({ variable: 'WARREN_TLS_KEY', message: 'set it together with WARREN_TLS_CERT' });

@@ -70,7 +70,12 @@ export async function startServer(
   }
   collectDefaultMetrics({ register: warren.metrics.registry });
   const app = createApp(config, warren, logger, extras);
-  const server = config.tls === undefined ? createServer(app) : createTlsServer(config.tls, app);
+  // How often Node looks for requests that take too long: half a minute by default.
+  const often = { connectionsCheckingInterval: 1000 };
+  const server =
+    config.tls === undefined
+      ? createServer(often, app)
+      : createTlsServer({ ...config.tls, ...often }, app);
   // Slow requests hold a socket each; the defaults allow five minutes.
   server.requestTimeout = 30_000;
   server.headersTimeout = 10_000;

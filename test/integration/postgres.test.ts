@@ -82,9 +82,9 @@ describe('two servers with one PostgreSQL', () => {
     await watch.close();
   });
 
-  it('keep ids with NUL and percent signs apart', async () => {
+  it('keep ids with percent signs apart', async () => {
     const base = uniqueUser();
-    const ids = [`${base}\0`, `${base}%00`, `${base}%2500`, `${base}%`];
+    const ids = [`${base}%00`, `${base}%2500`, `${base}%`];
     const queues = new Set<string>();
     for (const id of ids) {
       queues.add((await stacks[0].session(id, { deviceId: id })).queue);

@@ -193,6 +193,27 @@ describe('a tracked message', () => {
     await expectOutcome(await track({ user }, { ttlMs: 1 }), user, 'unconfirmed');
   });
 
+  it('is superseded by a newer one of its sender, type and collapse key, once no device can handle it', async () => {
+    const user = await provisioned();
+    await stack.api('PUT', `/v1/users/${user}`, { devices: ['laptop'] });
+    const score = { collapseKey: 'score' };
+    const first = await track({ user }, score);
+    const forged = await track({ user }, { ...score, from: uniqueUser() });
+    const last = await track({ user }, score);
+    const connect = async (deviceId: string): Promise<void> => {
+      const client = stack.client(user, TRANSPORTS.stomp(), { deviceId });
+      client.start();
+      await client.ready();
+    };
+    await connect('phone');
+    await expectOutcome(last, user, 'delivered');
+    await expectOutcome(forged, user, 'delivered');
+    // The laptop may have it in hand alone, for all that the phone can say.
+    expect(await outcomesOf(first)).toEqual({ [user]: 'queued' });
+    await connect('laptop');
+    await expectOutcome(first, user, 'superseded');
+  });
+
   it('that could not be pushed ends by its deadline when nobody is heard of', async () => {
     const user = await provisioned();
     // Expired behind one that is not, where the broker does not notice.

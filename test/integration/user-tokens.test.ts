@@ -88,7 +88,7 @@ describe('users’ tokens by JWKS', () => {
   });
 
   it('are checked with the key that they name', async () => {
-    const ask = await asker({ key: { jwksUrl } });
+    const ask = await asker({ key: { jwksUrl }, audience: '*' });
     const sub = uniqueUser();
     expect(await ask(sign(rsa.privateKey, 'RS256', { sub }, { keyid: 'one' }))).toBe(sub);
     const unknown = sign(rsa.privateKey, 'RS256', { sub }, { keyid: 'two' });
@@ -98,7 +98,7 @@ describe('users’ tokens by JWKS', () => {
   });
 
   it('are not called invalid when the keys cannot be fetched: the client shall try again', async () => {
-    const ask = await asker({ key: { jwksUrl: 'http://127.0.0.1:1/keys' } });
+    const ask = await asker({ key: { jwksUrl: 'http://127.0.0.1:1/keys' }, audience: '*' });
     const token = sign(rsa.privateKey, 'RS256', { sub: 'a' }, { keyid: 'one' });
     expect(await ask(token)).toBe('503 keys_unavailable');
   });

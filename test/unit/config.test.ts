@@ -165,15 +165,25 @@ describe('the server’s configuration', () => {
   });
 
   it('refuses two kinds of user keys, a variable given twice, and a file that is not there', () => {
-    const jwks = 'https://login.example/keys';
-    expect(problemsOf({ ...complete, WARREN_USER_JWT_JWKS_URL: jwks })).toEqual([
-      'WARREN_USER_JWT_…',
-    ]);
+    const jwks = {
+      WARREN_USER_JWT_JWKS_URL: 'https://login.example/keys',
+      WARREN_USER_JWT_AUDIENCE: 'app',
+    };
+    expect(problemsOf({ ...complete, ...jwks })).toEqual(['WARREN_USER_JWT_…']);
     expect(problemsOf({ ...complete, WARREN_AMQP_URL_FILE: '/x' })).toEqual(['WARREN_AMQP_URL']);
     const { WARREN_SERVICE_KEYS: _keys, ...rest } = complete;
     expect(problemsOf({ ...rest, WARREN_SERVICE_KEYS_FILE: '/nowhere' })).toEqual([
       'WARREN_SERVICE_KEYS',
     ]);
+  });
+
+  it('wants to know for whom tokens are that are checked by a JWKS URL', () => {
+    const { WARREN_USER_JWT_SECRET: _secret, ...rest } = complete;
+    const jwks = { ...rest, WARREN_USER_JWT_JWKS_URL: 'https://login.example/keys' };
+    expect(problemsOf(jwks)).toEqual(['WARREN_USER_JWT_AUDIENCE']);
+    for (const audience of ['app', '*']) {
+      expect(problemsOf({ ...jwks, WARREN_USER_JWT_AUDIENCE: audience })).toEqual([]);
+    }
   });
 
   it.each([
@@ -187,7 +197,8 @@ describe('the server’s configuration', () => {
     ['WARREN_FCM_URL', 'http://fcm.example', 'webhooks'],
     ['WARREN_HOST', '0.0.0.0', 'http'],
   ])('does not let %s=%s leave the machine in plain text, unless told', (variable, value, part) => {
-    const { WARREN_USER_JWT_SECRET: _secret, ...rest } = complete;
+    const { WARREN_USER_JWT_SECRET: _secret, ...more } = complete;
+    const rest = { ...more, WARREN_USER_JWT_AUDIENCE: 'app' };
     expect(problemsOf({ ...rest, [variable]: value })).toEqual([variable]);
     expect(problemsOf({ ...rest, [variable]: value, WARREN_ALLOW_PLAINTEXT: 'x' })).toContain(
       variable,

@@ -635,6 +635,47 @@ describe('a collapse key', () => {
     expect(await Promise.all(outcomes)).toEqual(Array.from(outcomes, () => 'acked'));
   });
 
+  it('counts among the messages of one sender and type', async () => {
+    const { client, bed, clock, connect } = setupBed();
+    const seen: unknown[] = [];
+    client.handle('*', ({ data }) => seen.push(data));
+    const from = (user: string) => ({
+      headers: { ...keyed('k').headers, 'x-warren-from': user },
+    });
+    void bed.deliver('note', 'the application', keyed('k'));
+    void bed.deliver('note', 'mallory', from('mallory'));
+    void bed.deliver('note', 'anna', from('anna'));
+    void bed.deliver('other', 'another type', keyed('k'));
+    void bed.deliver('note', 'anna again', from('anna'));
+    await connect();
+    await clock.advance(1000);
+    expect(seen).toEqual(['the application', 'mallory', 'another type', 'anna again']);
+  });
+
+  it('has whoever tracks a message told that a newer one took its place, also when its ack is lost', async () => {
+    const { client, bed, clock, connect, broker } = setupBed();
+    client.handle('note', () => undefined);
+    const tracked = (id: string) => ({
+      id,
+      headers: { ...keyed('k').headers, 'x-warren-track': '1' },
+    });
+    const told = (kind: string) =>
+      bed.calls.flatMap(({ body }) => (body[kind] as string[] | undefined) ?? []);
+    await connect();
+    void bed.deliver('note', 1, tracked('m1'));
+    void bed.deliver('note', 2, tracked('m2'));
+    void bed.deliver('note', 3, tracked('m3'));
+    await clock.advance(2000);
+    expect([told('superseded'), told('delivered')]).toEqual([['m1', 'm2'], ['m3']]);
+    expect(bed.calls[0]?.body).toMatchObject({ deviceId: client.deviceId });
+    broker.connection.break('lost');
+    await clock.advance(1000);
+    const again = bed.deliver('note', 1, tracked('m1'));
+    await clock.advance(2000);
+    expect(await again).toBe('acked');
+    expect([told('superseded'), told('delivered')]).toEqual([['m1', 'm2', 'm1'], ['m3']]);
+  });
+
   it('also works where more wait than the broker sends ahead', async () => {
     const { client, bed, clock, connect, broker } = setupBed({ prefetch: 5 });
     const seen: unknown[] = [];

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import amqp from 'amqplib';
 import type { PassingEvent, SessionGrant, WarrenEvent } from '@warren/protocol';
 import { askAdmin, type AdminAccess } from './admin-api.js';
+import { printableLine } from './printable.js';
 
 export interface TailOptions {
   /** Whom to watch. Default: events of everybody. */
@@ -86,7 +87,5 @@ function lineOf(event: Told): string {
     .filter(([, value]) => value !== null && value !== undefined)
     .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
   const what = typeof step === 'string' ? step : name;
-  return [at, what.padEnd(18), user, ...details]
-    .join('  ')
-    .replaceAll(/[\u0000-\u001f\u007f]/g, ' ');
+  return printableLine([at, what.padEnd(18), user, ...details].join('  '));
 }

@@ -6,6 +6,7 @@ import {
   type TimelineReply,
 } from '@warren/protocol';
 import { askAdmin, RefusedError, type AdminAccess } from './admin-api.js';
+import { printableLine } from './printable.js';
 
 /** Of these, the last one is the answer to why. */
 const TROUBLE = new Set([
@@ -78,17 +79,22 @@ function ofMessage(message: AdminMessage): string {
 
 const copyOf = ({ user, messageId }: TimelineEntry): string => `${user} ${messageId ?? ''}`;
 
-/** That there was no push is no trouble when it has arrived all the same. @param entries the newest first. */
+/**
+ * That there was no push is no trouble when it has arrived all the same, nor that a newer message took its place.
+ * @param entries the newest first.
+ */
 function verdict(entries: TimelineEntry[]): string {
   const arrived = new Set(entries.filter(({ kind }) => kind === 'delivered').map(copyOf));
   const trouble = entries.find(
     (entry) =>
-      TROUBLE.has(entry.kind) && (entry.kind !== 'push_failed' || !arrived.has(copyOf(entry))),
+      TROUBLE.has(entry.kind) &&
+      entry.outcome !== 'superseded' &&
+      (entry.kind !== 'push_failed' || !arrived.has(copyOf(entry))),
   );
   return trouble === undefined ? 'No trouble is known.' : `The last trouble: ${trouble.summary}`;
 }
 
 function lineOf({ at, summary, messageId }: TimelineEntry, withMessage: boolean): string {
   const message = withMessage && messageId !== undefined ? `  ${messageId}` : '';
-  return `${at}  ${summary}${message}`;
+  return printableLine(`${at}  ${summary}${message}`);
 }

@@ -1,17 +1,25 @@
 import { createPublicKey } from 'node:crypto';
-import jwt, { type Algorithm, type GetPublicKeyOrSecret } from 'jsonwebtoken';
-import { JwksClient } from 'jwks-rsa';
+import jwt, {
+  type Algorithm,
+  type JwtPayload,
+  type Secret,
+  type VerifyOptions,
+} from 'jsonwebtoken';
 import { isValidId } from '@warren/protocol';
 import { HttpProblem } from '../problem.js';
 import { roleIn } from './admin-tokens.js';
 import { issuedAt, type Identity } from './identity.js';
+import { RemoteKeys } from './remote-keys.js';
 
 /** How the application's own JWTs are checked: by exactly one kind of key. */
 export interface UserTokenOptions {
   key: { secret: string } | { publicKey: string } | { jwksUrl: string };
   /** The `iss` that a token must have. Default: any. */
   issuer?: string;
-  /** The `aud` that a token must hold. Default: any. */
+  /**
+   * The `aud` that a token must hold; `*`: any. Default: any; required with `jwksUrl`, where a provider of logins
+   * signs tokens for other applications with the same keys.
+   */
   audience?: string;
   /** The claim that holds the user's id. Default `sub`. */
   claim?: string;
@@ -20,6 +28,12 @@ export interface UserTokenOptions {
   /** The claim that holds a role in the admin console, or a list with one. Default `warren_role`. */
   roleClaim?: string;
 }
+
+/** As `audience`: that of a token does not matter. */
+export const ANY_AUDIENCE = '*';
+/** What a JWKS URL without an audience would let in. */
+export const WHY_AUDIENCE =
+  'its provider signs tokens for other applications with the same keys, which would be taken as well ("*" takes any).';
 
 export const DEFAULT_CLOCK_TOLERANCE_SECONDS = 30;
 /** What is further ahead is no mistake of a clock: a day. */
@@ -43,70 +57,72 @@ function algorithmsFor(key: UserTokenOptions['key']): Algorithm[] {
   throw new TypeError('The public key of user JWTs must be an RSA or a P-256 key in PEM.');
 }
 
-function keySource(key: UserTokenOptions['key']): GetPublicKeyOrSecret {
-  if ('secret' in key || 'publicKey' in key) {
-    const fixed = 'secret' in key ? key.secret : key.publicKey;
-    return (_header, done) => {
-      done(null, fixed);
-    };
+/** Finds the key that a token is to be checked with; undefined when there is none of the name that it bears. */
+type KeySource = (keyId: string | undefined) => Promise<Secret | undefined>;
+
+function keySource(key: UserTokenOptions['key']): KeySource {
+  if ('jwksUrl' in key) {
+    const keys = new RemoteKeys(key.jwksUrl);
+    return (keyId) => keys.find(keyId);
   }
-  const client = new JwksClient({
-    jwksUri: key.jwksUrl,
-    cache: true,
-    cacheMaxAge: 10 * 60 * 1000,
-    rateLimit: true,
-    timeout: 3000,
-  });
-  return (header, done) => {
-    client.getSigningKey(header.kid).then(
-      (found) => {
-        done(null, found.getPublicKey());
-      },
-      (error: unknown) => {
-        done(error instanceof Error ? error : new Error('unknown error', { cause: error }));
-      },
-    );
-  };
+  const fixed = 'secret' in key ? key.secret : key.publicKey;
+  return () => Promise.resolve(fixed);
 }
 
+/** @throws {TypeError} when the options do not go together. */
 export function createUserTokenVerifier(options: UserTokenOptions): UserTokenVerifier {
-  const { key, issuer, audience, claim = 'sub', roleClaim = 'warren_role' } = options;
-  const { clockToleranceSeconds = DEFAULT_CLOCK_TOLERANCE_SECONDS } = options;
-  const algorithms = algorithmsFor(key);
+  const { key, issuer, audience } = options;
+  if ('jwksUrl' in key && audience === undefined) {
+    throw new TypeError(
+      `Users' tokens that are checked by a JWKS URL need an audience: ${WHY_AUDIENCE}`,
+    );
+  }
   const source = keySource(key);
   const verifyOptions = {
-    algorithms,
+    algorithms: algorithmsFor(key),
     // Looked at below, together with "iat", which jsonwebtoken does not compare with the clock.
     ignoreNotBefore: true,
     ...(issuer !== undefined && { issuer }),
-    ...(audience !== undefined && { audience }),
+    ...(audience !== undefined && audience !== ANY_AUDIENCE && { audience }),
   };
-  return (token) =>
-    new Promise((resolve, reject) => {
-      jwt.verify(token, source, verifyOptions, (error, payload) => {
-        if (error !== null) {
-          reject(toProblem(error, 'jwksUrl' in key));
-          return;
-        }
-        const claims = typeof payload === 'object' ? payload : {};
-        const aheadSeconds = secondsAhead(claims);
-        if (aheadSeconds > MOST_AHEAD_SECONDS) {
-          reject(new HttpProblem('token_invalid', 'Its "iat" or "nbf" is no time.'));
-          return;
-        }
-        const userId = claims[claim] as unknown;
-        if (typeof userId === 'string' && isValidId(userId)) {
-          resolve({
-            userId,
-            issuedAt: issuedAt(claims.iat),
-            aheadMs: aheadSeconds * 1000,
-            mostAheadMs: clockToleranceSeconds * 1000,
-            role: roleIn(claims[roleClaim]),
-            expiresAt: claims.exp === undefined ? undefined : claims.exp * 1000,
-          });
-        } else reject(new HttpProblem('token_invalid', `Its claim "${claim}" holds no user id.`));
-      });
-    });
+  return async (token) => {
+    const found = await source(jwt.decode(token, { complete: true })?.header.kid);
+    if (found === undefined) throw new HttpProblem('token_invalid', 'Its key is not known.');
+    return identityIn(verified(token, found, verifyOptions), options);
+  };
+}
+
+/** @throws {HttpProblem} `token_expired`, `token_invalid` */
+function verified(token: string, key: Secret, options: VerifyOptions): JwtPayload {
+  try {
+    const payload = jwt.verify(token, key, options);
+    return typeof payload === 'object' ? payload : {};
+  } catch (error) {
+    const code = error instanceof jwt.TokenExpiredError ? 'token_expired' : 'token_invalid';
+    throw new HttpProblem(code, undefined, { cause: error });
+  }
+}
+
+/** @throws {HttpProblem} `token_invalid` */
+function identityIn(claims: JwtPayload, options: UserTokenOptions): Identity {
+  const { claim = 'sub', roleClaim = 'warren_role' } = options;
+  const { clockToleranceSeconds = DEFAULT_CLOCK_TOLERANCE_SECONDS } = options;
+  const aheadSeconds = secondsAhead(claims);
+  if (aheadSeconds > MOST_AHEAD_SECONDS) {
+    throw new HttpProblem('token_invalid', 'Its "iat" or "nbf" is no time.');
+  }
+  const userId = claims[claim] as unknown;
+  if (typeof userId !== 'string' || !isValidId(userId)) {
+    throw new HttpProblem('token_invalid', `Its claim "${claim}" holds no user id.`);
+  }
+  return {
+    userId,
+    issuedAt: issuedAt(claims.iat),
+    aheadMs: aheadSeconds * 1000,
+    mostAheadMs: clockToleranceSeconds * 1000,
+    role: roleIn(claims[roleClaim]),
+    expiresAt: claims.exp === undefined ? undefined : claims.exp * 1000,
+  };
 }
 
 /** 0 for a token that is of now, or older; infinite for a time that is none. */
@@ -115,15 +131,4 @@ function secondsAhead({ iat, nbf }: Record<string, unknown>): number {
     .filter((time) => time !== undefined)
     .map((time) => (typeof time === 'number' ? time - Date.now() / 1000 : Infinity));
   return Math.max(0, ...ahead);
-}
-
-function toProblem(error: Error, remote: boolean): HttpProblem {
-  if (error instanceof jwt.TokenExpiredError) return new HttpProblem('token_expired');
-  // jsonwebtoken wraps what the key source throws and keeps its message alone.
-  const fetching = error.message.startsWith('error in secret or public key callback');
-  const unknownKey = /unable to find a signing key|no kid/i.test(error.message);
-  if (remote && fetching && !unknownKey) {
-    return new HttpProblem('keys_unavailable', undefined, { cause: error });
-  }
-  return new HttpProblem('token_invalid', undefined, { cause: error });
 }

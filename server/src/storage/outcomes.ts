@@ -5,10 +5,10 @@ import type { Schema } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 import type { News, OutboxStore } from './outbox.js';
 
-/** Why a mailbox will not hand a message on. */
+/** Why a message will not be handled out of a mailbox. */
 export type Failure = Extract<
   MessageOutcome,
-  'expired' | 'overflowed' | 'rejected' | 'revoked' | 'dropped'
+  'expired' | 'overflowed' | 'rejected' | 'revoked' | 'dropped' | 'superseded'
 >;
 
 /** Those of a push that could not be sent. Not final while a copy waits in a mailbox. */
@@ -104,23 +104,24 @@ export class OutcomeStore {
   }
 
   /**
-   * A message will not be handled out of this mailbox. It ends when no other mailbox that its recipient
+   * These messages will not be handled out of this mailbox. Each ends when no other mailbox that its recipient
    * had when it was sent can still hand it on.
    */
-  async failCopy(
-    id: string,
+  async failCopies(
+    ids: string[],
     userId: string,
     queue: string,
     reason: Failure,
     now: number,
   ): Promise<void> {
-    // Of one that nobody follows, there is nothing to remember.
+    if (ids.length === 0) return;
+    // Of those that nobody follows, there is nothing to remember.
     await sql`
       insert into failed_copies (message_id, queue)
-      select id, cast(${queue} as text) from messages where id = ${id}
+      select id, cast(${queue} as text) from messages where id in ${inList(this.#database, ids)}
       on conflict do nothing
     `.execute(this.#database);
-    await this.#endHopeless(userId, [id], reason, now);
+    await this.#endHopeless(userId, ids, reason, now);
   }
 
   /** A mailbox is gone, and with it all that was sent there before. */

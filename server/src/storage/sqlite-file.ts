@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import Libsql from 'libsql';
 import {
@@ -34,8 +34,10 @@ export class FileDialect extends SqliteDialect {
   readonly #config: SqliteDialectConfig;
 
   constructor(dataDir: string) {
-    mkdirSync(dataDir, { recursive: true });
-    const config = { database: new SqliteFile(join(dataDir, DATABASE_FILE)) };
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    const file = join(dataDir, DATABASE_FILE);
+    keepPrivate(file);
+    const config = { database: new SqliteFile(file) };
     super(config);
     this.#config = config;
   }
@@ -46,6 +48,17 @@ export class FileDialect extends SqliteDialect {
 
   override createAdapter(): SqliteAdapter {
     return new FileAdapter();
+  }
+}
+
+/**
+ * Users' messages are in it: no other account of the host is to read it, whatever the umask says, and also in a folder
+ * that was there before. SQLite gives the files beside it the same mode.
+ */
+function keepPrivate(file: string): void {
+  closeSync(openSync(file, 'a', 0o600));
+  for (const path of [file, `${file}-wal`, `${file}-shm`]) {
+    if (existsSync(path)) chmodSync(path, 0o600);
   }
 }
 

@@ -23,6 +23,7 @@ const FAILED: Record<string, string> = {
   rejected: 'the application would not have it',
   revoked: 'access was revoked',
   dropped: 'the mailbox was gone, and it with it',
+  superseded: 'a newer one with its collapse key took its place',
   push_failed: 'no provider has taken the push',
   no_push_device: 'there was no device to push to',
   unconfirmed: 'no device has said that it handled it',

@@ -25,13 +25,12 @@ export class Receipts {
   /** Of messages that nobody follows, only what was read or rejected matters. @throws {PublishError} */
   async take(userId: string, body: ReceiptsBody): Promise<void> {
     const { tracker, publisher, metrics } = this.#options;
-    const { delivered, agoMs, read } = body;
+    const { delivered, agoMs, read, superseded } = body;
     const now = Date.now();
-    this.#measure(await tracker.receive(userId, { delivered, read }), now, (id) =>
-      agoOf(id, delivered, agoMs),
-    );
+    this.#measure(await tracker.receive(userId, body), now, (id) => agoOf(id, delivered, agoMs));
     metrics.receipts.inc({ kind: 'delivered' }, delivered.length);
     metrics.receipts.inc({ kind: 'read' }, read.length);
+    metrics.receipts.inc({ kind: 'superseded' }, superseded.length);
     this.#noteHandled(userId, body, now);
     if (read.length === 0) return;
     const news: ReadNews = { ids: read };

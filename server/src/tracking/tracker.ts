@@ -4,6 +4,7 @@ import {
   MAX_TTL_MS,
   type MessageState,
   type Outcome,
+  type ReceiptsBody,
   type Recipient,
   type SendBody,
   type SendReply,
@@ -150,17 +151,23 @@ export class Tracker {
   }
 
   /**
-   * A client tells what it has handled, and what its user has read.
+   * A client tells what it has handled, what its user has read, and what it passed over for newer ones.
    * @returns those of whose delivery it is the first word, and when they were sent.
    */
   async receive(
     userId: string,
-    receipts: { delivered: string[]; read: string[] },
+    receipts: Pick<ReceiptsBody, 'deviceId' | 'delivered' | 'read' | 'superseded'>,
   ): Promise<Sent[]> {
-    const { outcomes } = this.#options;
+    const { outcomes, devices } = this.#options;
+    const { deviceId, superseded } = receipts;
     const now = Date.now();
     const delivered = await this.#tell(outcomes.setDelivered(userId, receipts.delivered, now));
     await this.#tell(outcomes.setRead(userId, receipts.read, now));
+    if (deviceId === undefined || superseded.length === 0) return delivered;
+    const device = await devices.find(userId, deviceId);
+    for (const queue of device === undefined ? [] : mailboxesOf(device)) {
+      await this.#tell(outcomes.failCopies(superseded, userId, queue, 'superseded', now));
+    }
     return delivered;
   }
 
@@ -170,7 +177,7 @@ export class Tracker {
     const device = await devices.findByQueue(queue);
     // A mailbox that is gone has taken all that was in it along.
     if (device === undefined) return;
-    await this.#tell(outcomes.failCopy(id, device.user_id, queue, reason, Date.now()));
+    await this.#tell(outcomes.failCopies([id], device.user_id, queue, reason, Date.now()));
   }
 
   /** These mailboxes are gone with all that waited in them. */

@@ -18,15 +18,16 @@ const COLORS: Partial<Record<TimelineKind, string>> = {
   push_failed: 'red',
 };
 
-const isTrouble = ({ kind, reason }: TimelineEntry): boolean =>
-  [
-    'failed',
-    'unreachable',
-    'handler_failed',
-    'dead_letter',
-    'mailbox_lost',
-    'push_failed',
-  ].includes(kind) ||
+const isTrouble = ({ kind, outcome, reason }: TimelineEntry): boolean =>
+  (outcome !== 'superseded' &&
+    [
+      'failed',
+      'unreachable',
+      'handler_failed',
+      'dead_letter',
+      'mailbox_lost',
+      'push_failed',
+    ].includes(kind)) ||
   (kind === 'session_ended' && reason !== undefined);
 
 const copyOf = ({ user, messageId }: TimelineEntry): string => `${user} ${messageId ?? ''}`;
