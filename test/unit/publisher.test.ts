@@ -153,6 +153,31 @@ it('tells of every message what the broker has done with it, or that it cannot b
   );
 });
 
+it('refuses what would take the channel down with all that is under way', async () => {
+  const world = new World({ maxInFlight: 1000, maxWaiting: 1000, backoff: 0 });
+  await world.wait(100);
+  const attempt = world.send({ kind: 'send', to: 0, id: 0 });
+  await world.settle();
+  const refused = [
+    { ttlMs: 2 ** 32 },
+    { ttlMs: 1e21 },
+    { ttlMs: 0.5 },
+    { correlationId: 'ü'.repeat(128) },
+    { from: '\ud800' },
+    { from: '' },
+    { id: 'x'.repeat(129) },
+    { collapseKey: '\0' },
+  ];
+  for (const options of refused) {
+    const sent = world.publisher.toUser('bob', 'note', 0, options);
+    await expect(sent, JSON.stringify(options)).rejects.toThrow(RangeError);
+  }
+  await world.answerAll('routed');
+  expect(attempt.outcome).toBe('queued');
+  await close(world);
+  expect(world.faults).toEqual([]);
+});
+
 it('ends what is under way when it is closed at any moment', async () => {
   await fc.assert(
     fc.asyncProperty(setup, fc.array(step, { maxLength: 30 }), async (limits, events) => {

@@ -137,7 +137,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
   /**
    * Sends to all devices of a user.
    * @throws {PublishError}
-   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   * @throws {RangeError} for an id, a type or an option that cannot be.
    */
   async toUser<Type extends TypeOf<Events>>(
     userId: string,
@@ -151,7 +151,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
   /**
    * Sends to one device of a user.
    * @throws {PublishError}
-   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   * @throws {RangeError} for an id, a type or an option that cannot be.
    */
   async toDevice<Type extends TypeOf<Events>>(
     address: DeviceAddress,
@@ -166,7 +166,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
    * Sends to each user of a list, in few publishes; nobody learns who else is on it. `queued` says that
    * one of them has it: the broker does not tell which. `POST /v1/messages` tells of each.
    * @throws {PublishError} `outcome_unknown` also when only a part was confirmed.
-   * @throws {RangeError} for an id, a type or a TTL that cannot be, and for an empty list.
+   * @throws {RangeError} for an id, a type or an option that cannot be, and for an empty list.
    */
   async toUsers<Type extends TypeOf<Events>>(
     userIds: readonly string[],
@@ -182,7 +182,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
    * Sends to all members of a group, in one publish. `unprovisioned`: there is no such group, or none of
    * its members has a mailbox.
    * @throws {PublishError}
-   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   * @throws {RangeError} for an id, a type or an option that cannot be.
    */
   async toGroup<Type extends TypeOf<Events>>(
     groupId: string,
@@ -224,7 +224,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
   /**
    * Sends to everybody, in one publish.
    * @throws {PublishError}
-   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   * @throws {RangeError} for an id, a type or an option that cannot be.
    */
   async broadcast<Type extends TypeOf<Events>>(
     type: Type,
@@ -238,7 +238,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
    * @internal Sends to whom the address names; what the other methods do. Sends to one user or device keep their
    * order, and so do those to many, but not the ones among the others.
    * @throws {PublishError}
-   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   * @throws {RangeError} for an id, a type or an option that cannot be.
    */
   async send(
     to: Recipient,
