@@ -17,7 +17,7 @@ import {
   type Recipient,
 } from '@warren/protocol';
 import { uuidv7 } from 'uuidv7';
-import type { OutgoingMessage } from './confirm-channel.js';
+import type { OutgoingMessage } from './outgoing-message.js';
 import { PublishError } from './errors.js';
 
 /** AMQP's short strings end at so many bytes, and RabbitMQ's TTLs at so many milliseconds, 49 days. */

@@ -1,4 +1,4 @@
-import type { OutgoingMessage } from './confirm-channel.js';
+import type { OutgoingMessage } from './outgoing-message.js';
 
 /** One publish between its way out and its confirm. */
 export interface Sent {
