@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { messageOutcomeSchema } from './outcomes.js';
 import { pushProviderSchema } from './push.js';
-import { idSchema, userStateSchema } from './rest.js';
+import { idSchema, plainTextSchema, userStateSchema } from './rest.js';
 import { timelineEntrySchema } from './timeline.js';
 
 /** `viewer` looks at everything; `operator` also acts. */
@@ -23,7 +23,7 @@ export type AdminToken = z.infer<typeof adminTokenSchema>;
 export const consoleBodySchema = z.object({
   deviceId: idSchema.optional(),
   /** The current session's id renews it. */
-  sessionId: z.string().min(1).max(64).optional(),
+  sessionId: plainTextSchema(64).optional(),
 });
 export type ConsoleBody = z.infer<typeof consoleBodySchema>;
 

@@ -19,21 +19,24 @@ export const idListSchema = z
   .max(MAX_LIST)
   .transform((ids) => [...new Set(ids)]);
 
-/** What a device is shown as. Without control characters, which neither databases nor terminals take well. */
-const labelSchema = z
-  .string()
-  .min(1)
-  .max(100)
-  .regex(/^[^\p{Cc}\p{Cs}]*$/u, { error: 'must have no control characters' });
+/** What a client says of itself. Without control characters, which neither databases nor terminals take well. */
+export const plainTextSchema = (maxLength: number) =>
+  z
+    .string()
+    .min(1)
+    .max(maxLength)
+    .regex(/^[^\p{Cc}\p{Cs}]*$/u, { error: 'must have no control characters' });
+/** What a device is shown as. */
+const labelSchema = plainTextSchema(100);
 
-const installationIdSchema = z.string().min(1).max(64);
+const installationIdSchema = plainTextSchema(64);
 
 /** The body of `POST /v1/sessions`. Unknown fields are ignored, for clients newer than the server. */
 export const sessionBodySchema = z.object({
   /** Default: one that the server makes. */
   deviceId: idSchema.optional(),
   /** The current session's id renews it; without, the device is taken over. */
-  sessionId: z.string().min(1).max(64).optional(),
+  sessionId: plainTextSchema(64).optional(),
   /**
    * What all tabs of one browser, or all attempts of one process, have in common: a session that one
    * of them opened does not replace those of the others, and one logout ends them all. The next login has

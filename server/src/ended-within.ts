@@ -1,10 +1,16 @@
+/** Longer ones fire at once (`setTimeout`); 24 days, in milliseconds. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** Resolves to whether `promise` ended within `ms` milliseconds; its rejection counts as an end. */
 export async function endedWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => {
-      resolve(false);
-    }, ms);
+    timer = setTimeout(
+      () => {
+        resolve(false);
+      },
+      Math.min(ms, MAX_TIMER_MS),
+    );
   });
   const done = promise.then(
     () => true,

@@ -150,7 +150,7 @@ export class WorkQueues {
       routingKey: message.routingKey,
       size: toBytes(message.body).length,
       userId: message.userId,
-      attempt: Number(headers[ATTEMPT_HEADER] ?? 1),
+      attempt: attemptIn(headers),
     };
     try {
       await this.#run(options, message, job);
@@ -260,6 +260,12 @@ export class WorkQueues {
 export function waitFor(dueAt: number): string | undefined {
   const waitMs = WAITS_MS.filter((rung) => rung <= dueAt - Date.now()).at(-1);
   return waitMs === undefined ? undefined : waitOf(waitMs);
+}
+
+/** Back ends write headers, too: what is no number would be tried again for ever. */
+function attemptIn(headers: Record<string, unknown>): number {
+  const attempt = Number(headers[ATTEMPT_HEADER] ?? 1);
+  return Number.isSafeInteger(attempt) && attempt >= 1 ? attempt : 1;
 }
 
 const toBytes = (body: unknown): Buffer =>

@@ -1,4 +1,4 @@
-import { recipientSchema, type AdminMessage } from '@warren/protocol';
+import { isValidMessageId, recipientSchema, type AdminMessage } from '@warren/protocol';
 import { HttpProblem } from '../problem.js';
 import type { HistoryStore } from '../storage/history.js';
 import type { MessageStore } from '../storage/messages.js';
@@ -27,8 +27,9 @@ export class MessageLives {
   ): Promise<AdminMessage> {
     const { messages, history, timeline } = this.#options;
     const [message, stored, events] = await Promise.all([
-      messages.findWhole(id),
-      history.describe(id),
+      // Back ends can give a message any id; then neither of these has it.
+      isValidMessageId(id) ? messages.findWhole(id) : undefined,
+      isValidMessageId(id) ? history.describe(id) : undefined,
       timeline.ofMessage(id),
     ]);
     if (message === undefined && stored === undefined && events.length === 0) {

@@ -3,7 +3,9 @@ import {
   COLLAPSE_KEY_HEADER,
   COLLAPSE_KEY_RULE,
   FROM_HEADER,
+  ID_RULE,
   isValidCollapseKey,
+  isValidId,
   isValidMessageId,
   isValidType,
   MESSAGE_ID_RULE,
@@ -15,8 +17,12 @@ import {
   type Recipient,
 } from '@warren/protocol';
 import { uuidv7 } from 'uuidv7';
-import type { OutgoingMessage } from './confirm-channel.js';
+import type { OutgoingMessage } from './outgoing-message.js';
 import { PublishError } from './errors.js';
+
+/** AMQP's short strings end at so many bytes, and RabbitMQ's TTLs at so many milliseconds, 49 days. */
+const MAX_SHORT_STRING = 255;
+const MAX_EXPIRATION_MS = 2 ** 32 - 1;
 
 /** In bytes once it is JSON; Warren's rabbitmq.conf has the same limit. */
 export const DEFAULT_MAX_MESSAGE_BYTES = 1024 * 1024;
@@ -60,7 +66,7 @@ export interface ComposedMessage {
 /**
  * Checks a message and gives it its properties.
  * @throws {PublishError} `payload_not_serializable`, `payload_too_large`
- * @throws {RangeError} for an id, a type, a TTL or a collapse key that cannot be.
+ * @throws {RangeError} for an id, a type, a TTL, a collapse key, a correlation id or a sender that cannot be.
  */
 export function compose(
   to: Recipient,
@@ -69,16 +75,8 @@ export function compose(
   options: SendOptions & OwnHeaders,
   maxMessageBytes: number,
 ): ComposedMessage {
-  const { id = uuidv7(), delivery = 'queued', ttlMs, collapseKey, correlationId } = options;
-  // The library would fail on them later, with the channel and all that is on its way.
-  if (!isValidType(type)) throw new RangeError(`A message's type ${TYPE_RULE}.`);
-  if (!isValidMessageId(id)) throw new RangeError(`A message's id ${MESSAGE_ID_RULE}.`);
-  if (collapseKey !== undefined && !isValidCollapseKey(collapseKey)) {
-    throw new RangeError(`A collapse key ${COLLAPSE_KEY_RULE}.`);
-  }
-  if (ttlMs !== undefined && !(Number.isInteger(ttlMs) && ttlMs > 0)) {
-    throw new RangeError('ttlMs must be a whole number of milliseconds, 1 or more.');
-  }
+  const { id = uuidv7(), delivery = 'queued', ttlMs, correlationId } = options;
+  refuseImpossible(id, type, options);
   const live = delivery === 'live';
   return {
     delivery,
@@ -94,6 +92,27 @@ export function compose(
       headers: headersOf(to, delivery, options),
     },
   };
+}
+
+/** The library or the broker would fail on them later, with the channel and all that is on its way. */
+function refuseImpossible(id: string, type: string, options: SendOptions): void {
+  const { ttlMs, collapseKey, correlationId = '', from } = options;
+  if (!isValidType(type)) throw new RangeError(`A message's type ${TYPE_RULE}.`);
+  if (!isValidMessageId(id)) throw new RangeError(`A message's id ${MESSAGE_ID_RULE}.`);
+  if (collapseKey !== undefined && !isValidCollapseKey(collapseKey)) {
+    throw new RangeError(`A collapse key ${COLLAPSE_KEY_RULE}.`);
+  }
+  if (
+    ttlMs !== undefined &&
+    !(Number.isInteger(ttlMs) && ttlMs > 0 && ttlMs <= MAX_EXPIRATION_MS)
+  ) {
+    const most = String(MAX_EXPIRATION_MS);
+    throw new RangeError(`ttlMs must be a whole number of milliseconds, 1 to ${most}.`);
+  }
+  if (Buffer.byteLength(correlationId, 'utf8') > MAX_SHORT_STRING) {
+    throw new RangeError(`A correlation id must have ${String(MAX_SHORT_STRING)} bytes at most.`);
+  }
+  if (from !== undefined && !isValidId(from)) throw new RangeError(`A sender must ${ID_RULE}.`);
 }
 
 function headersOf(

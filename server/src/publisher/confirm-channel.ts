@@ -2,23 +2,8 @@ import type { Socket } from 'node:net';
 import { AMQPChannelError, AMQPConnectionError, Connection, type Channel } from 'rabbitmq-client';
 import { endedWithin } from '../ended-within.js';
 import { PublishError, type PublishErrorCode } from './errors.js';
-
-/** One message as it goes to the broker. */
-export interface OutgoingMessage {
-  exchange: string;
-  routingKey: string;
-  messageId: string;
-  type: string;
-  contentType: string;
-  durable: boolean;
-  /** The broker returns what it finds no queue for. */
-  mandatory: true;
-  /** Milliseconds, as AMQP wants it: a string. */
-  expiration?: string;
-  correlationId?: string;
-  /** `BCC` holds a list of keys, which the broker takes out before it hands the message on. */
-  headers?: Record<string, unknown>;
-}
+import type { OutgoingMessage } from './outgoing-message.js';
+import { Unconfirmed, type Sent } from './unconfirmed.js';
 
 /** Whether the broker found a queue for a message that it confirmed. */
 export type Routing = 'routed' | 'unroutable';
@@ -73,13 +58,13 @@ export class ConfirmChannel {
   #state: LinkState = 'connecting';
   #alarm = false;
   #joining = false;
+  #opening = false;
   #closing = false;
   readonly #inFlight = new Set<Entry>();
   readonly #waiting: Entry[] = [];
+  readonly #unconfirmed = new Unconfirmed();
   /** Confirmed, but whether they were returned is not known yet. */
-  readonly #confirmed: Entry[] = [];
-  /** Returned messages whose confirm is still to come: id and key → how many. */
-  readonly #returned = new Map<string, number>();
+  readonly #confirmed: [Entry, Sent][] = [];
   #sweeper: NodeJS.Timeout | undefined;
   readonly #idle: (() => void)[] = [];
   readonly #onReady: (() => void)[] = [];
@@ -110,6 +95,8 @@ export class ConfirmChannel {
     this.#connection.on('connection.unblocked', () => {
       this.#alarm = false;
       if (this.#state === 'blocked') this.#becomeReady();
+      // A channel that was lost meanwhile could not be opened anew.
+      else this.#openIfMissing();
     });
   }
 
@@ -175,6 +162,8 @@ export class ConfirmChannel {
   }
 
   async #open(): Promise<void> {
+    if (this.#opening) return;
+    this.#opening = true;
     let channel: Channel | undefined;
     try {
       channel = await this.#connection.acquire({ emitErrorsFromChannel: true });
@@ -186,18 +175,20 @@ export class ConfirmChannel {
         this.#lost(opened);
       });
       opened.on('basic.return', (message) => {
-        const key = returnKey(message.messageId, message.routingKey);
-        this.#returned.set(key, (this.#returned.get(key) ?? 0) + 1);
+        this.#unconfirmed.noteReturn(message);
       });
       await opened.confirmSelect();
-      // A connection that was lost meanwhile has announced itself by closing the channel.
-      if (!opened.active) return;
-      this.#channel = opened;
-      this.#becomeReady();
+      // It may have been closed since.
+      if (opened.active) {
+        this.#channel = opened;
+        this.#becomeReady();
+      } else this.#reopenLater();
     } catch (error) {
       this.#options.onError(toError(error));
       if (channel !== undefined) await channel.close();
       this.#reopenLater();
+    } finally {
+      this.#opening = false;
     }
   }
 
@@ -216,7 +207,6 @@ export class ConfirmChannel {
     // After the channel's own rejections, and after what it had confirmed before.
     setImmediate(() =>
       setImmediate(() => {
-        this.#returned.clear();
         this.#abandonInFlight('The connection to the broker was lost before the confirm came.');
       }),
     );
@@ -226,10 +216,14 @@ export class ConfirmChannel {
   /** A lost connection opens a channel when it is back; one that is well has lost its channel alone. */
   #reopenLater(): void {
     setTimeout(() => {
-      if (this.#state === 'connecting' && this.#channel === undefined && this.#connection.ready) {
-        void this.#open();
-      }
+      this.#openIfMissing();
     }, REOPEN_DELAY_MS);
+  }
+
+  #openIfMissing(): void {
+    if (this.#state === 'connecting' && this.#channel === undefined && this.#connection.ready) {
+      void this.#open();
+    }
   }
 
   #transmit(entry: Entry): void {
@@ -239,13 +233,15 @@ export class ConfirmChannel {
     entry.deadline = Math.max(entry.deadline, performance.now() + confirmTimeoutMs);
     this.#inFlight.add(entry);
     this.#joinWrites();
-    channel.basicPublish(entry.message, entry.body).then(
+    const sent = this.#unconfirmed.add(entry.message);
+    channel.basicPublish(sent.message, entry.body).then(
       () => {
-        this.#confirmed.push(entry);
+        this.#confirmed.push([entry, sent]);
         if (this.#confirmed.length === 1) setImmediate(this.#sealConfirmed);
       },
       (error: unknown) => {
-        const [code, why] = explain(error);
+        const [code, why] = explain(error, this.#unconfirmed.size === 1);
+        this.#unconfirmed.remove(sent);
         this.#fail(entry, code, why, error);
       },
     );
@@ -260,10 +256,9 @@ export class ConfirmChannel {
   readonly #sealConfirmed = (): void => {
     const batch = this.#confirmed.splice(0);
     setImmediate(() => {
-      for (const entry of batch) {
-        // Also of one that was given up: its return must not be taken for that of the next attempt.
-        const isReturned = this.#takeReturn(entry.message);
-        if (this.#settle(entry)) entry.resolve(isReturned ? 'unroutable' : 'routed');
+      for (const [entry, sent] of batch) {
+        this.#unconfirmed.remove(sent);
+        if (this.#settle(entry)) entry.resolve(sent.isReturned ? 'unroutable' : 'routed');
       }
     });
   };
@@ -282,16 +277,6 @@ export class ConfirmChannel {
       this.#joining = false;
       socket.uncork();
     });
-  }
-
-  #takeReturn({ messageId, routingKey }: OutgoingMessage): boolean {
-    if (this.#returned.size === 0) return false;
-    const key = returnKey(messageId, routingKey);
-    const count = this.#returned.get(key);
-    if (count === undefined) return false;
-    if (count === 1) this.#returned.delete(key);
-    else this.#returned.set(key, count - 1);
-    return true;
   }
 
   /** Makes room for the next one. False when this one has ended before. */
@@ -348,20 +333,21 @@ export class ConfirmChannel {
   }
 }
 
-const returnKey = (messageId: string | undefined, routingKey: string): string =>
-  `${messageId ?? ''}\n${routingKey}`;
-
 const toError = (error: unknown): Error =>
   error instanceof Error ? error : new Error('unknown error', { cause: error });
 
-/** What a rejected publish means for the sender. */
-function explain(error: unknown): ['outcome_unknown' | 'broker_refused', string] {
-  // Only the message that the broker objected to carries the reply's own code; the others of its
-  // channel carry CH_CLOSE.
-  if (error instanceof AMQPChannelError && !(error instanceof AMQPConnectionError)) {
-    if (['NOT_FOUND', 'ACCESS_REFUSED', 'PRECONDITION_FAILED'].includes(error.code)) {
-      return ['broker_refused', `The broker refused the message: ${error.message}`];
-    }
+/**
+ * What a rejected publish means for the sender.
+ * @param isAlone whether no other publish of the channel was unconfirmed.
+ */
+function explain(error: unknown, isAlone: boolean): ['outcome_unknown' | 'broker_refused', string] {
+  if (!(error instanceof AMQPChannelError) || error instanceof AMQPConnectionError) {
+    return ['outcome_unknown', 'The broker did not confirm the message.'];
   }
-  return ['outcome_unknown', 'The broker did not confirm the message.'];
+  if (!['NOT_FOUND', 'ACCESS_REFUSED', 'PRECONDITION_FAILED'].includes(error.code)) {
+    return ['outcome_unknown', 'The broker did not confirm the message.'];
+  }
+  if (isAlone) return ['broker_refused', `The broker refused the message: ${error.message}`];
+  // The broker does not say which; rabbitmq-client takes the oldest, which it may have taken in before.
+  return ['outcome_unknown', `The broker refused one of several messages: ${error.message}`];
 }

@@ -1,10 +1,11 @@
 /**
  * Why a send was rejected.
  * - `broker_unavailable`: nothing was sent. Try again later.
- * - `outcome_unknown`: it was handed to the broker, and no confirm came. It may still arrive: send it
- *   again with the same id, and whoever gets it twice handles it once.
+ * - `outcome_unknown`: it was handed to the broker, at least in part, and no confirm came for all of it. It may
+ *   still arrive: send it again with the same id, and whoever gets it twice handles it once.
  * - `broker_refused`: the broker will not take it, now or later: the exchange is missing, or the
- *   account may not write to it. Nothing was sent.
+ *   account may not write to it. Nothing was sent. With several under way it does not say which: they end in
+ *   `outcome_unknown`.
  * - `payload_too_large`: over `maxMessageBytes`. Nothing was sent.
  * - `payload_not_serializable`: `data` is not JSON (undefined, a BigInt, a circle). Nothing was sent.
  * - `recipient_offline`: of a request: nobody is connected to answer it.

@@ -137,7 +137,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
   /**
    * Sends to all devices of a user.
    * @throws {PublishError}
-   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   * @throws {RangeError} for an id, a type or an option that cannot be.
    */
   async toUser<Type extends TypeOf<Events>>(
     userId: string,
@@ -151,7 +151,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
   /**
    * Sends to one device of a user.
    * @throws {PublishError}
-   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   * @throws {RangeError} for an id, a type or an option that cannot be.
    */
   async toDevice<Type extends TypeOf<Events>>(
     address: DeviceAddress,
@@ -166,7 +166,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
    * Sends to each user of a list, in few publishes; nobody learns who else is on it. `queued` says that
    * one of them has it: the broker does not tell which. `POST /v1/messages` tells of each.
    * @throws {PublishError} `outcome_unknown` also when only a part was confirmed.
-   * @throws {RangeError} for an id, a type or a TTL that cannot be, and for an empty list.
+   * @throws {RangeError} for an id, a type or an option that cannot be, and for an empty list.
    */
   async toUsers<Type extends TypeOf<Events>>(
     userIds: readonly string[],
@@ -182,7 +182,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
    * Sends to all members of a group, in one publish. `unprovisioned`: there is no such group, or none of
    * its members has a mailbox.
    * @throws {PublishError}
-   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   * @throws {RangeError} for an id, a type or an option that cannot be.
    */
   async toGroup<Type extends TypeOf<Events>>(
     groupId: string,
@@ -224,7 +224,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
   /**
    * Sends to everybody, in one publish.
    * @throws {PublishError}
-   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   * @throws {RangeError} for an id, a type or an option that cannot be.
    */
   async broadcast<Type extends TypeOf<Events>>(
     type: Type,
@@ -238,7 +238,7 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
    * @internal Sends to whom the address names; what the other methods do. Sends to one user or device keep their
    * order, and so do those to many, but not the ones among the others.
    * @throws {PublishError}
-   * @throws {RangeError} for an id, a type or a TTL that cannot be.
+   * @throws {RangeError} for an id, a type or an option that cannot be.
    */
   async send(
     to: Recipient,
@@ -272,9 +272,9 @@ export class Publisher<Events extends EventMap = Record<string, unknown>> {
         ),
       ),
     ];
-    const routings = await allEnded(publishes);
     const id = properties.messageId;
-    if (delivery === 'stored') return { id, outcome: requireStored(id, routings[0]) };
+    const routings = await allEnded(publishes, id);
+    if (delivery === 'stored') return { id, outcome: requireStored(id, routings) };
     if (routings.includes('routed')) return { id, outcome: 'queued' };
     return { id, outcome: delivery === 'live' ? 'offline' : 'unprovisioned' };
   }
@@ -318,20 +318,34 @@ function historyCopy(
   };
 }
 
-/** @throws {PublishError} `broker_refused` when the history's queue is not there. */
-function requireStored(id: string, routing: Routing | undefined): Outcome {
-  if (routing === 'routed') return 'stored';
+/**
+ * @throws {PublishError} when the history's queue is not there: `broker_refused`, or `outcome_unknown` where
+ * mailboxes have it all the same.
+ */
+function requireStored(id: string, [history, ...mailboxes]: Routing[]): Outcome {
+  if (history === 'routed') return 'stored';
+  const code = mailboxes.includes('routed') ? 'outcome_unknown' : 'broker_refused';
   const why = 'The broker has no queue for the history: start a server, or run "warren provision".';
-  throw new PublishError('broker_refused', why, id);
+  throw new PublishError(code, why, id);
 }
 
-/** A part that is rejected must not leave the others without anybody who waits for them. */
-async function allEnded<Result>(promises: Promise<Result>[]): Promise<Result[]> {
-  const [only] = promises;
-  if (only !== undefined && promises.length === 1) return [await only];
-  await Promise.allSettled(promises);
-  return Promise.all(promises);
+/**
+ * A part that is rejected must not leave the others without anybody who waits for them, nor speak for them.
+ * @throws {PublishError} `outcome_unknown` when not all parts are known to be unsent.
+ */
+async function allEnded(publishes: Promise<Routing>[], id: string): Promise<Routing[]> {
+  const [only] = publishes;
+  if (only !== undefined && publishes.length === 1) return [await only];
+  const ends = await Promise.allSettled(publishes);
+  const errors = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason as unknown] : []));
+  if (errors.length === 0) return Promise.all(publishes);
+  if (errors.length === ends.length) throw errors.find(isUnknown) ?? errors[0];
+  const why = 'Only a part of it was confirmed.';
+  throw new PublishError('outcome_unknown', why, id, { cause: errors[0] });
 }
+
+const isUnknown = (error: unknown): boolean =>
+  error instanceof PublishError && error.code === 'outcome_unknown';
 
 /** Connects in the background at once; see {@link Publisher}. */
 export function createPublisher<Events extends EventMap = Record<string, unknown>>(

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { Connection, type AsyncMessage } from 'rabbitmq-client';
-import { endedWithin } from '../ended-within.js';
+import { endedWithin, MAX_TIMER_MS } from '../ended-within.js';
 import { PublishError } from './errors.js';
 import { FAILED_TYPE, REPLIES, REPLY_USER_HEADER, type ReplyAddress } from './replies.js';
 
@@ -81,10 +81,11 @@ export class Requester {
     try {
       return await new Promise((resolve, reject) => {
         this.#waiting.set(correlationId, { userId, resolve, reject });
+        const leftMs = Math.min(deadline - performance.now(), MAX_TIMER_MS);
         timer = setTimeout(() => {
           const why = `The client has not answered within ${String(timeoutMs)} ms.`;
           reject(new PublishError('request_timeout', why, correlationId));
-        }, deadline - performance.now());
+        }, leftMs);
         send(correlationId).catch(reject);
       });
     } finally {

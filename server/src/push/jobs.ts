@@ -2,7 +2,8 @@ import { PUSH_KEY, type PushProviderName } from '@warren/protocol';
 import { DEAD_LETTERS, PUSH, pushQueueOf, RETRY } from '@warren/rabbitmq';
 import { z } from 'zod';
 import { DUE_HEADER, REASON_HEADER, waitFor } from '../broker/work-queues.js';
-import type { ConfirmChannel, OutgoingMessage } from '../publisher/confirm-channel.js';
+import type { ConfirmChannel } from '../publisher/confirm-channel.js';
+import type { OutgoingMessage } from '../publisher/outgoing-message.js';
 
 /** To see who has not acked a message. Holds no more than its id: the rest stands in the database. */
 export const decideJobSchema = z.object({ id: z.string() });

@@ -40,7 +40,8 @@ class ClockLead {
   note(aheadMs: number): void {
     if (aheadMs <= 0) return;
     if (this.#isOver) this.#mostMs = 0;
-    this.#mostMs = Math.max(this.#mostMs, aheadMs);
+    // Whole, since it is added to a time that a database keeps.
+    this.#mostMs = Math.max(this.#mostMs, Math.ceil(aheadMs));
     this.#seenAt = performance.now();
   }
 
