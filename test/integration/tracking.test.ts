@@ -202,6 +202,7 @@ describe('a tracked message', () => {
     const last = await track({ user }, score);
     const connect = async (deviceId: string): Promise<void> => {
       const client = stack.client(user, TRANSPORTS.stomp(), { deviceId });
+      collect(client);
       client.start();
       await client.ready();
     };
