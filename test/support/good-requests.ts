@@ -32,6 +32,7 @@ const RECEIPTS = {
   delivered: ['m'],
   agoMs: [1],
   read: ['m'],
+  superseded: ['m'],
   handled: [{ ...HANDLED, tookMs: 1, agoMs: 1 }],
 };
 const SUBSCRIPTION = { endpoint: 'https://push.example/1', keys: { p256dh: 'a', auth: 'b' } };

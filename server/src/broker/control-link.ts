@@ -15,6 +15,8 @@ const CLOSE_MS = 2000;
  */
 export class ControlLink {
   readonly #connection: Connection;
+  /** Not the library's `ready`, which also says no while it gathers what it is about to write. */
+  #isOpen = false;
   /** When the broker last did what it was asked for, by `performance.now()`. */
   #answeredAt = 0;
 
@@ -30,12 +32,19 @@ export class ControlLink {
       acquireTimeout: TIMEOUT_MS,
       noDelay: true,
     });
-    this.#connection.on('error', onError);
+    this.#connection.on('connection', () => {
+      this.#isOpen = true;
+    });
+    // Told when an open connection is lost, and of the first attempt in vain.
+    this.#connection.on('error', (error) => {
+      this.#isOpen = false;
+      onError(error);
+    });
   }
 
   /** Whether the broker can be reached now. */
   get isConnected(): boolean {
-    return this.#connection.ready;
+    return this.#isOpen;
   }
 
   /** Calls `listener` after each time that the connection was made. */
@@ -59,7 +68,7 @@ export class ControlLink {
    * @throws {HttpProblem} `broker_unavailable`
    */
   async openChannel(): Promise<Channel> {
-    if (!this.#connection.ready) throw new HttpProblem('broker_unavailable');
+    if (!this.#isOpen) throw new HttpProblem('broker_unavailable');
     const channel = await this.#connection.acquire();
     const noteAnswer = (): void => {
       this.#answeredAt = performance.now();
@@ -88,7 +97,7 @@ export class ControlLink {
    * @throws {HttpProblem} `broker_unavailable`
    */
   async guard<Result>(work: () => Promise<Result>): Promise<Result> {
-    if (!this.#connection.ready) throw new HttpProblem('broker_unavailable');
+    if (!this.#isOpen) throw new HttpProblem('broker_unavailable');
     const result = work();
     if (!(await this.#isInTime(result))) {
       const ended = endedWithin(result, LOST_MS);
