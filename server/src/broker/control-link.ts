@@ -8,6 +8,8 @@ const MOST_MS = 20_000;
 /** By then the connection that does not answer has been given up for lack of heartbeats, with all that it was asked. */
 const LOST_MS = 30_000;
 const CLOSE_MS = 2000;
+/** A connection that was lost is made anew within a moment, which nobody needs to hear of. */
+const MOMENT_MS = 1000;
 
 /**
  * The connection by which the server declares, binds and deletes; not the one that publishes, which a
@@ -17,6 +19,7 @@ export class ControlLink {
   readonly #connection: Connection;
   /** Not the library's `ready`, which also says no while it gathers what it is about to write. */
   #isOpen = false;
+  #lostAt = -Infinity;
   /** When the broker last did what it was asked for, by `performance.now()`. */
   #answeredAt = 0;
 
@@ -38,6 +41,7 @@ export class ControlLink {
     // Told when an open connection is lost, and of the first attempt in vain.
     this.#connection.on('error', (error) => {
       this.#isOpen = false;
+      this.#lostAt = performance.now();
       onError(error);
     });
   }
@@ -45,6 +49,13 @@ export class ControlLink {
   /** Whether the broker can be reached now. */
   get isConnected(): boolean {
     return this.#isOpen;
+  }
+
+  /** @throws {HttpProblem} `broker_unavailable`, unless the connection was lost a moment ago and is back. */
+  async requireOpen(): Promise<void> {
+    const leftMs = this.#lostAt + MOMENT_MS - performance.now();
+    if (this.#isOpen || (leftMs > 0 && (await this.ready(leftMs)))) return;
+    throw new HttpProblem('broker_unavailable');
   }
 
   /** Calls `listener` after each time that the connection was made. */
@@ -97,7 +108,7 @@ export class ControlLink {
    * @throws {HttpProblem} `broker_unavailable`
    */
   async guard<Result>(work: () => Promise<Result>): Promise<Result> {
-    if (!this.#isOpen) throw new HttpProblem('broker_unavailable');
+    await this.requireOpen();
     const result = work();
     if (!(await this.#isInTime(result))) {
       const ended = endedWithin(result, LOST_MS);
@@ -173,6 +184,12 @@ export const isNotFound = (error: unknown): boolean => hasCode(error, 'NOT_FOUND
 
 /** The channel was closed by what somebody else did on it. */
 export const isChannelClosed = (error: unknown): boolean => hasCode(error, 'CH_CLOSE');
+
+/**
+ * RabbitMQ 4.3.6 fails so, and closes the connection, when an exchange is deleted while something is bound to it.
+ */
+export const isInternalError = ({ cause }: Error): boolean =>
+  cause instanceof AMQPConnectionError && cause.code === 'INTERNAL_ERROR';
 
 /** Of a binding: that its exchange is missing, rather than its queue. */
 export const isExchangeMissing = (error: unknown): boolean =>

@@ -3,7 +3,12 @@ import { encodeId, groupKeys } from '@warren/protocol';
 import { GROUP_PREFIX, liveOf, shardFor, shardsOf } from '@warren/rabbitmq';
 import type { Channel } from 'rabbitmq-client';
 import { allEnded } from '../ended-within.js';
-import { isExchangeMissing, isNotFound, type ControlLink } from './control-link.js';
+import {
+  isExchangeMissing,
+  isInternalError,
+  isNotFound,
+  type ControlLink,
+} from './control-link.js';
 
 /** Where a group's members are bound. */
 export interface GroupPlace {
@@ -81,7 +86,7 @@ export class GroupExchanges {
     exchanges: string[],
     work: (channel: Channel, exchange: string) => Promise<void>,
   ): Promise<void> {
-    await this.#link.guard(() =>
+    await this.#guard(() =>
       allEnded(
         exchanges.map((exchange) => this.#withChannel((channel) => work(channel, exchange))),
       ),
@@ -129,7 +134,7 @@ export class GroupExchanges {
     };
     for (let start = 0; start < bindings.length; start += CHUNK) {
       const chunk = bindings.slice(start, start + CHUNK);
-      await this.#link.guard(() => allEnded(chunk.map(changeOne)));
+      await this.#guard(() => allEnded(chunk.map(changeOne)));
     }
     return missing;
   }
@@ -152,6 +157,16 @@ export class GroupExchanges {
       if (isExchangeMissing(error)) return false;
       if (isNotFound(error)) return true;
       throw error;
+    }
+  }
+
+  /** All of this may be done twice. */
+  async #guard(work: () => Promise<void>): Promise<void> {
+    try {
+      await this.#link.guard(work);
+    } catch (error) {
+      if (!(error instanceof Error) || !isInternalError(error)) throw error;
+      await this.#link.guard(work);
     }
   }
 

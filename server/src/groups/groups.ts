@@ -103,7 +103,7 @@ export class Groups {
    */
   async remove(groupId: string): Promise<void> {
     const { locks, store } = this.#options;
-    this.#requireBroker();
+    await this.#options.link.requireOpen();
     await locks.group(groupId, async () => {
       const group = await this.#known(groupId);
       await store.setEnded(group, Date.now());
@@ -119,7 +119,7 @@ export class Groups {
    */
   async change(groupId: string, add: string[], remove: string[]): Promise<MembersReply> {
     const { store, locks } = this.#options;
-    this.#requireBroker();
+    await this.#options.link.requireOpen();
     let group =
       (await this.#find(groupId)) ??
       (add.length > 0 ? await this.#make(groupId) : await this.#known(groupId));
@@ -275,7 +275,7 @@ export class Groups {
   /** Messages to it lead somewhere before anybody can know of it. */
   async #make(groupId: string, history: GroupHistory = 'all'): Promise<Group> {
     const { locks, store, exchanges } = this.#options;
-    this.#requireBroker();
+    await this.#options.link.requireOpen();
     return locks.group(groupId, async () => {
       const known = await store.find(groupId);
       if (known !== undefined && !known.isEnded) return known;
@@ -326,11 +326,6 @@ export class Groups {
   async #find(groupId: string): Promise<Group | undefined> {
     const group = await this.#options.store.find(groupId);
     return group?.isEnded === true ? undefined : group;
-  }
-
-  /** Asked before anything is written, so that nothing is done when it cannot be done now. */
-  #requireBroker(): void {
-    if (!this.#options.link.isConnected) throw new HttpProblem('broker_unavailable');
   }
 }
 
