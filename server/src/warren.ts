@@ -234,6 +234,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     pushDevices: storage.pushDevices,
     deadLetters: consoleSide.services.deadLetters,
     trail: storage.userTrail,
+    timeline,
     tracker,
   });
   const settlement = new Settlement({

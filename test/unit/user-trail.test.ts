@@ -28,16 +28,17 @@ it('erases what was written of a user in the moments after the erasure, and noth
   await presence.set(['ann'], false, at + 10);
   await timeline.add(
     ['ann', 'bob'].flatMap((userId) => [
+      { userId, at: at - 1, kind: 'connected' as const },
       { userId, at: at + 20, kind: 'disconnected' as const },
       { userId, at: at + 25, kind: 'session' as const },
       { userId, at: at + 40_000, kind: 'disconnected' as const },
     ]),
   );
   await userTrail.eraseLate(at + 29_000);
-  expect(await kinds('ann')).toHaveLength(3);
+  expect(await kinds('ann')).toHaveLength(4);
   await userTrail.eraseLate(at + 31_000);
   expect(await kinds('ann')).toEqual(['disconnected', 'session']);
-  expect(await kinds('bob')).toHaveLength(3);
+  expect(await kinds('bob')).toHaveLength(4);
   expect((await presence.lastSeen(['ann'])).size).toBe(0);
   // A day later, what became of messages to her alone, and of hers on a list.
   const tracked = async (id: string, createdAt: number, users: string[]) => {

@@ -11,12 +11,13 @@ export interface SigningPair {
   publicKey: string;
 }
 
-/** Which key a token says that it is signed with. */
+/** Which key a token says that it is signed with; of one that is no JWT, none. */
 export function keyIdOf(token: string): string | undefined {
   try {
-    return jwt.decode(token, { complete: true })?.header.kid;
+    const kid: unknown = jwt.decode(token, { complete: true })?.header.kid;
+    return typeof kid === 'string' ? kid : undefined;
   } catch {
-    // Not JSON where a header should be.
+    // Header or claims are not JSON.
     return undefined;
   }
 }

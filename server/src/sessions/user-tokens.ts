@@ -9,6 +9,7 @@ import { isValidId } from '@warren/protocol';
 import { HttpProblem } from '../problem.js';
 import { roleIn } from './admin-tokens.js';
 import { issuedAt, type Identity } from './identity.js';
+import { keyIdOf } from './key-ring.js';
 import { RemoteKeys } from './remote-keys.js';
 
 /** How the application's own JWTs are checked: by exactly one kind of key. */
@@ -86,7 +87,7 @@ export function createUserTokenVerifier(options: UserTokenOptions): UserTokenVer
     ...(audience !== undefined && audience !== ANY_AUDIENCE && { audience }),
   };
   return async (token) => {
-    const found = await source(jwt.decode(token, { complete: true })?.header.kid);
+    const found = await source(keyIdOf(token));
     if (found === undefined) throw new HttpProblem('token_invalid', 'Its key is not known.');
     return identityIn(verified(token, found, verifyOptions), options);
   };
@@ -129,6 +130,9 @@ function identityIn(claims: JwtPayload, options: UserTokenOptions): Identity {
 function secondsAhead({ iat, nbf }: Record<string, unknown>): number {
   const ahead = [iat, nbf]
     .filter((time) => time !== undefined)
-    .map((time) => (typeof time === 'number' ? time - Date.now() / 1000 : Infinity));
+    .map((time) => (isTime(time) ? time - Date.now() / 1000 : Infinity));
   return Math.max(0, ...ahead);
 }
+
+/** @param time in seconds since 1970. */
+const isTime = (time: unknown): time is number => typeof time === 'number' && time >= 0;

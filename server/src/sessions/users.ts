@@ -9,6 +9,7 @@ import { mailboxesOf, UNCLAIMED, type Device, type DeviceStore } from '../storag
 import type { ExpiredDeviceStore } from '../storage/expired-devices.js';
 import type { PushDeviceStore } from '../storage/push-devices.js';
 import type { UserTrail } from '../storage/user-trail.js';
+import type { TimelineWriter } from '../timeline/writer.js';
 import type { Tracker } from '../tracking/tracker.js';
 import type { Groups } from '../groups/groups.js';
 import type { History } from '../history/history.js';
@@ -28,6 +29,7 @@ export interface UsersOptions {
   pushDevices: PushDeviceStore;
   deadLetters: Pick<DeadLetters, 'discard'>;
   trail: UserTrail;
+  timeline: Pick<TimelineWriter, 'flush'>;
   tracker: Tracker;
 }
 
@@ -144,7 +146,8 @@ export class Users {
   }
 
   async #eraseTrail(userId: string): Promise<boolean> {
-    const { deadLetters, trail } = this.#options;
+    const { deadLetters, trail, timeline } = this.#options;
+    await timeline.flush();
     let done: number;
     do {
       ({ done } = await deadLetters.discard({ all: true, user: userId }));

@@ -90,8 +90,13 @@ export class UserTrail {
         await transaction
           .deleteFrom('timeline')
           .where('user_id', '=', user)
-          .where('kind', 'in', LATE_KINDS)
-          .where('at', '<=', at + LATE_MS)
+          .where((eb) =>
+            eb.or([
+              // Heard of late, or by another server.
+              eb('at', '<=', at),
+              eb.and([eb('kind', 'in', LATE_KINDS), eb('at', '<=', at + LATE_MS)]),
+            ]),
+          )
           .execute();
         await erasePresence(user, at + LATE_MS, transaction);
         if (at >= now - OUTCOMES_MS) return;

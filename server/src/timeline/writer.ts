@@ -47,10 +47,15 @@ export class TimelineWriter {
     this.#schedule();
   }
 
-  async close(): Promise<void> {
-    clearTimeout(this.#timer);
+  /** When it resolves, what was noted before is written, unless the database is away. */
+  async flush(): Promise<void> {
     await this.#writing;
     await this.#write();
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#timer);
+    await this.flush();
   }
 
   #schedule(): void {
