@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { foreignText, idSchema, inQuery } from './rest.js';
 
 /**
  * What has become of a tracked message for one recipient.
@@ -41,8 +42,8 @@ export const MAX_RECIPIENTS_PAGE = 1000;
 /** What `GET /v1/messages/:id` is asked with. */
 export const outcomesQuerySchema = z.strictObject({
   /** The last user of the page before. */
-  after: z.string().min(1).optional(),
-  limit: z.coerce.number().int().min(1).max(MAX_RECIPIENTS_PAGE).default(MAX_RECIPIENTS_PAGE),
+  after: idSchema.optional(),
+  limit: inQuery(z.int().min(1).max(MAX_RECIPIENTS_PAGE)).prefault(MAX_RECIPIENTS_PAGE),
 });
 
 /** What `GET /v1/messages/:id` answers. Times are ISO 8601. */
@@ -78,13 +79,6 @@ const durationSchema = z
   .number()
   .min(0)
   .transform((ms) => Math.min(ms, MAX_PAST_MS));
-/** Whoever published a message chose it; not every database holds every character. */
-const foreignText = (maxLength: number) =>
-  z
-    .string()
-    .min(1)
-    .max(maxLength)
-    .transform((text) => text.replaceAll(/[\0\p{Surrogate}]/gu, '\uFFFD'));
 
 /** A client's word of how a message ended there. */
 export const handlingSchema = z.object({

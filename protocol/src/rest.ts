@@ -19,21 +19,41 @@ export const idListSchema = z
   .max(MAX_LIST)
   .transform((ids) => [...new Set(ids)]);
 
-/** What a device is shown as. Without control characters, which neither databases nor terminals take well. */
-const labelSchema = z
-  .string()
-  .min(1)
-  .max(100)
-  .regex(/^[^\p{Cc}\p{Cs}]*$/u, { error: 'must have no control characters' });
+const WHOLE_NUMBER = /^-?\d{1,16}$/;
+/** A number in a query, in digits: `Number` would take an empty text for 0, and `0x10` for 16. */
+export const inQuery = (schema: z.ZodInt) =>
+  z.preprocess(
+    (text) => (typeof text === 'string' && WHOLE_NUMBER.test(text) ? Number(text) : text),
+    schema,
+  );
 
-const installationIdSchema = z.string().min(1).max(64);
+/** Without control characters, which neither databases nor terminals take well. */
+const plainText = (maxLength: number) =>
+  z
+    .string()
+    .min(1)
+    .max(maxLength)
+    .regex(/^[^\p{Cc}\p{Cs}]*$/u, { error: 'must have no control characters' });
+
+/** Whoever published a message chose it; not every database holds every character. */
+export const foreignText = (maxLength: number) =>
+  z
+    .string()
+    .min(1)
+    .max(maxLength)
+    .transform((text) => text.replaceAll(/[\0\p{Surrogate}]/gu, '\uFFFD'));
+
+/** What a device is shown as. */
+const labelSchema = plainText(100);
+const installationIdSchema = plainText(64);
+export const sessionIdSchema = plainText(64);
 
 /** The body of `POST /v1/sessions`. Unknown fields are ignored, for clients newer than the server. */
 export const sessionBodySchema = z.object({
   /** Default: one that the server makes. */
   deviceId: idSchema.optional(),
   /** The current session's id renews it; without, the device is taken over. */
-  sessionId: z.string().min(1).max(64).optional(),
+  sessionId: sessionIdSchema.optional(),
   /**
    * What all tabs of one browser, or all attempts of one process, have in common: a session that one
    * of them opened does not replace those of the others, and one logout ends them all. The next login has

@@ -1,4 +1,4 @@
-import { recipientSchema, type AdminMessage } from '@warren/protocol';
+import { isValidMessageId, recipientSchema, type AdminMessage } from '@warren/protocol';
 import { HttpProblem } from '../problem.js';
 import type { HistoryStore } from '../storage/history.js';
 import type { MessageStore } from '../storage/messages.js';
@@ -26,9 +26,11 @@ export class MessageLives {
     page: { after?: string | undefined; limit: number },
   ): Promise<AdminMessage> {
     const { messages, history, timeline } = this.#options;
+    // A back end that publishes by AMQP may have used another one, of which only the timeline tells.
+    const mayBeKept = isValidMessageId(id);
     const [message, stored, events] = await Promise.all([
-      messages.findWhole(id),
-      history.describe(id),
+      mayBeKept ? messages.findWhole(id) : undefined,
+      mayBeKept ? history.describe(id) : undefined,
       timeline.ofMessage(id),
     ]);
     if (message === undefined && stored === undefined && events.length === 0) {

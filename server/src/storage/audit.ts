@@ -1,6 +1,7 @@
 import type { Selectable } from 'kysely';
 import type { Database } from './database.js';
 import type { AuditTable } from './schema.js';
+import { fromStored, toStored } from './ids.js';
 
 /** Something that an operator or a back end does and that others may ask about. */
 export interface AuditEntry {
@@ -25,7 +26,7 @@ export class AuditStore {
   async add({ at, actor, action, target }: AuditEntry): Promise<number> {
     const { id } = await this.#database
       .insertInto('audit')
-      .values({ at, actor, action, target, result: null })
+      .values({ at, actor: toStored(actor), action, target: toStored(target), result: null })
       .returning('id')
       .executeTakeFirstOrThrow();
     return id;
@@ -51,6 +52,10 @@ export class AuditStore {
   }): Promise<Selectable<AuditTable>[]> {
     let query = this.#database.selectFrom('audit').selectAll().orderBy('id', 'desc').limit(limit);
     if (after !== undefined) query = query.where('id', '<', after);
-    return query.execute();
+    return (await query.execute()).map((row) => ({
+      ...row,
+      actor: fromStored(row.actor),
+      target: fromStored(row.target),
+    }));
   }
 }

@@ -1,5 +1,6 @@
 import type { FeedBody } from '@warren/protocol';
 import type { Database } from './database.js';
+import { fromStored, toStored } from './ids.js';
 
 export interface ConsoleSession {
   sessionId: string;
@@ -23,7 +24,7 @@ export class ConsoleStore {
       .insertInto('consoles')
       .values({
         session_id: sessionId,
-        actor,
+        actor: toStored(actor),
         queue,
         feed: JSON.stringify(feed),
         expires_at: expiresAt,
@@ -35,12 +36,12 @@ export class ConsoleStore {
     const row = await this.#database
       .selectFrom('consoles')
       .selectAll()
-      .where('session_id', '=', sessionId)
+      .where('session_id', '=', toStored(sessionId))
       .executeTakeFirst();
     return (
       row && {
         sessionId,
-        actor: row.actor,
+        actor: fromStored(row.actor),
         queue: row.queue,
         feed: JSON.parse(row.feed) as FeedBody,
         expiresAt: row.expires_at,
