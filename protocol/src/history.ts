@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { foreignText, idSchema, inQuery } from './rest.js';
+import { foreignText, idSchema, inQuery, toForeign } from './rest.js';
 
 /** How many messages one page has, at most and by default. */
 export const MAX_HISTORY_PAGE = 200;
@@ -93,6 +93,9 @@ export const historyReplySchema = z.object({
 });
 export type HistoryReply = z.infer<typeof historyReplySchema>;
 
+/** Whatever AMQP takes for a message_id: a device that has handled such a message must be able to recover. */
+const rememberedSchema = z.string().max(255).transform(toForeign);
+
 /**
  * What `GET /v1/me/recovery` is asked with: what a device remembers of the messages that it has handled.
  * Unknown fields are ignored.
@@ -100,9 +103,9 @@ export type HistoryReply = z.infer<typeof historyReplySchema>;
 export const recoveryQuerySchema = z.object({
   deviceId: idSchema,
   /** The id of the last stored message that the device has handled. */
-  last: cursorSchema.optional(),
+  last: rememberedSchema.optional(),
   /** The id of the oldest stored one that it still knows: what came before could not be told from a new one. */
-  oldest: cursorSchema.optional(),
+  oldest: rememberedSchema.optional(),
   /** When it has handled its last message, in milliseconds since 1970. */
   lastAt: inQuery(z.int().nonnegative()).optional(),
   /** `next` of the page before, beside the others. */

@@ -35,13 +35,10 @@ const plainText = (maxLength: number) =>
     .max(maxLength)
     .regex(/^[^\p{Cc}\p{Cs}]*$/u, { error: 'must have no control characters' });
 
-/** Whoever published a message chose it; not every database holds every character. */
+/** Whoever published a message chose its texts; not every database holds every character. */
+export const toForeign = (text: string): string => text.replaceAll(/[\0\p{Surrogate}]/gu, '\uFFFD');
 export const foreignText = (maxLength: number) =>
-  z
-    .string()
-    .min(1)
-    .max(maxLength)
-    .transform((text) => text.replaceAll(/[\0\p{Surrogate}]/gu, '\uFFFD'));
+  z.string().min(1).max(maxLength).transform(toForeign);
 
 /** What a device is shown as. */
 const labelSchema = plainText(100);

@@ -12,6 +12,7 @@ import {
   logoutQuerySchema,
   membersQuerySchema,
   outcomesQuerySchema,
+  receiptsBodySchema,
   recoveryQuerySchema,
   sessionBodySchema,
   timelineQuerySchema,
@@ -78,7 +79,9 @@ describe('a text', () => {
       after: '\ud800',
     });
     expect([before, after]).toEqual(['a\uFFFDb', '\uFFFD']);
-    expect(recoveryQuerySchema.parse({ deviceId: 'a', last: '\0' }).last).toBe('\uFFFD');
+    const known = { last: '\0', oldest: 'x'.repeat(255) };
+    const { last, oldest } = recoveryQuerySchema.parse({ deviceId: 'a', ...known });
+    expect([last, oldest]).toEqual(['\uFFFD', known.oldest]);
   });
 
   it('that a page begins after is an id', () => {
@@ -89,6 +92,28 @@ describe('a text', () => {
       }
     }
   });
+});
+
+it('A receipt that is none does not cost the others in its request.', () => {
+  const handled = { type: 'note', error: 'handler_failed', tookMs: 1, agoMs: 1 } as const;
+  const long = 'x'.repeat(129);
+  const { delivered, agoMs, read, ...rest } = receiptsBodySchema.parse({
+    delivered: [long, 'a', ''],
+    agoMs: [-1, 5, 1e308],
+    read: [long, '', 'b\0'],
+    handled: [
+      { ...handled, id: long, type: 'y'.repeat(300), tookMs: -1 },
+      { ...handled, id: 'c\ud800', type: '' },
+    ],
+  });
+  // At the same places as how long ago each was.
+  expect(delivered).toEqual(['', 'a', '']);
+  expect(agoMs).toEqual([0, 5, 90 * 86_400_000]);
+  expect(read).toEqual(['b\uFFFD']);
+  expect(rest.handled).toEqual([
+    { ...handled, id: undefined, type: 'y'.repeat(255), tookMs: 0 },
+    { ...handled, id: 'c\uFFFD', type: '' },
+  ]);
 });
 
 it('A time of issue that no clock has shown counts as the oldest.', () => {
