@@ -36,6 +36,7 @@ const BETWEEN = [
   ['test/faults/locked-file.test.ts', 'faults of databases; 3.10 and 4.3 run it'],
   ['test/faults/launcher.test.ts', 'each start takes seconds; 3.10 and 4.3 run it'],
   ['test/integration/postgres.test.ts', 'two servers on a database; 3.10 and 4.3 run it'],
+  ['test/security/edges.test.ts', 'thousands of requests; 3.10 and 4.3 run it'],
   ['test/commands/start.test.ts', 'npm start; 3.10 and 4.3 run it'],
   ['test/commands/cli.test.ts', 'what commands print; 3.10 and 4.3 run it'],
   ['test/examples/*', 'what npm start shows; 3.10 and 4.3 run it'],
@@ -53,16 +54,19 @@ export const LEFT_OUT = {
 
 /** What a file and PostgreSQL could answer differently; all else has run on the file. */
 export const IN_DATABASE = [
-  'groups',
-  'many',
-  'tracking',
-  'push',
-  'presence',
-  'devices',
-  'history.',
-  'recovery',
-  'timeline',
-  'dead-letters',
-  'admin',
-  'erasure',
-].map((name) => `test/integration/${name}`);
+  ...[
+    'groups',
+    'many',
+    'tracking',
+    'push',
+    'presence',
+    'devices',
+    'history.',
+    'recovery',
+    'timeline',
+    'dead-letters',
+    'admin',
+    'erasure',
+  ].map((name) => `test/integration/${name}`),
+  'test/security/edges',
+];

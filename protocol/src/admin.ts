@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { messageOutcomeSchema } from './outcomes.js';
 import { pushProviderSchema } from './push.js';
-import { idSchema, plainTextSchema, userStateSchema } from './rest.js';
+import { idSchema, inQuery, sessionIdSchema, userStateSchema } from './rest.js';
 import { timelineEntrySchema } from './timeline.js';
 
 /** `viewer` looks at everything; `operator` also acts. */
@@ -23,7 +23,7 @@ export type AdminToken = z.infer<typeof adminTokenSchema>;
 export const consoleBodySchema = z.object({
   deviceId: idSchema.optional(),
   /** The current session's id renews it. */
-  sessionId: plainTextSchema(64).optional(),
+  sessionId: sessionIdSchema.optional(),
 });
 export type ConsoleBody = z.infer<typeof consoleBodySchema>;
 
@@ -48,14 +48,14 @@ export type FeedReply = z.infer<typeof feedReplySchema>;
 
 /** How many entries one page has, at most. */
 const MAX_ADMIN_PAGE = 200;
-const limitSchema = z.coerce.number().int().min(1).max(MAX_ADMIN_PAGE).default(50);
+const limitSchema = inQuery(z.int().min(1).max(MAX_ADMIN_PAGE)).prefault(50);
 
 /** What `GET /v1/admin/users` is asked with. */
 export const adminUsersQuerySchema = z.strictObject({
   /** A part of the id, upper or lower case. Default: everybody. */
   search: z.string().max(256).default(''),
   /** The last user of the page before. */
-  after: z.string().min(1).optional(),
+  after: idSchema.optional(),
   limit: limitSchema,
 });
 export type AdminUsersQuery = z.infer<typeof adminUsersQuerySchema>;
@@ -133,7 +133,7 @@ const deadLetterFilter = {
 export const deadLettersQuerySchema = z.strictObject({
   ...deadLetterFilter,
   /** The last one of the page before. */
-  after: z.coerce.number().int().min(1).optional(),
+  after: inQuery(z.int().min(1)).optional(),
   limit: limitSchema,
 });
 export type DeadLettersQuery = z.infer<typeof deadLettersQuerySchema>;
@@ -196,7 +196,7 @@ export type DeadLettersDone = z.infer<typeof deadLettersDoneSchema>;
 /** What `GET /v1/admin/messages/:id` is asked with. */
 export const adminMessageQuerySchema = z.strictObject({
   /** The last user of the page before. */
-  after: z.string().min(1).optional(),
+  after: idSchema.optional(),
   limit: limitSchema,
 });
 
@@ -242,7 +242,7 @@ export type AdminMessage = z.infer<typeof adminMessageSchema>;
 /** What `GET /v1/admin/audit` is asked with. */
 export const auditQuerySchema = z.strictObject({
   /** The last one of the page before. */
-  after: z.coerce.number().int().min(1).optional(),
+  after: inQuery(z.int().min(1)).optional(),
   limit: limitSchema,
 });
 export const auditReplySchema = z.object({

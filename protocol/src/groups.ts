@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { idListSchema, idSchema } from './rest.js';
+import { idListSchema, idSchema, inQuery } from './rest.js';
 
 /**
  * What members see of a group's history: `all` of it, or what was sent since they have `joined`. Its
@@ -60,7 +60,7 @@ export const MAX_PAGE = 1000;
 export const membersQuerySchema = z.strictObject({
   /** The last user of the page before. */
   after: idSchema.optional(),
-  limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(MAX_PAGE),
+  limit: inQuery(z.int().min(1).max(MAX_PAGE)).prefault(MAX_PAGE),
 });
 
 export const membersPageSchema = z.object({

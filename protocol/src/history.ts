@@ -1,19 +1,19 @@
 import { z } from 'zod';
-import { idSchema } from './rest.js';
+import { foreignText, idSchema, inQuery, toForeign } from './rest.js';
 
 /** How many messages one page has, at most and by default. */
 export const MAX_HISTORY_PAGE = 200;
 const DEFAULT_HISTORY_PAGE = 50;
 
 /** A message's id, as `before` and `after` take it. */
-const cursorSchema = z.string().min(1).max(128);
+const cursorSchema = foreignText(128);
 
 const PAGE = {
   /** Only messages that are older than the one with this id. */
   before: cursorSchema.optional(),
   /** Only messages that are newer than the one with this id. */
   after: cursorSchema.optional(),
-  limit: z.coerce.number().int().min(1).max(MAX_HISTORY_PAGE).default(DEFAULT_HISTORY_PAGE),
+  limit: inQuery(z.int().min(1).max(MAX_HISTORY_PAGE)).prefault(DEFAULT_HISTORY_PAGE),
   /** `desc`: the newest first. */
   order: z.enum(['desc', 'asc']).default('desc'),
 };
@@ -93,6 +93,9 @@ export const historyReplySchema = z.object({
 });
 export type HistoryReply = z.infer<typeof historyReplySchema>;
 
+/** Whatever AMQP takes for a message_id: a device that has handled such a message must be able to recover. */
+const rememberedSchema = z.string().max(255).transform(toForeign);
+
 /**
  * What `GET /v1/me/recovery` is asked with: what a device remembers of the messages that it has handled.
  * Unknown fields are ignored.
@@ -100,17 +103,17 @@ export type HistoryReply = z.infer<typeof historyReplySchema>;
 export const recoveryQuerySchema = z.object({
   deviceId: idSchema,
   /** The id of the last stored message that the device has handled. */
-  last: cursorSchema.optional(),
+  last: rememberedSchema.optional(),
   /** The id of the oldest stored one that it still knows: what came before could not be told from a new one. */
-  oldest: cursorSchema.optional(),
+  oldest: rememberedSchema.optional(),
   /** When it has handled its last message, in milliseconds since 1970. */
-  lastAt: z.coerce.number().int().nonnegative().optional(),
+  lastAt: inQuery(z.int().nonnegative()).optional(),
   /** `next` of the page before, beside the others. */
   cursor: z
     .string()
     .regex(/^\d{1,15}-\d{1,15}$/)
     .optional(),
-  limit: z.coerce.number().int().min(1).max(MAX_HISTORY_PAGE).default(MAX_HISTORY_PAGE),
+  limit: inQuery(z.int().min(1).max(MAX_HISTORY_PAGE)).prefault(MAX_HISTORY_PAGE),
 });
 export type RecoveryQuery = z.infer<typeof recoveryQuerySchema>;
 

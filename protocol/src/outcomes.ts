@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { foreignText, idSchema, inQuery, toForeign } from './rest.js';
 
 /**
  * What has become of a tracked message for one recipient.
@@ -43,8 +44,8 @@ export const MAX_RECIPIENTS_PAGE = 1000;
 /** What `GET /v1/messages/:id` is asked with. */
 export const outcomesQuerySchema = z.strictObject({
   /** The last user of the page before. */
-  after: z.string().min(1).optional(),
-  limit: z.coerce.number().int().min(1).max(MAX_RECIPIENTS_PAGE).default(MAX_RECIPIENTS_PAGE),
+  after: idSchema.optional(),
+  limit: inQuery(z.int().min(1).max(MAX_RECIPIENTS_PAGE)).prefault(MAX_RECIPIENTS_PAGE),
 });
 
 /** What `GET /v1/messages/:id` answers. Times are ISO 8601. */
@@ -74,25 +75,29 @@ export const messageStateSchema = z.object({
 });
 export type MessageState = z.infer<typeof messageStateSchema>;
 
-/** What a client says of itself is cut to this rather than refused, with all else that it reports: 90 days. */
+// What a client reports is cut to what it can be rather than refused, with all else in the same request, which it would
+// not send again.
+
+/** 90 days. */
 const MAX_PAST_MS = 90 * 24 * 60 * 60 * 1000;
-const durationSchema = z
-  .number()
-  .min(0)
-  .transform((ms) => Math.min(ms, MAX_PAST_MS));
-/** Whoever published a message chose it; not every database holds every character. */
-const foreignText = (maxLength: number) =>
-  z
-    .string()
-    .min(1)
-    .max(maxLength)
-    .transform((text) => text.replaceAll(/[\0\p{Surrogate}]/gu, '\uFFFD'));
+const durationSchema = z.number().transform((ms) => Math.min(Math.max(ms, 0), MAX_PAST_MS));
+const MAX_REPORTED_ID = 128;
+/** Empty for one that no message of Warren's has. */
+const reportedIdSchema = z
+  .string()
+  .transform((id) => (id.length > MAX_REPORTED_ID ? '' : toForeign(id)));
+const reportedIdsSchema = z
+  .array(reportedIdSchema)
+  .max(500)
+  .transform((ids) => ids.filter((id) => id !== ''))
+  .default([]);
+const MAX_REPORTED_TYPE = 255;
 
 /** A client's word of how a message ended there. */
 export const handlingSchema = z.object({
-  /** Missing: the message had none. */
-  id: foreignText(128).optional(),
-  type: foreignText(255),
+  /** Missing: the message had none, or one that is none. */
+  id: reportedIdSchema.transform((id) => (id === '' ? undefined : id)).optional(),
+  type: z.string().transform((type) => toForeign(type.slice(0, MAX_REPORTED_TYPE))),
   /** Why it was rejected; missing: it was acked. */
   error: z
     .enum(['no_handler', 'handler_failed', 'handler_timeout', 'undecodable'])
@@ -114,12 +119,12 @@ export type Handling = z.infer<typeof handlingSchema>;
 /** The body of `POST /v1/me/receipts`. Unknown fields are ignored, for clients newer than the server. */
 export const receiptsBodySchema = z.object({
   deviceId: foreignText(256).optional(),
-  delivered: z.array(foreignText(128)).max(500).default([]),
+  delivered: z.array(reportedIdSchema).max(500).default([]),
   /** How long ago each of `delivered` was acked, in milliseconds; null where it is not known. */
   agoMs: z.array(durationSchema.nullable()).max(500).default([]),
-  read: z.array(foreignText(128)).max(500).default([]),
+  read: reportedIdsSchema,
   /** Of these the device took a newer one with the same collapse key; it counts with `deviceId` alone. */
-  superseded: z.array(foreignText(128)).max(500).default([]),
+  superseded: reportedIdsSchema,
   /** Messages that were rejected, and while somebody watches, all of them. */
   handled: z.array(handlingSchema).max(500).default([]),
   /** Whether somebody watches, as the client was told by a message `warren.watch`. */

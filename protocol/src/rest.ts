@@ -19,24 +19,38 @@ export const idListSchema = z
   .max(MAX_LIST)
   .transform((ids) => [...new Set(ids)]);
 
-/** What a client says of itself. Without control characters, which neither databases nor terminals take well. */
+const WHOLE_NUMBER = /^-?\d{1,16}$/;
+/** A number in a query, in digits: `Number` would take an empty text for 0, and `0x10` for 16. */
+export const inQuery = (schema: z.ZodInt) =>
+  z.preprocess(
+    (text) => (typeof text === 'string' && WHOLE_NUMBER.test(text) ? Number(text) : text),
+    schema,
+  );
+
+/** Without control characters, which neither databases nor terminals take well. */
 export const plainTextSchema = (maxLength: number) =>
   z
     .string()
     .min(1)
     .max(maxLength)
     .regex(/^[^\p{Cc}\p{Cs}]*$/u, { error: 'must have no control characters' });
+
+/** Whoever published a message chose its texts; not every database holds every character. */
+export const toForeign = (text: string): string => text.replaceAll(/[\0\p{Surrogate}]/gu, '\uFFFD');
+export const foreignText = (maxLength: number) =>
+  z.string().min(1).max(maxLength).transform(toForeign);
+
 /** What a device is shown as. */
 const labelSchema = plainTextSchema(100);
-
 const installationIdSchema = plainTextSchema(64);
+export const sessionIdSchema = plainTextSchema(64);
 
 /** The body of `POST /v1/sessions`. Unknown fields are ignored, for clients newer than the server. */
 export const sessionBodySchema = z.object({
   /** Default: one that the server makes. */
   deviceId: idSchema.optional(),
   /** The current session's id renews it; without, the device is taken over. */
-  sessionId: plainTextSchema(64).optional(),
+  sessionId: sessionIdSchema.optional(),
   /**
    * What all tabs of one browser, or all attempts of one process, have in common: a session that one
    * of them opened does not replace those of the others, and one logout ends them all. The next login has

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { messageOutcomeSchema } from './outcomes.js';
+import { inQuery } from './rest.js';
 
 /** How far back a timeline goes, in milliseconds: 7 days. */
 export const TIMELINE_MS = 7 * 24 * 60 * 60 * 1000;
@@ -63,7 +64,7 @@ export const timelineQuerySchema = z.strictObject({
   since: z.iso.datetime({ offset: true }).optional(),
   /** Entries before this time; that of the last entry of the page before. ISO 8601. */
   before: z.iso.datetime({ offset: true }).optional(),
-  limit: z.coerce.number().int().min(1).max(MAX_TIMELINE_PAGE).default(200),
+  limit: inQuery(z.int().min(1).max(MAX_TIMELINE_PAGE)).prefault(200),
 });
 export type TimelineQuery = z.infer<typeof timelineQuerySchema>;
 

@@ -81,6 +81,25 @@ describe('warren.send', () => {
     expect(dead?.content.toString()).toBe(typeof body === 'string' ? body : JSON.stringify(body));
     expect(dead?.properties.headers?.['x-warren-reason']).toContain(code);
   });
+
+  it('refuses a message_id that is none, as one in the body, and sends what has an empty one', async () => {
+    const user = uniqueUser();
+    const client = stack.client(user, TRANSPORTS.amqp());
+    const got = collect(client);
+    client.start();
+    await client.ready();
+    const messageId = `no id of ${user}`;
+    await put({ to: { user }, type: 'note', data: 'refused' }, { messageId });
+    // As one without comes back that had to wait for the broker or the database.
+    await put({ to: { user }, type: 'note', data: 'sent' }, { messageId: '' });
+    const find = () =>
+      log.events.find(
+        (event) => event.event === 'message.refused' && event.messageId === messageId,
+      );
+    await until(() => find() !== undefined && got.length > 0);
+    expect(find()).toMatchObject({ code: 'invalid_request' });
+    expect(got.map(({ data }) => data)).toEqual(['sent']);
+  });
 });
 
 /** Looks through the dead letters, and puts them back. */

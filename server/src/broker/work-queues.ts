@@ -145,7 +145,8 @@ export class WorkQueues {
     const job: Job = {
       body: parsed(message.body),
       headers,
-      messageId: message.messageId,
+      // One without, that has been postponed, has come back with an empty one.
+      messageId: message.messageId === '' ? undefined : message.messageId,
       type: message.type,
       routingKey: message.routingKey,
       size: toBytes(message.body).length,

@@ -26,10 +26,11 @@ export class MessageLives {
     page: { after?: string | undefined; limit: number },
   ): Promise<AdminMessage> {
     const { messages, history, timeline } = this.#options;
+    // A back end that publishes by AMQP may have used another one, of which only the timeline tells.
+    const mayBeKept = isValidMessageId(id);
     const [message, stored, events] = await Promise.all([
-      // Back ends can give a message any id; then neither of these has it.
-      isValidMessageId(id) ? messages.findWhole(id) : undefined,
-      isValidMessageId(id) ? history.describe(id) : undefined,
+      mayBeKept ? messages.findWhole(id) : undefined,
+      mayBeKept ? history.describe(id) : undefined,
       timeline.ofMessage(id),
     ]);
     if (message === undefined && stored === undefined && events.length === 0) {

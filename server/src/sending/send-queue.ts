@@ -30,17 +30,19 @@ export function startSendQueue({ sender, events, workQueues }: SendQueueOptions)
 
 async function send(sender: Sender, { body, messageId, userId }: Job): Promise<void> {
   try {
-    const message = parse(sendBodySchema, body);
-    // So that a job which is handed out again is the same message.
-    const id = message.id ?? messageId;
+    const message = parse(sendBodySchema, identified(body, messageId));
     const caller = userId === undefined ? SEND : `account:${userId}`;
-    await sender.sendInTurn({ ...message, ...(id !== undefined && { id }) }, caller);
+    await sender.sendInTurn(message, caller);
   } catch (error) {
     const { code, status, detail } = toProblem(error);
     if (status >= 500 || status === 429) throw error;
     throw new RefusedJob(detail === undefined ? code : `${code}: ${detail}`, { cause: error });
   }
 }
+
+/** With an id, so that a job which is handed out again is the same message; checked as one of the body. */
+const identified = (body: unknown, messageId: string | undefined): unknown =>
+  messageId !== undefined && typeof body === 'object' ? { id: messageId, ...body } : body;
 
 /** The back end hears of it on its events queue. */
 async function refuse(events: Events, job: Job, error: unknown): Promise<void> {

@@ -19,4 +19,5 @@ export interface Identity {
 }
 
 /** A token without a time of issue counts as the oldest. @param iat seconds since 1970 */
-export const issuedAt = (iat: unknown): number => (typeof iat === 'number' ? iat * 1000 : 0);
+export const issuedAt = (iat: unknown): number =>
+  typeof iat === 'number' ? Math.max(0, iat * 1000) : 0;

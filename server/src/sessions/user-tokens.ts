@@ -130,9 +130,6 @@ function identityIn(claims: JwtPayload, options: UserTokenOptions): Identity {
 function secondsAhead({ iat, nbf }: Record<string, unknown>): number {
   const ahead = [iat, nbf]
     .filter((time) => time !== undefined)
-    .map((time) => (isTime(time) ? time - Date.now() / 1000 : Infinity));
+    .map((time) => (typeof time === 'number' ? time - Date.now() / 1000 : Infinity));
   return Math.max(0, ...ahead);
 }
-
-/** @param time in seconds since 1970. */
-const isTime = (time: unknown): time is number => typeof time === 'number' && time >= 0;

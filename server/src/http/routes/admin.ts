@@ -108,7 +108,7 @@ function userRoutes({ directory, presence, users, headcount }: Services): Route[
       summary: 'Look for users by a part of their id, page by page.',
       query: adminUsersQuerySchema,
       replies: { 200: { description: 'Those found.', schema: adminUsersReplySchema } },
-      problems: ['broker_unavailable'],
+      problems: ['invalid_id', 'broker_unavailable'],
       handle: async ({ query }) => {
         const found = await directory.listUsers(query);
         const last = found.length === query.limit ? found.at(-1)?.userId : undefined;
@@ -178,7 +178,7 @@ function lookRoutes({ directory, messageLives, audit }: Services): Route[] {
       summary: 'What became of a message, tracked or not, step by step.',
       query: adminMessageQuerySchema,
       replies: { 200: { description: 'What is known.', schema: adminMessageSchema } },
-      problems: ['message_unknown'],
+      problems: ['invalid_id', 'message_unknown'],
       handle: async ({ params, query }) => ({
         status: 200,
         body: await messageLives.look(params['id'] ?? '', query),
@@ -191,7 +191,7 @@ function lookRoutes({ directory, messageLives, audit }: Services): Route[] {
       summary: 'Look for groups by a part of their id, page by page.',
       query: adminGroupsQuerySchema,
       replies: { 200: { description: 'Those found.', schema: adminGroupsReplySchema } },
-      problems: [],
+      problems: ['invalid_id'],
       handle: async ({ query }) => {
         const groups = await directory.listGroups(query);
         const last = groups.length === query.limit ? groups.at(-1)?.groupId : undefined;

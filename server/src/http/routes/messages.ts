@@ -74,7 +74,7 @@ export function messageRoutes({ sender, tracker, requests }: Services): Route[] 
       summary: 'What has become of a tracked message for each recipient, page by page.',
       query: outcomesQuerySchema,
       replies: { 200: { description: 'As far as it is known.', schema: messageStateSchema } },
-      problems: ['message_unknown', 'message_not_tracked', 'database_unavailable'],
+      problems: ['invalid_id', 'message_unknown', 'message_not_tracked', 'database_unavailable'],
       handle: async ({ params, query }) => ({
         status: 200,
         body: await tracker.state(params['id'] ?? '', query),
