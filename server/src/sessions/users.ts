@@ -121,8 +121,9 @@ export class Users {
    * history, and forgets it.
    */
   async remove(userId: string): Promise<void> {
-    const { store, cutoffs, endings, groups, history, pushDevices } = this.#options;
+    const { store, cutoffs, endings, groups, history, pushDevices, timeline } = this.#options;
     this.#requireBroker();
+    await timeline.flush();
     const hadPush = await pushDevices.remove(userId);
     const hadHistory = await history.forgetUser(userId);
     if (!(await store.hasUser(userId))) {
@@ -146,8 +147,7 @@ export class Users {
   }
 
   async #eraseTrail(userId: string): Promise<boolean> {
-    const { deadLetters, trail, timeline } = this.#options;
-    await timeline.flush();
+    const { deadLetters, trail } = this.#options;
     let done: number;
     do {
       ({ done } = await deadLetters.discard({ all: true, user: userId }));
