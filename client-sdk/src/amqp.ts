@@ -9,6 +9,7 @@ import {
   type ChannelModel,
   type ConsumeMessage,
 } from 'amqplib';
+import { keepUnreadable } from '@warren/protocol/amqp';
 import { Acks } from './amqp-acks.js';
 import {
   HEARTBEAT_MS,
@@ -62,6 +63,7 @@ async function connect(target: ConnectOptions): Promise<TransportConnection> {
   const opening = connecting.then(async (model) => {
     // Its 'error' events go with 'close', which carries the same error; unlistened they would throw.
     model.on('error', () => undefined);
+    keepUnreadable(model);
     return { model, channel: await model.createChannel() };
   });
   try {

@@ -17,7 +17,7 @@ import {
   sessionBodySchema,
   timelineQuerySchema,
 } from '@warren/protocol';
-import { RefusedJob } from '../../server/dist/broker/work-queues.js';
+import { RefusedJob } from '../../server/dist/broker/job.js';
 import { startSendQueue } from '../../server/dist/sending/send-queue.js';
 import { issuedAt } from '../../server/dist/sessions/identity.js';
 import { openStorage } from '../../server/dist/storage/index.js';
@@ -146,8 +146,9 @@ describe('warren.send', () => {
       events: {},
     };
     startSendQueue(parts as unknown as Parameters<typeof startSendQueue>[0]);
-    const about = { headers: {}, type: undefined, routingKey: '', size: 1, userId: undefined };
-    await handle?.({ ...about, body, messageId, attempt: 1 });
+    const none = { type: undefined, contentType: undefined, account: undefined, dueAt: 0 };
+    const content = Buffer.from(JSON.stringify(body));
+    await handle?.({ ...none, headers: {}, routingKey: '', content, messageId, attempt: 1 });
   }
 
   it('takes the id of the body, else that of the message, and refuses what is none at once', async () => {

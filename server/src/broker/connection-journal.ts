@@ -15,7 +15,8 @@ import type {
   OpenedConnection,
 } from '../storage/connections.js';
 import { endedWithin } from '../ended-within.js';
-import { BatchConsumer, isRefusal } from './batch-consumer.js';
+import { BatchConsumer } from './batch-consumer.js';
+import { isRefusal } from './lasting-connection.js';
 import { CONNECTION_KEYS, markOf, readEvent, type BrokerEvent } from './broker-events.js';
 
 export interface ConnectionJournalOptions {

@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { Connection, ConsumerStatus, type AsyncMessage, type Consumer } from 'rabbitmq-client';
 import { DEAD_LETTERS, RETRY, waitOf, WAITS_MS } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
-import { endedWithin } from '../ended-within.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
+import { Consumers } from './consumers.js';
+import { headersOfDead, headersOfNext, PostponedJob, RefusedJob, toJob, type Job } from './job.js';
 
 export interface WorkQueueOptions {
   /** Durable, and made when it is not there. */
@@ -25,54 +25,14 @@ export interface WorkQueueOptions {
   onDead?: (job: Job, error: unknown) => Promise<void>;
 }
 
-export interface Job {
-  /** Parsed, when it is JSON. */
-  body: unknown;
-  headers: Record<string, unknown>;
-  messageId: string | undefined;
-  type: string | undefined;
-  routingKey: string;
-  /** Of the body, in bytes; of JSON as it is written shortest. */
-  size: number;
-  /** The account that published it; only when it says so, which the broker checks. */
-  userId: string | undefined;
-  /** 1 for the first. */
-  attempt: number;
-}
-
-/** A job that no further attempt would help. */
-export class RefusedJob extends Error {
-  override readonly name = 'RefusedJob';
-}
-
-/** A job whose time has not come. */
-export class PostponedJob extends Error {
-  override readonly name = 'PostponedJob';
-  /** @param at when it is to come again, in milliseconds since 1970. */
-  constructor(readonly at: number) {
-    super('The job is to come again later.');
-  }
-}
-
 /** One attempt after each of these delays. */
 export const inSteps =
   (delaysMs: readonly number[]) =>
   (attempt: number): number | undefined =>
     delaysMs[attempt - 1];
 
-/** On a job that waits: until when, in milliseconds since 1970. */
-export const DUE_HEADER = 'x-warren-due';
-
-/** On a dead letter, why it is one. */
-export const REASON_HEADER = 'x-warren-reason';
-const ATTEMPT_HEADER = 'x-warren-attempt';
-/** What belongs to the job, and not to what it is about. */
-export const BOOKKEEPING_HEADERS: readonly string[] = [DUE_HEADER, REASON_HEADER, ATTEMPT_HEADER];
 /** What is due sooner waits here. */
 const SHORTEST_WAIT_MS = Math.min(...WAITS_MS);
-/** Before a job is given back that could not be put aside, in milliseconds. */
-const REQUEUE_MS = 1000;
-const CLOSE_MS = 5000;
 
 /**
  * Durable queues of jobs that every server of a cluster takes from. A job that has to wait does so in queues
@@ -80,124 +40,65 @@ const CLOSE_MS = 5000;
  * one, until its time has come.
  */
 export class WorkQueues {
-  readonly #connection: Connection;
+  readonly #consumers: Consumers;
   readonly #channel: ConfirmChannel;
   readonly #logger: Logger;
-  readonly #consumers: Consumer[] = [];
-  #warned = false;
 
   /** @param channel by which jobs are put into other queues. */
   constructor(amqpUrl: string, channel: ConfirmChannel, logger: Logger) {
     this.#channel = channel;
     this.#logger = logger;
-    this.#connection = new Connection({
-      url: amqpUrl,
-      connectionName: 'warren worker',
-      heartbeat: 10,
-      frameMax: 131_072,
-      retryLow: 200,
-      retryHigh: 3000,
-      connectionTimeout: 5000,
-      noDelay: true,
-    });
-    this.#connection.on('error', (error) => {
-      this.#warn(error);
-    });
-    this.#connection.on('connection', () => {
-      this.#warned = false;
-    });
+    this.#consumers = new Consumers({ amqpUrl, connectionName: 'warren worker', logger });
   }
 
   /** Takes jobs from a queue until {@link close}. */
   consume(options: WorkQueueOptions): void {
     const { queue, bindings, concurrency } = options;
-    const consumer = this.#connection.createConsumer(
-      {
-        queue,
-        queueOptions: { durable: true },
-        queueBindings: [
-          ...bindings.map((binding) => ({ queue, ...binding })),
-          { queue, exchange: RETRY, routingKey: queue },
-        ],
-        qos: { prefetchCount: concurrency },
-        concurrency,
+    this.#consumers.add({
+      queue,
+      declare: async (channel) => {
+        await channel.assertQueue(queue, { durable: true });
+        const all = [...bindings, { exchange: RETRY, routingKey: queue }];
+        for (const { exchange, routingKey } of all) {
+          await channel.bindQueue(queue, exchange, routingKey);
+        }
       },
-      (message) => this.#take(options, message),
-    );
-    consumer.on('error', (error) => {
-      this.#warn(error);
+      prefetch: concurrency,
+      take: (message) => this.#run(options, toJob(message)),
     });
-    this.#consumers.push(consumer);
   }
 
   /** Lets jobs that are under way end; the others stay in their queues. */
   async close(): Promise<void> {
-    const closed = Promise.all(this.#consumers.map((consumer) => consumer.close()));
-    await endedWithin(
-      closed.then(() => this.#connection.close()),
-      CLOSE_MS,
-    );
-    this.#connection.unsafeDestroy();
-  }
-
-  async #take(options: WorkQueueOptions, message: AsyncMessage): Promise<ConsumerStatus> {
-    const headers = (message.headers ?? {}) as Record<string, unknown>;
-    const job: Job = {
-      body: parsed(message.body),
-      headers,
-      // One without, that has been postponed, has come back with an empty one.
-      messageId: message.messageId === '' ? undefined : message.messageId,
-      type: message.type,
-      routingKey: message.routingKey,
-      size: toBytes(message.body).length,
-      userId: message.userId,
-      attempt: attemptIn(headers),
-    };
-    try {
-      await this.#run(options, message, job);
-      return ConsumerStatus.ACK;
-    } catch {
-      // It could not be put anywhere else, so it stays, and comes again in a moment.
-      await wait(REQUEUE_MS, undefined, { ref: false });
-      return ConsumerStatus.REQUEUE;
-    }
+    await this.#consumers.close();
   }
 
   /** Rejected when the job could neither be done nor be put anywhere else. */
-  async #run(options: WorkQueueOptions, message: AsyncMessage, job: Job): Promise<void> {
+  async #run(options: WorkQueueOptions, job: Job): Promise<void> {
     const { queue, retryDelayMs, handle, onDead } = options;
-    const dueAt = Number(job.headers[DUE_HEADER] ?? 0);
+    const { attempt, dueAt } = job;
     const waitMs = dueAt - Date.now();
-    if (waitMs >= SHORTEST_WAIT_MS) return this.#postpone(queue, message, dueAt);
+    if (waitMs >= SHORTEST_WAIT_MS) return this.#postpone(queue, job, dueAt, attempt);
     if (waitMs > 0) await wait(waitMs);
     try {
       await handle(job);
     } catch (error) {
-      if (error instanceof PostponedJob) return this.#postpone(queue, message, error.at);
-      const { attempt } = job;
+      if (error instanceof PostponedJob) return this.#postpone(queue, job, error.at, attempt);
       const delayMs = error instanceof RefusedJob ? undefined : retryDelayMs(attempt);
       if (delayMs !== undefined) {
-        const more = { [ATTEMPT_HEADER]: String(attempt + 1) };
-        return this.#postpone(queue, message, Date.now() + delayMs, more);
+        return this.#postpone(queue, job, Date.now() + delayMs, attempt + 1);
       }
       const reason = error instanceof Error ? error.message : 'unknown';
       this.#logger.warn({ queue, attempt, reason }, 'a job ended as a dead letter');
       await onDead?.(job, error);
-      await this.#publish(DEAD_LETTERS, queue, message, { [REASON_HEADER]: reason });
+      await this.#publish(DEAD_LETTERS, queue, job, headersOfDead(job.headers, reason));
     }
   }
 
-  async #postpone(
-    queue: string,
-    message: AsyncMessage,
-    dueAt: number,
-    more: Record<string, string> = {},
-  ): Promise<void> {
+  async #postpone(queue: string, job: Job, dueAt: number, attempt: number): Promise<void> {
+    const exchange = waitFor(dueAt) ?? waitOf(SHORTEST_WAIT_MS);
     try {
-      await this.#publish(waitFor(dueAt) ?? waitOf(SHORTEST_WAIT_MS), queue, message, {
-        ...more,
-        [DUE_HEADER]: String(dueAt),
-      });
+      await this.#publish(exchange, queue, job, headersOfNext(job, dueAt, attempt));
     } catch (error) {
       // Somebody may have deleted what it was to wait in.
       await this.#declareWaits();
@@ -206,51 +107,34 @@ export class WorkQueues {
   }
 
   async #declareWaits(): Promise<void> {
-    const channel = await this.#connection.acquire();
-    try {
+    await this.#consumers.withChannel(async (channel) => {
       for (const waitMs of WAITS_MS) {
         const name = waitOf(waitMs);
-        await channel.exchangeDeclare({ exchange: name, type: 'fanout', durable: true });
-        await channel.queueDeclare({
-          queue: name,
-          durable: true,
-          arguments: { 'x-message-ttl': waitMs, 'x-dead-letter-exchange': RETRY },
-        });
-        await channel.queueBind({ queue: name, exchange: name });
+        await channel.assertExchange(name, 'fanout', { durable: true });
+        const args = { 'x-message-ttl': waitMs, 'x-dead-letter-exchange': RETRY };
+        await channel.assertQueue(name, { durable: true, arguments: args });
+        await channel.bindQueue(name, name, '');
       }
-    } finally {
-      await channel.close();
-    }
+    });
   }
 
   async #publish(
     exchange: string,
     routingKey: string,
-    message: AsyncMessage,
-    more: Record<string, string>,
+    { content, messageId = '', type = '', contentType = 'application/octet-stream' }: Job,
+    headers: Record<string, unknown>,
   ): Promise<void> {
-    const { messageId = '', type = '', contentType = 'application/octet-stream' } = message;
-    const routing = await this.#channel.publish(
-      {
-        exchange,
-        routingKey,
-        messageId,
-        type,
-        contentType,
-        durable: true,
-        mandatory: true,
-        headers: { ...(message.headers as Record<string, unknown>), ...more },
-      },
-      toBytes(message.body),
-    );
+    const properties = {
+      messageId,
+      type,
+      contentType,
+      headers,
+      durable: true,
+      mandatory: true,
+    } as const;
+    const routing = await this.#channel.publish({ exchange, routingKey, ...properties }, content);
     // Confirmed, and nobody has it: the queue is not there yet.
     if (routing === 'unroutable') throw new Error(`There is no queue behind ${exchange}.`);
-  }
-
-  #warn(error: unknown): void {
-    if (this.#warned) return;
-    this.#warned = true;
-    this.#logger.warn({ err: error }, 'the connection that takes jobs had an error');
   }
 }
 
@@ -261,25 +145,4 @@ export class WorkQueues {
 export function waitFor(dueAt: number): string | undefined {
   const waitMs = WAITS_MS.filter((rung) => rung <= dueAt - Date.now()).at(-1);
   return waitMs === undefined ? undefined : waitOf(waitMs);
-}
-
-/** Back ends write headers, too: what is no number would be tried again for ever. */
-function attemptIn(headers: Record<string, unknown>): number {
-  const attempt = Number(headers[ATTEMPT_HEADER] ?? 1);
-  return Number.isSafeInteger(attempt) && attempt >= 1 ? attempt : 1;
-}
-
-const toBytes = (body: unknown): Buffer =>
-  Buffer.isBuffer(body)
-    ? body
-    : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body), 'utf8');
-
-/** rabbitmq-client parses what says that it is JSON, and leaves the rest as bytes. */
-function parsed(body: unknown): unknown {
-  if (!Buffer.isBuffer(body) && typeof body !== 'string') return body;
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return undefined;
-  }
 }

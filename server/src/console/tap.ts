@@ -1,4 +1,4 @@
-import { Connection, type AsyncMessage, type Consumer } from 'rabbitmq-client';
+import type { ConsumeMessage } from 'amqplib';
 import {
   deviceKeys,
   encodeId,
@@ -9,8 +9,8 @@ import {
 } from '@warren/protocol';
 import { BROADCAST, GROUP_PREFIX, liveOf, TRACE_PREFIX } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
+import { Consumers, type Subscription } from '../broker/consumers.js';
 import type { BrokerWatch } from '../broker/watch.js';
-import { endedWithin } from '../ended-within.js';
 import type { PassingEvents } from '../events/passing-events.js';
 import { UNCLAIMED, type DeviceStore } from '../storage/devices.js';
 import type { GroupStore } from '../storage/groups.js';
@@ -39,7 +39,6 @@ const ARGUMENTS = {
 const PREFETCH = 100;
 const PREVIEW_CHARACTERS = 2000;
 const SWEEP_MS = 1000;
-const CLOSE_MS = 2000;
 /** Warren's own, of no interest. */
 const HIDDEN = new Set([WATCH_TYPE, READ_TYPE]);
 
@@ -50,7 +49,7 @@ interface Source {
 }
 
 interface Tap {
-  consumer: Consumer;
+  subscription: Subscription;
   sources: Source[];
   /** Until then, somebody watches. */
   until: number;
@@ -68,7 +67,8 @@ interface Tap {
 export class Taps {
   readonly #options: TapsOptions;
   readonly #taps = new Map<string, Tap>();
-  #connection: Connection | undefined;
+  /** While somebody watches. */
+  #consumers: Consumers | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: TapsOptions) {
@@ -95,7 +95,7 @@ export class Taps {
   async hold(userId: string, until: number): Promise<void> {
     const known = this.#taps.get(userId);
     if (known === undefined) {
-      this.#taps.set(userId, { consumer: this.#consume(userId), sources: [], until });
+      this.#taps.set(userId, { subscription: this.#consume(userId), sources: [], until });
     } else known.until = Math.max(known.until, until);
     this.#timer ??= setInterval(() => {
       this.#sweep();
@@ -105,45 +105,24 @@ export class Taps {
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    const consumers = [...this.#taps.values()].map(({ consumer }) => consumer.close());
     this.#taps.clear();
-    const closed = Promise.all(consumers).then(() => this.#connection?.close());
-    await endedWithin(closed, CLOSE_MS);
-    this.#connection?.unsafeDestroy();
+    await this.#consumers?.close();
   }
 
-  #consume(userId: string): Consumer {
-    this.#connection ??= this.#connect();
-    const consumer = this.#connection.createConsumer(
-      {
-        queue: tapOf(userId),
-        queueOptions: { durable: true, arguments: ARGUMENTS },
-        qos: { prefetchCount: PREFETCH },
+  #consume(userId: string): Subscription {
+    const { amqpUrl, logger } = this.#options;
+    this.#consumers ??= new Consumers({ amqpUrl, connectionName: 'warren console', logger });
+    const queue = tapOf(userId);
+    const subscription: Subscription = {
+      queue,
+      declare: async (channel) => {
+        await channel.assertQueue(queue, { durable: true, arguments: ARGUMENTS });
       },
-      (message) => this.#tell(userId, message),
-    );
-    consumer.on('error', (error) => {
-      this.#options.logger.debug({ err: error }, 'a user could not be watched');
-    });
-    return consumer;
-  }
-
-  #connect(): Connection {
-    const connection = new Connection({
-      url: this.#options.amqpUrl,
-      connectionName: 'warren console',
-      heartbeat: 10,
-      frameMax: 131_072,
-      retryLow: 200,
-      retryHigh: 3000,
-      acquireTimeout: 4000,
-      connectionTimeout: 5000,
-      noDelay: true,
-    });
-    connection.on('error', (error) => {
-      this.#options.logger.debug({ err: error }, 'the connection of the console had an error');
-    });
-    return connection;
+      prefetch: PREFETCH,
+      take: (message) => this.#tell(userId, message),
+    };
+    this.#consumers.add(subscription);
+    return subscription;
   }
 
   async #attempt(userId: string): Promise<void> {
@@ -158,25 +137,25 @@ export class Taps {
   async #bind(userId: string): Promise<void> {
     await this.#options.locks.user(userId, async () => {
       const tap = this.#taps.get(userId);
-      if (tap === undefined || this.#connection === undefined) return;
+      if (tap === undefined || this.#consumers === undefined) return;
       const wanted = await this.#sourcesOf(userId);
       const isIn = (sources: Source[]) => (source: Source) =>
         sources.some(
           ({ exchange, routingKey }) =>
             exchange === source.exchange && routingKey === source.routingKey,
         );
-      const channel = await this.#connection.acquire();
-      try {
-        const queue = tapOf(userId);
-        await channel.queueDeclare({ queue, durable: true, arguments: ARGUMENTS });
-        for (const source of wanted) await channel.queueBind({ queue, ...source });
-        for (const source of tap.sources) {
-          if (!isIn(wanted)(source)) await channel.queueUnbind({ queue, ...source });
+      const queue = tapOf(userId);
+      await this.#consumers.withChannel(async (channel) => {
+        await channel.assertQueue(queue, { durable: true, arguments: ARGUMENTS });
+        for (const { exchange, routingKey } of wanted) {
+          await channel.bindQueue(queue, exchange, routingKey);
         }
-        tap.sources = wanted;
-      } finally {
-        await channel.close().catch(() => undefined);
-      }
+        for (const source of tap.sources) {
+          if (isIn(wanted)(source)) continue;
+          await channel.unbindQueue(queue, source.exchange, source.routingKey);
+        }
+      });
+      tap.sources = wanted;
     });
   }
 
@@ -208,37 +187,37 @@ export class Taps {
     ];
   }
 
-  async #tell(userId: string, message: AsyncMessage): Promise<void> {
-    const { messageId, type = '', routingKey } = message;
+  async #tell(userId: string, { content, fields, properties }: ConsumeMessage): Promise<void> {
+    const [messageId, type] = [textOr(properties.messageId), textOr(properties.type) ?? ''];
     if (HIDDEN.has(type)) return;
-    const text = textOf(message.body);
+    const text = decoded(content);
     await this.#options.events.trace({
       user: userId,
       step: 'sent',
       messageId: messageId ?? null,
       type: type === '' ? 'message' : type,
-      routingKey,
-      size: Buffer.byteLength(text ?? (message.body as Buffer)),
+      routingKey: fields.routingKey,
+      size: content.length,
       ...(text !== undefined && { preview: text.slice(0, PREVIEW_CHARACTERS) }),
     });
   }
 
   #sweep(): void {
     const now = Date.now();
-    for (const [userId, { consumer, until }] of this.#taps) {
+    for (const [userId, { subscription, until }] of this.#taps) {
       if (until > now) continue;
       this.#taps.delete(userId);
-      void this.#end(userId, consumer);
+      void this.#end(userId, subscription);
     }
   }
 
   /** Another server may go on watching: the queue ends by itself when nobody does. */
-  async #end(userId: string, consumer: Consumer): Promise<void> {
-    await consumer.close();
+  async #end(userId: string, subscription: Subscription): Promise<void> {
+    await this.#consumers?.remove(subscription);
     try {
-      const channel = await this.#connection?.acquire();
-      await channel?.queueDelete({ queue: tapOf(userId), ifUnused: true });
-      await channel?.close();
+      await this.#consumers?.withChannel((channel) =>
+        channel.deleteQueue(tapOf(userId), { ifUnused: true }),
+      );
     } catch {
       // In use elsewhere, or gone.
     }
@@ -246,20 +225,22 @@ export class Taps {
     // Nothing of it is left while nobody watches.
     clearInterval(this.#timer);
     this.#timer = undefined;
-    const connection = this.#connection;
-    this.#connection = undefined;
-    await connection?.close().catch(() => undefined);
+    const consumers = this.#consumers;
+    this.#consumers = undefined;
+    await consumers?.close();
   }
 }
 
 /** Where copies of what is sent to a user lie; deleted before a mailbox is, or a group's binding. */
 export const tapOf = (userId: string): string => `${TRACE_PREFIX}${encodeId(userId)}`;
 
-/** rabbitmq-client parses what says that it is JSON; undefined for what is no text. */
-function textOf(body: unknown): string | undefined {
-  if (!Buffer.isBuffer(body)) return typeof body === 'string' ? body : JSON.stringify(body);
+const textOr = (value: unknown): string | undefined =>
+  typeof value === 'string' ? value : undefined;
+
+/** Undefined for what is no text. */
+function decoded(content: Buffer): string | undefined {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(body);
+    return new TextDecoder('utf-8', { fatal: true }).decode(content);
   } catch {
     return undefined;
   }

@@ -11,12 +11,12 @@ import {
 } from '@warren/protocol';
 import { PUSH, RETRY } from '@warren/rabbitmq';
 import type { Counter } from 'prom-client';
-import { BOOKKEEPING_HEADERS, REASON_HEADER, type Job } from '../broker/work-queues.js';
+import { carriedHeaders, REASON_HEADER, type Job } from '../broker/job.js';
 import { HttpProblem } from '../problem.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 import type { DeadLetterStore, StoredDeadLetter } from '../storage/dead-letters.js';
 import { UNCLAIMED, type DeviceStore } from '../storage/devices.js';
-import { fingerprintOf, type Cause } from './letter.js';
+import { deathOf, fingerprintOf, type Cause } from './letter.js';
 import { DeadLetterQueue, type Letter } from './queue.js';
 
 export interface DeadLettersOptions {
@@ -46,7 +46,7 @@ export class DeadLetters {
 
   /** Writes down that there is one. */
   async note(
-    { headers, messageId, type, routingKey, size }: Job,
+    { headers, messageId, type, routingKey, content }: Job,
     { reason, queue }: Cause,
   ): Promise<void> {
     const { store, devices, counter } = this.#options;
@@ -60,8 +60,9 @@ export class DeadLetters {
       deviceId: device?.device_id === UNCLAIMED ? undefined : device?.device_id,
       messageId,
       type,
-      size,
-      detail: typeof detail === 'string' ? detail : undefined,
+      size: content.length,
+      // Of a message that has died its publisher may have written it.
+      detail: reason === 'job' && typeof detail === 'string' ? detail : undefined,
       fingerprint: fingerprintOf(headers, { routingKey, messageId }),
     });
     counter.inc({ reason });
@@ -154,6 +155,8 @@ export class DeadLetters {
     const { queue, reason, userId, deviceId } = entry;
     const { exchange, prefixes } = this.#options;
     if (reason === 'job') {
+      // Noted by a server that believed its publisher.
+      if (deathOf(letter.headers) !== undefined) return false;
       // That a push has failed is final, and its sender has been told.
       if (queue.startsWith(PUSH)) return false;
       return this.#publish(RETRY, queue, letter, letter.messageId ?? '');
@@ -184,9 +187,7 @@ export class DeadLetters {
         mandatory: true,
         ...(correlationId !== undefined && { correlationId }),
         headers: {
-          ...Object.fromEntries(
-            Object.entries(letter.headers).filter(([name]) => !isBookkeeping(name)),
-          ),
+          ...withoutTracking(carriedHeaders(letter.headers)),
           ...(letter.messageId !== undefined && { [RESENT_HEADER]: letter.messageId }),
         },
       },
@@ -203,9 +204,13 @@ export class DeadLetters {
 const newIdOf = ({ id, fingerprint }: StoredDeadLetter): string =>
   `resent-${fingerprint.slice(0, 16)}-${String(id)}`;
 
-/** What says how it came to be one; and nobody follows it under its new id. */
-const isBookkeeping = (name: string): boolean =>
-  /^x-(first-|last-)?death/.test(name) || [...BOOKKEEPING_HEADERS, TRACK_HEADER].includes(name);
+/** Nobody follows it under its new id. */
+function withoutTracking({
+  [TRACK_HEADER]: _,
+  ...headers
+}: Record<string, unknown>): Record<string, unknown> {
+  return headers;
+}
 
 function countsOf(entries: StoredDeadLetter[]): Map<string, number> {
   const counts = new Map<string, number>();

@@ -1,4 +1,5 @@
 import amqp, { type ChannelModel, type Channel, type ConsumeMessage } from 'amqplib';
+import { keepUnreadable } from '@warren/protocol/amqp';
 import { DEAD_LETTERS } from '@warren/rabbitmq';
 import { HttpProblem } from '../problem.js';
 import { fingerprintOf } from './letter.js';
@@ -66,6 +67,7 @@ async function connect(amqpUrl: string): Promise<ChannelModel> {
       clientProperties: { connection_name: 'warren dead letters' },
     });
     connection.on('error', () => undefined);
+    keepUnreadable(connection);
     return connection;
   } catch (error) {
     throw new HttpProblem('broker_unavailable', undefined, { cause: error });

@@ -4,7 +4,7 @@ import { HISTORY_KEY } from '@warren/protocol';
 import { DEAD_LETTERS, HISTORY, HISTORY_ARGUMENTS, RETRY } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import { BatchConsumer } from '../broker/batch-consumer.js';
-import { REASON_HEADER } from '../broker/work-queues.js';
+import { headersOfDead } from '../broker/job.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 import { isUnfitForDatabase } from '../storage/database-errors.js';
 import type { GroupStore } from '../storage/groups.js';
@@ -180,7 +180,6 @@ export class Recorder {
   async #bury({ content, properties }: ConsumeMessage, reason: string): Promise<void> {
     const { channel, logger } = this.#options;
     logger.warn({ reason }, 'a message that cannot be stored ended as a dead letter');
-    const headers = { ...(properties.headers as object), [REASON_HEADER]: reason };
     await channel.publish(
       {
         exchange: DEAD_LETTERS,
@@ -190,7 +189,7 @@ export class Recorder {
         contentType: (properties.contentType as string | undefined) ?? 'application/octet-stream',
         durable: true,
         mandatory: true,
-        headers,
+        headers: headersOfDead((properties.headers ?? {}), reason),
       },
       content,
     );

@@ -12,11 +12,11 @@ import type { Logger } from 'pino';
 import type { ZodType } from 'zod';
 import type { Metrics } from '../metrics.js';
 import { HttpProblem } from '../problem.js';
+import { flawIn } from '../foreign-json.js';
 import { toProblem } from '../to-problem.js';
 import { parse } from '../validation.js';
 import type { AuditStore } from '../storage/audit.js';
 import { SHOWN_CHARACTERS, type AccessControl, type Caller } from './access.js';
-import { keepsNumbers } from './json-numbers.js';
 import type { RateLimiter } from './rate-limits.js';
 import type { Route, RouteContext, RouteReply } from './route.js';
 
@@ -31,9 +31,6 @@ export interface RouterOptions {
   logger: Logger;
 }
 
-const BAD_NUMBER =
-  'A number is too large for the double that JSON is read into: send it as a string.';
-
 /** Makes an Express router of the table; it parses, refuses and answers by itself, errors included. */
 export function createRouter(options: RouterOptions): Router {
   const { routes, metrics, logger } = options;
@@ -45,7 +42,8 @@ export function createRouter(options: RouterOptions): Router {
     strict: false,
     inflate: false,
     verify: (_request, _response, body) => {
-      if (!keepsNumbers(body.toString('utf8'))) throw new Error(BAD_NUMBER);
+      const flaw = flawIn(body.toString('utf8'));
+      if (flaw !== undefined) throw new Error(flaw);
     },
   });
 
@@ -208,7 +206,8 @@ function fromBodyError(error: unknown): HttpProblem {
     case 'entity.too.large':
       return new HttpProblem('payload_too_large');
     case 'entity.verify.failed':
-      return new HttpProblem('invalid_request', BAD_NUMBER);
+      // The flaw that was found above.
+      return new HttpProblem('invalid_request', error instanceof Error ? error.message : undefined);
     case 'encoding.unsupported':
     case 'charset.unsupported':
       return new HttpProblem('unsupported_media_type', 'Send UTF-8, not compressed.');

@@ -3,7 +3,8 @@ import type { Logger } from 'pino';
 import type { ControlLink } from '../broker/control-link.js';
 import type { ManagementApi } from '../broker/management.js';
 import type { Provisioner } from '../broker/provisioner.js';
-import { inSteps, RefusedJob, type Job, type WorkQueues } from '../broker/work-queues.js';
+import { jsonIn, RefusedJob, type Job } from '../broker/job.js';
+import { inSteps, type WorkQueues } from '../broker/work-queues.js';
 import type { SignedPost } from './signed-post.js';
 
 /** Durable, so that nothing is forgotten while the application is away. */
@@ -70,9 +71,11 @@ export function startWebhooks({ post, workQueues, patterns }: WebhooksOptions): 
     bindings: patterns.map((routingKey) => ({ exchange: EVENTS, routingKey })),
     concurrency: AT_ONCE,
     retryDelayMs: inSteps(RETRIES_MS),
-    handle: async ({ messageId, body }: Job) => {
-      if (messageId === undefined || body === undefined) throw new RefusedJob('It is no event.');
-      await post.send(messageId, body);
+    handle: async (job: Job) => {
+      const { messageId } = job;
+      const event = jsonIn(job);
+      if (messageId === undefined || event === undefined) throw new RefusedJob('It is no event.');
+      await post.send(messageId, event);
     },
   });
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { pushProviderSchema, type PushProviderName } from '@warren/protocol';
-import { PostponedJob } from '../broker/work-queues.js';
+import { PostponedJob } from '../broker/job.js';
 import type { Decision, Due, PushDecisionStore, PushedMessage } from '../storage/push-decisions.js';
 import type { PushDevice } from '../storage/push-devices.js';
 import type { PushAddress, PushStore } from '../storage/pushes.js';

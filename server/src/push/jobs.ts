@@ -1,7 +1,8 @@
 import { PUSH_KEY, type PushProviderName } from '@warren/protocol';
 import { DEAD_LETTERS, PUSH, pushQueueOf, RETRY } from '@warren/rabbitmq';
 import { z } from 'zod';
-import { DUE_HEADER, REASON_HEADER, waitFor } from '../broker/work-queues.js';
+import { DUE_HEADER, REASON_HEADER } from '../broker/job.js';
+import { waitFor } from '../broker/work-queues.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 import type { OutgoingMessage } from '../publisher/outgoing-message.js';
 

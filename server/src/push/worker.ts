@@ -2,7 +2,8 @@ import { PUSH_KEY, type PushProviderName } from '@warren/protocol';
 import { PUSH, PUSH_PROVIDERS, pushQueueOf } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import { RefusedJob, type Job, type WorkQueues } from '../broker/work-queues.js';
+import { jsonIn, RefusedJob, type Job } from '../broker/job.js';
+import type { WorkQueues } from '../broker/work-queues.js';
 import type { Storage } from '../storage/index.js';
 import { Decider } from './decider.js';
 import { Deliverer } from './deliverer.js';
@@ -129,8 +130,8 @@ const retryDelayMs = (attempt: number): number =>
   Math.min(RETRY_MS.high, RETRY_MS.low * 2 ** (attempt - 1));
 
 /** Whoever may publish to the direct exchange may put anything here. */
-function read<Schema extends z.ZodType>(schema: Schema, { body }: Job): z.output<Schema> {
-  const parsed = schema.safeParse(body);
+function read<Schema extends z.ZodType>(schema: Schema, job: Job): z.output<Schema> {
+  const parsed = schema.safeParse(jsonIn(job));
   if (!parsed.success) throw new RefusedJob('It is no job of a push.');
   return parsed.data;
 }

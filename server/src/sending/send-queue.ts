@@ -1,7 +1,10 @@
 import { sendBodySchema } from '@warren/protocol';
 import { SEND } from '@warren/rabbitmq';
-import { inSteps, RefusedJob, type Job, type WorkQueues } from '../broker/work-queues.js';
+import { jsonIn, RefusedJob, type Job } from '../broker/job.js';
+import { inSteps, type WorkQueues } from '../broker/work-queues.js';
 import type { Events } from '../events/events.js';
+import { flawIn } from '../foreign-json.js';
+import { HttpProblem } from '../problem.js';
 import { toProblem } from '../to-problem.js';
 import { parse } from '../validation.js';
 import type { Sender } from './sender.js';
@@ -28,10 +31,11 @@ export function startSendQueue({ sender, events, workQueues }: SendQueueOptions)
   });
 }
 
-async function send(sender: Sender, { body, messageId, userId }: Job): Promise<void> {
+async function send(sender: Sender, job: Job): Promise<void> {
+  const { account, messageId } = job;
   try {
-    const message = parse(sendBodySchema, identified(body, messageId));
-    const caller = userId === undefined ? SEND : `account:${userId}`;
+    const message = parse(sendBodySchema, identified(bodyOf(job), messageId));
+    const caller = account === undefined ? SEND : `account:${account}`;
     await sender.sendInTurn(message, caller);
   } catch (error) {
     const { code, status, detail } = toProblem(error);
@@ -40,20 +44,27 @@ async function send(sender: Sender, { body, messageId, userId }: Job): Promise<v
   }
 }
 
+/** @throws {HttpProblem} `invalid_request`, as for a body that comes by HTTP. */
+function bodyOf(job: Job): unknown {
+  const flaw = flawIn(job.content.toString('utf8'));
+  if (flaw !== undefined) throw new HttpProblem('invalid_request', flaw);
+  return jsonIn(job);
+}
+
 /** With an id, so that a job which is handed out again is the same message; checked as one of the body. */
 const identified = (body: unknown, messageId: string | undefined): unknown =>
   messageId !== undefined && typeof body === 'object' ? { id: messageId, ...body } : body;
 
 /** The back end hears of it on its events queue. */
 async function refuse(events: Events, job: Job, error: unknown): Promise<void> {
-  const { body, messageId, userId } = job;
+  const { account, messageId } = job;
   const { code, detail, message } = toProblem(error instanceof RefusedJob ? error.cause : error);
-  const named = (body as { id?: unknown } | null | undefined)?.id;
+  const named = (jsonIn(job) as { id?: unknown } | null | undefined)?.id;
   await events.tell({
     event: 'message.refused',
     at: Date.now(),
     messageId: typeof named === 'string' ? named : (messageId ?? null),
-    account: userId ?? null,
+    account: account ?? null,
     code,
     detail: detail ?? message,
   });

@@ -1,11 +1,13 @@
 import { TRACK_HEADER } from '@warren/protocol';
 import { DEAD_LETTERS } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
-import { inSteps, type Job, type WorkQueues } from '../broker/work-queues.js';
+import type { Job } from '../broker/job.js';
+import type { WorkQueues } from '../broker/work-queues.js';
 import type { DeadLetters } from '../dead-letters/dead-letters.js';
 import { causeOf, deathOf } from '../dead-letters/letter.js';
 import type { Events } from '../events/events.js';
 import type { Losses } from '../history/losses.js';
+import { isUnfitForDatabase } from '../storage/database-errors.js';
 import type { Failure, OutcomeStore } from '../storage/outcomes.js';
 import type { Tracker } from './tracker.js';
 
@@ -24,7 +26,8 @@ const QUEUE = 'warren.dead.outcomes';
 const SWEEP_MS = 1000;
 const SWEEP_SIZE = 500;
 const AT_ONCE = 16;
-const RETRIES_MS = [1000, 10_000, 60_000];
+/** While the database is away; whoever sent the message waits to be told, however long that takes. */
+const RETRY_MS = { low: 1000, high: 60_000 };
 
 /** Sees to it that no outcome stays open: by the dead letters, which are quick, and by the deadlines. */
 export class Settlement {
@@ -39,8 +42,8 @@ export class Settlement {
       queue: QUEUE,
       bindings: [{ exchange: DEAD_LETTERS, routingKey: '' }],
       concurrency: AT_ONCE,
-      retryDelayMs: inSteps(RETRIES_MS),
-      handle: (job) => this.#take(job),
+      retryDelayMs: (attempt) => Math.min(RETRY_MS.high, RETRY_MS.low * 4 ** (attempt - 1)),
+      handle: (job) => this.#takeIfFit(job),
     });
     this.#timer = setInterval(() => {
       this.#sweeping ??= this.#sweep().finally(() => {
@@ -53,6 +56,16 @@ export class Settlement {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.#sweeping;
+  }
+
+  /** What the database will never take, a publisher's odd texts, has no outcome there. */
+  async #takeIfFit(job: Job): Promise<void> {
+    try {
+      await this.#take(job);
+    } catch (error) {
+      if (!isUnfitForDatabase(error)) throw error;
+      this.#options.logger.warn({ err: error }, 'a dead letter does not fit into the database');
+    }
   }
 
   async #take(job: Job): Promise<void> {

@@ -1,0 +1,208 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Channel, ConsumeMessage } from 'amqplib';
+import type { Logger } from 'pino';
+import { endedWithin } from '../ended-within.js';
+import {
+  aborted,
+  delayAfter,
+  LastingConnection,
+  type LiveConnection,
+} from './lasting-connection.js';
+
+export interface Subscription {
+  queue: string;
+  /** Makes the queue and its bindings, on each new connection. */
+  declare: (channel: Channel) => Promise<void>;
+  /** How many messages are in hand at once. */
+  prefetch: number;
+  /** Acked when it resolves; when it rejects, the message is given back, a moment later. */
+  take: (message: ConsumeMessage) => Promise<void>;
+}
+
+export interface ConsumersOptions {
+  amqpUrl: string;
+  /** What the connection is called on the broker. */
+  connectionName: string;
+  logger: Logger;
+}
+
+/** Before a message is given back, in milliseconds. */
+const REQUEUE_MS = 1000;
+const CONNECT_MS = 4000;
+const CLOSE_MS = 5000;
+
+/** Consumes queues by one connection, each by a channel of its own, and again whenever one of them is lost. */
+export class Consumers {
+  readonly #connection: LastingConnection;
+  readonly #logger: Logger;
+  readonly #subscriptions = new Map<
+    Subscription,
+    { stop: AbortController; running: Promise<void> }
+  >();
+  readonly #underWay = new Set<Promise<void>>();
+  #live: LiveConnection | undefined;
+  readonly #onLive = new Set<(live: LiveConnection) => void>();
+
+  constructor({ amqpUrl, connectionName, logger }: ConsumersOptions) {
+    this.#logger = logger;
+    this.#connection = new LastingConnection({
+      amqpUrl,
+      connectionName,
+      use: (live) => this.#use(live),
+      onError: (error) => {
+        logger.warn({ err: error }, `the connection "${connectionName}" had an error`);
+      },
+    });
+  }
+
+  add(subscription: Subscription): void {
+    this.#subscriptions.set(subscription, {
+      stop: new AbortController(),
+      running: Promise.resolve(),
+    });
+    if (this.#live !== undefined) this.#start(this.#live, subscription);
+  }
+
+  /** What it has in hand goes back. When it resolves, its queue has one consumer less. */
+  async remove(subscription: Subscription): Promise<void> {
+    const known = this.#subscriptions.get(subscription);
+    this.#subscriptions.delete(subscription);
+    known?.stop.abort();
+    await known?.running;
+  }
+
+  /** @throws {Error} when there is no connection within 4 s, or it is lost. */
+  async withChannel<Result>(work: (channel: Channel) => Promise<Result>): Promise<Result> {
+    const live = this.#live ?? (await this.#nextLive());
+    const channel = await live.race(live.connection.createChannel());
+    channel.on('error', () => undefined);
+    try {
+      return await live.race(work(channel));
+    } finally {
+      await live.race(channel.close()).catch(() => undefined);
+    }
+  }
+
+  /** Lets what is under way end, for five seconds at most; the rest stays in its queues. */
+  async close(): Promise<void> {
+    await this.#connection.close();
+  }
+
+  async #nextLive(): Promise<LiveConnection> {
+    let onLive: ((live: LiveConnection) => void) | undefined;
+    const next = new Promise<LiveConnection>((resolve) => {
+      onLive = resolve;
+      this.#onLive.add(resolve);
+    });
+    const live = await Promise.race([next, wait(CONNECT_MS, undefined, { ref: false })]);
+    if (onLive !== undefined) this.#onLive.delete(onLive);
+    if (live === undefined) throw new Error('The broker could not be reached in time.');
+    return live;
+  }
+
+  async #use(live: LiveConnection): Promise<void> {
+    this.#live = live;
+    for (const tell of this.#onLive) tell(live);
+    for (const subscription of this.#subscriptions.keys()) this.#start(live, subscription);
+    await aborted(live.signal);
+    this.#live = undefined;
+    if (!live.isLost) await endedWithin(Promise.all(this.#underWay), CLOSE_MS);
+  }
+
+  #start(live: LiveConnection, subscription: Subscription): void {
+    const known = this.#subscriptions.get(subscription);
+    if (known !== undefined)
+      known.running = this.#keepConsuming(live, subscription, known.stop.signal);
+  }
+
+  /** A queue that was deleted, or may not be declared, is no concern of the others. */
+  async #keepConsuming(
+    live: LiveConnection,
+    subscription: Subscription,
+    stopped: AbortSignal,
+  ): Promise<void> {
+    const { queue } = subscription;
+    let failures = 0;
+    const isWanted = (): boolean => !stopped.aborted && !live.isOver();
+    while (isWanted()) {
+      try {
+        await this.#consume(live, subscription, stopped, () => {
+          failures = 0;
+        });
+      } catch (error) {
+        if (!isWanted()) return;
+        if (failures === 0) this.#logger.warn({ err: error, queue }, 'a queue is not consumed');
+        const over = AbortSignal.any([live.signal, stopped]);
+        await aborted(over, delayAfter(failures++, error));
+      }
+    }
+  }
+
+  /** Until the channel ends, which it throws; it is not wanted any more; or the connection ends. */
+  async #consume(
+    live: LiveConnection,
+    subscription: Subscription,
+    stopped: AbortSignal,
+    onConsuming: () => void,
+  ): Promise<void> {
+    const channel = await live.race(live.connection.createChannel());
+    const ended = new Promise<never>((_, reject) => {
+      channel.on('error', reject);
+      channel.on('close', () => {
+        reject(new Error('The channel was closed.'));
+      });
+    });
+    ended.catch(() => undefined);
+    const onMessage = (message: ConsumeMessage | null): void => {
+      if (message === null) channel.emit('error', new Error('The queue was deleted.'));
+      // What is not taken any more goes back when the channel ends.
+      else if (!live.isOver()) this.#track(take(live, channel, subscription, message));
+    };
+    try {
+      await live.race(Promise.race([subscribe(channel, subscription, onMessage), ended]));
+      live.noteUse();
+      onConsuming();
+      await Promise.race([ended, aborted(live.signal), aborted(stopped)]);
+    } finally {
+      // What is under way when the connection ends is acked before it does.
+      if (!live.isOver()) await live.race(channel.close()).catch(() => undefined);
+    }
+  }
+
+  #track(work: Promise<void>): void {
+    const tracked = work.finally(() => this.#underWay.delete(tracked));
+    this.#underWay.add(tracked);
+  }
+}
+
+async function subscribe(
+  channel: Channel,
+  { queue, declare, prefetch }: Subscription,
+  onMessage: (message: ConsumeMessage | null) => void,
+): Promise<void> {
+  await declare(channel);
+  await channel.prefetch(prefetch);
+  await channel.consume(queue, onMessage);
+}
+
+async function take(
+  live: LiveConnection,
+  channel: Channel,
+  subscription: Subscription,
+  message: ConsumeMessage,
+): Promise<void> {
+  let isDone = true;
+  try {
+    await subscription.take(message);
+  } catch {
+    await aborted(live.signal, REQUEUE_MS);
+    isDone = false;
+  }
+  if (live.isLost) return;
+  try {
+    if (isDone) channel.ack(message);
+    else channel.nack(message, false, true);
+  } catch {
+    // The channel is closed, so that it comes again.
+  }
+}
