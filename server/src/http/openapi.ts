@@ -140,7 +140,14 @@ function problemReplies(entry: Route): Record<string, Json> {
 const content = (type: string, schema: Json): Json => ({ content: { [type]: { schema } } });
 
 function jsonSchema(schema: ZodType, io: 'input' | 'output'): Json {
-  const { $schema: _version, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: 'any' });
+  const { $schema: _version, ...rest } = z.toJSONSchema(schema, {
+    io,
+    unrepresentable: 'any',
+    // What stands in for a value that cannot be read is not what a missing one means.
+    override: ({ zodSchema, jsonSchema: described }) => {
+      if (zodSchema._zod.def.type === 'catch') delete described.default;
+    },
+  });
   return rest;
 }
 
