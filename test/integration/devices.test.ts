@@ -163,7 +163,11 @@ describe('a user’s devices', () => {
     }
     proxy.open();
     const ids = async () => (await next.user(user)).devices.map(({ deviceId }) => deviceId);
-    await until(async () => (await ids().catch(() => [])).join() === 'page');
+    await until(
+      async () => (await ids().catch(() => [])).join() === 'page',
+      async () =>
+        `${(await ids()).join()}, of which page is ${consumer.isGone() ? 'gone' : 'there'}`,
+    );
     expect(consumer.isGone()).toBe(false);
     await consumer.close();
     await next.close();
