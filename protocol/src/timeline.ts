@@ -18,6 +18,8 @@ export const TIMELINE_MS = 7 * 24 * 60 * 60 * 1000;
  * - `resent`, `discarded`: what an operator has done with a dead letter.
  * - `push_failed`: a push to one device; `reason` is the provider's. Without a device: no push could be sent of
  *   a message that waits in the mailbox; `reason` says why.
+ * - `omitted`: more of a kind happened in a minute than is written down; `reason`: `connections`, `sessions`,
+ *   `handler_failed`, `unprovisioned`, `offline`.
  */
 export const timelineKindSchema = z.enum([
   'connected',
@@ -36,6 +38,7 @@ export const timelineKindSchema = z.enum([
   'resent',
   'discarded',
   'push_failed',
+  'omitted',
 ]);
 export type TimelineKind = z.infer<typeof timelineKindSchema>;
 

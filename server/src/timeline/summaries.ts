@@ -43,6 +43,14 @@ const DEAD: Record<string, string> = {
   rejected: 'a device has rejected it',
 };
 
+const OMITTED: Record<string, string> = {
+  connections: 'connections that were opened or ended',
+  sessions: 'sessions that were opened',
+  handler_failed: 'messages that a device has rejected',
+  unprovisioned: 'messages to a user without a mailbox',
+  offline: 'live messages to nobody',
+};
+
 const because = (known: Record<string, string>, reason = ''): string => known[reason] ?? reason;
 
 /** An entry of a timeline in words: what happened, to what, and why. */
@@ -85,6 +93,8 @@ export function summaryOf({ kind, deviceId, type, outcome, reason }: Told): stri
       return `${message} was sent again by an operator.`;
     case 'discarded':
       return `${message} was discarded by an operator.`;
+    case 'omitted':
+      return `There was more in this minute than is written down: ${because(OMITTED, reason)}.`;
     case 'push_failed':
       return deviceId === undefined
         ? `${message} was not handled in time and could not be pushed (${because(UNPUSHED, reason)}); it went on waiting for a device.`

@@ -16,6 +16,7 @@ const COLORS: Partial<Record<TimelineKind, string>> = {
   mailbox_lost: 'red',
   session_ended: 'orange',
   push_failed: 'red',
+  omitted: 'orange',
 };
 
 const isTrouble = ({ kind, outcome, reason }: TimelineEntry): boolean =>
