@@ -290,7 +290,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     ownTokens,
     sender,
     tracker,
-    receipts: new Receipts({ tracker, publisher, events: passing, timeline, metrics }),
+    receipts: new Receipts({ tracker, publisher, events: passing, timeline, rates, metrics }),
     requests: new Requests({ publisher, devices, watch }),
     clientMessages: new ClientMessages({ sender, groups, policy: parts.policy }),
     answer: (answer) => handOverAnswer(broker.internal, answer),
