@@ -8,6 +8,7 @@ export const TIMELINE_MS = 7 * 24 * 60 * 60 * 1000;
 /**
  * What happens to a user.
  * - `connected`, `disconnected`: a device's connection to the broker; `reason` says why Warren has closed it.
+ * - `too_many_connections`: a device had more at once than a client needs, and the older ones were closed.
  * - `session`: a device has opened one, or has taken one over. - `session_ended`: logged out, removed,
  *   revoked, or its mailbox is gone; `reason` says which.
  * - `mailbox_lost`: the queue of a device was gone, and with it what waited there.
@@ -24,6 +25,7 @@ export const TIMELINE_MS = 7 * 24 * 60 * 60 * 1000;
 export const timelineKindSchema = z.enum([
   'connected',
   'disconnected',
+  'too_many_connections',
   'session',
   'session_ended',
   'mailbox_lost',

@@ -12,6 +12,7 @@ const CLOSED: Record<string, string> = {
   disconnected: 'the server was asked to disconnect it',
   token_expired: 'its token had ended and was not renewed',
   no_session: 'it had no session',
+  too_many_connections: 'the device had newer ones, more than a client needs',
   unknown_identity: 'it was not known whose it was',
 };
 
@@ -65,6 +66,8 @@ export function summaryOf({ kind, deviceId, type, outcome, reason }: Told): stri
       return reason === undefined
         ? `${device} disconnected: it went by itself, or the network failed.`
         : `${device} was disconnected: ${because(CLOSED, reason)}.`;
+    case 'too_many_connections':
+      return `${device} had more connections at once than a client needs: the older ones were closed.`;
     case 'session':
       return reason === 'takeover'
         ? `${device} opened a session in place of an older one.`

@@ -5,6 +5,7 @@ import { MessageLink, Time } from './text.js';
 const COLORS: Partial<Record<TimelineKind, string>> = {
   connected: 'green',
   disconnected: 'gray',
+  too_many_connections: 'orange',
   delivered: 'green',
   read: 'teal',
   pushed: 'grape',
