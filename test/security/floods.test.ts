@@ -1,5 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import type { MessageState } from '@warren/protocol';
+import { isAtLeast, parseVersion } from '@warren/rabbitmq';
+import { RawStomp } from '../support/raw-stomp.js';
 import {
   request,
   startStack,
@@ -89,5 +91,30 @@ describe('a mailbox', () => {
     const [device] = (await stack.user(user)).devices;
     expect((device?.depth ?? Infinity) * data.length).toBeLessThanOrEqual(64 * MIB);
     expect(device?.depth).toBeGreaterThan(200);
+  });
+});
+
+describe('a frame', () => {
+  const { endpoints } = inject('broker');
+
+  /** Web-STOMP counts the parts of a frame together from there on. */
+  async function countsParts(): Promise<boolean> {
+    const { origin, username, password } = new URL(endpoints.managementUrl);
+    const response = await fetch(`${origin}/api/overview`, {
+      headers: { authorization: `Basic ${btoa(`${username}:${password}`)}` },
+    });
+    const { rabbitmq_version: text } = (await response.json()) as { rabbitmq_version: string };
+    return isAtLeast(parseVersion(text), [4, 3, 5]);
+  }
+
+  it('that comes in parts without end is cut off at 64 KiB, where the broker can do that', async () => {
+    if (!(await countsParts())) return;
+    const { queue, token } = await stack.session(uniqueUser(), { deviceId: 'phone' });
+    const client = await RawStomp.open(endpoints.stompUrl);
+    expect(await client.login({ login: queue, passcode: token, host: 'warren' })).toBe(true);
+    client.sendPart('SEND\ndestination:/topic/x\n\n');
+    // Less than the 4 MiB that RabbitMQ takes of its own accord.
+    for (let part = 0; part < 64; part++) client.sendPart('x'.repeat(16 * 1024));
+    await client.closed;
   });
 });
