@@ -91,6 +91,8 @@ describe('a mailbox', () => {
     const [device] = (await stack.user(user)).devices;
     expect((device?.depth ?? Infinity) * data.length).toBeLessThanOrEqual(64 * MIB);
     expect(device?.depth).toBeGreaterThan(200);
+    // With all that lies in the dead letters.
+    await stack.api('DELETE', `/v1/users/${user}`);
   });
 });
 
