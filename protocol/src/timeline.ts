@@ -8,6 +8,7 @@ export const TIMELINE_MS = 7 * 24 * 60 * 60 * 1000;
 /**
  * What happens to a user.
  * - `connected`, `disconnected`: a device's connection to the broker; `reason` says why Warren has closed it.
+ * - `too_many_connections`: a device had more at once than a client needs, and the older ones were closed.
  * - `session`: a device has opened one, or has taken one over. - `session_ended`: logged out, removed,
  *   revoked, or its mailbox is gone; `reason` says which.
  * - `mailbox_lost`: the queue of a device was gone, and with it what waited there.
@@ -18,10 +19,13 @@ export const TIMELINE_MS = 7 * 24 * 60 * 60 * 1000;
  * - `resent`, `discarded`: what an operator has done with a dead letter.
  * - `push_failed`: a push to one device; `reason` is the provider's. Without a device: no push could be sent of
  *   a message that waits in the mailbox; `reason` says why.
+ * - `omitted`: more of a kind happened in a minute than is written down; `reason`: `connections`, `sessions`,
+ *   `handler_failed`, `unprovisioned`, `offline`.
  */
 export const timelineKindSchema = z.enum([
   'connected',
   'disconnected',
+  'too_many_connections',
   'session',
   'session_ended',
   'mailbox_lost',
@@ -36,6 +40,7 @@ export const timelineKindSchema = z.enum([
   'resent',
   'discarded',
   'push_failed',
+  'omitted',
 ]);
 export type TimelineKind = z.infer<typeof timelineKindSchema>;
 

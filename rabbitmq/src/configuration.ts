@@ -6,9 +6,11 @@ import type { SigningKey } from './keys.js';
 import type { TopologyNames } from './names.js';
 import type { BrokerOptions, TlsFiles } from './options.js';
 import type { BrokerPorts, BrokerState } from './state.js';
-import { CHECKS_ORIGINS, isAtLeast, type Version } from './version.js';
+import { CHECKS_ORIGINS, isAtLeast, RAISES_FRAMES, type Version } from './version.js';
 
 const HOST = '127.0.0.1';
+/** With the 4096 bytes that RabbitMQ adds, those of `web_stomp.ws_opts.max_frame_size`. */
+const MAX_FRAME_BYTES = 61_440;
 const packageFile = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url));
 
 /** Where a node's files lie. */
@@ -71,6 +73,9 @@ async function ownSettings(
     `prometheus.tcp.port = ${String(ports.metrics)}`,
     ...(isAtLeast(version, CHECKS_ORIGINS)
       ? allowOrigins.map((origin, index) => `web_stomp.allow_origins.${String(index)} = ${origin}`)
+      : []),
+    ...(isAtLeast(version, RAISES_FRAMES)
+      ? [`stomp.max_frame_size = ${String(MAX_FRAME_BYTES)}`]
       : []),
     `auth_oauth2.default_key = ${kid}`,
     `auth_oauth2.signing_keys.${kid} = ${place.inside(publicKeyPath)}`,

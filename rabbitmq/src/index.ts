@@ -47,6 +47,7 @@ export {
   isAtLeast,
   LIMITS_DELIVERIES,
   parseVersion,
+  RAISES_FRAMES,
   type Version,
 } from './version.js';
 export { FANOUT_SHARDS, shardFor, shardsOf } from './fanouts.js';

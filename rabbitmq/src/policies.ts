@@ -15,11 +15,14 @@ export const USER_POLICY = 'warren-user';
 export const QUORUM_POLICY = 'warren-user-quorum';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
+const MIB = 1024 * 1024;
 
 const MAILBOX = {
   'message-ttl': 7 * DAY_MS,
   expires: 30 * DAY_MS,
   'max-length': 10_000,
+  // So many of the largest would be 2.5 GB on the broker's disk.
+  'max-length-bytes': 64 * MIB,
   overflow: 'drop-head',
   'dead-letter-exchange': DEAD_LETTERS,
 };
@@ -53,6 +56,7 @@ export function policies(names: TopologyNames, version?: Version): Policy[] {
     policy('warren-dead', DEAD_LETTERS, {
       'message-ttl': 7 * DAY_MS,
       'max-length': 100_000,
+      'max-length-bytes': 1024 * MIB,
       overflow: 'drop-head',
     }),
   ];

@@ -21,5 +21,8 @@ export function isAtLeast(version: Version | undefined, other: Version): boolean
 /** The first that looks at the Origin of a WebSocket (CVE-2026-67405), if it is told to. */
 export const CHECKS_ORIGINS: Version = [4, 2, 6];
 
+/** The first whose Web-STOMP goes by `stomp.max_frame_size` after the login, whatever `ws_opts` says. */
+export const RAISES_FRAMES: Version = [4, 2, 6];
+
 /** The first whose quorum queues give a message up that was returned 20 times, and can be told not to. */
 export const LIMITS_DELIVERIES: Version = [4, 0, 0];

@@ -34,6 +34,7 @@ import { Requests } from './sending/requests.js';
 import { startSendQueue } from './sending/send-queue.js';
 import { Sender } from './sending/sender.js';
 import { ClientTokens } from './sessions/client-tokens.js';
+import { ConnectionQuota } from './sessions/connection-quota.js';
 import { Cutoffs } from './sessions/cutoffs.js';
 import { Endings } from './sessions/endings.js';
 import { Gatekeeper } from './sessions/gatekeeper.js';
@@ -189,6 +190,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     graceMs: parts.expiryGraceMs ?? 10_000,
     logger,
   });
+  const quota = new ConnectionQuota({ watch, connections, devices, timeline, queuePrefix, logger });
   const presence = new Presence({
     watch,
     devices,
@@ -290,7 +292,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     ownTokens,
     sender,
     tracker,
-    receipts: new Receipts({ tracker, publisher, events: passing, timeline, metrics }),
+    receipts: new Receipts({ tracker, publisher, events: passing, timeline, rates, metrics }),
     requests: new Requests({ publisher, devices, watch }),
     clientMessages: new ClientMessages({ sender, groups, policy: parts.policy }),
     answer: (answer) => handOverAnswer(broker.internal, answer),
@@ -325,6 +327,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
 
   let closing: Promise<void> | undefined;
   const closeAll = async (): Promise<void> => {
+    quota.close();
     const first = [gatekeeper, upkeep, replacement, presence, settlement, consoleSide];
     await Promise.all(first.map((part) => part.close()));
     await endings.settled();

@@ -11,6 +11,7 @@ import { launchChromium } from '../support/chromium.js';
 import { processesWith, Program } from '../support/program.js';
 import { request, TRANSPORTS } from '../support/stack.js';
 import { until } from '../support/until.js';
+import { statusWithHost } from '../support/with-host.js';
 
 interface Info {
   apiUrl: string;
@@ -108,7 +109,7 @@ describe('npm start', () => {
       userId: 'carol',
     });
     expect((await request(`${info.apiUrl}/v1/sessions`, 'POST', given.token, {})).status).toBe(201);
-    const rebound = await fetchWithHost(info.apiUrl, 'evil.example');
+    const rebound = await tokenUnder(info, 'evil.example');
     expect(rebound).toBe(403);
 
     browser = await launchChromium();
@@ -160,7 +161,7 @@ describe('npm start', () => {
     const userId = 'carol';
     const { body } = await request(`${info.apiUrl}/dev/token`, 'POST', undefined, { userId });
     for (const name of ['localhost', 'evil.example']) {
-      expect(await fetchWithHost(info.apiUrl, name)).toBe(403);
+      expect(await tokenUnder(info, name)).toBe(403);
     }
     const session = await request(`${info.apiUrl}/v1/sessions`, 'POST', body.token, {});
     const { endpoints } = session.body as unknown as SessionGrant;
@@ -290,19 +291,5 @@ function isOpen(host: string, at: number): Promise<boolean> {
   });
 }
 
-/** fetch() does not let the host be changed. */
-async function fetchWithHost(apiUrl: string, host: string): Promise<number> {
-  const { request: send } = await import('node:http');
-  return new Promise((resolve, reject) => {
-    const asked = send(
-      `${apiUrl}/dev/token`,
-      { method: 'POST', headers: { host, 'content-type': 'application/json' } },
-      (response) => {
-        response.resume();
-        resolve(response.statusCode ?? 0);
-      },
-    );
-    asked.on('error', reject);
-    asked.end('{"userId":"a"}');
-  });
-}
+const tokenUnder = ({ apiUrl }: Info, host: string): Promise<number> =>
+  statusWithHost(`${apiUrl}/dev/token`, host, { method: 'POST', body: { userId: 'a' } });

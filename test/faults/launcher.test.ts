@@ -9,6 +9,7 @@ import {
   freePorts,
   isAtLeast,
   parseVersion,
+  RAISES_FRAMES,
   type BrokerError,
 } from '@warren/rabbitmq';
 import { brokerDefaults, createBroker } from '../support/broker.js';
@@ -150,6 +151,8 @@ describe('the launcher of a private broker', () => {
     const written = await readFile(join(broker.dataDir, 'rabbitmq.conf'), 'utf8');
     const line = `web_stomp.allow_origins.0 = ${page}`;
     expect(written.split('\n').includes(line)).toBe(isAtLeast(broker.version, CHECKS_ORIGINS));
+    const frames = isAtLeast(broker.version, RAISES_FRAMES);
+    expect(written.split('\n').includes('stomp.max_frame_size = 61440')).toBe(frames);
     const tick = await broker.control('eval', 'application:get_env(rabbit, quorum_tick_interval).');
     expect(tick.trim()).toBe('{ok,2000}');
   });

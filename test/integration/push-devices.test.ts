@@ -59,22 +59,29 @@ describe('a registration', () => {
 
   it('takes the token from whoever was logged in on the device before', async () => {
     const [anna, ben] = [await bed.provisioned(), await bed.provisioned()];
-    await bed.register(anna, 'phone', { token: `shared-${anna}` });
-    await bed.register(ben, 'phone', { token: `shared-${anna}` });
+    const device = { provider: 'fcm', token: `shared-${anna}` };
+    await bed.register(anna, 'phone', device);
+    await bed.register(ben, 'phone', device);
     const id = await bed.push({ users: [anna, ben] }, { afterMs: 0 });
     await bed.expectOutcome(id, ben, 'pushed');
     await bed.expectOutcome(id, anna, 'no_push_device', 'no_device');
-    expect(bed.pushesOf(id).map(({ user }) => user)).toEqual([ben]);
+    expect(bed.fcm.received.filter(({ token }) => token === device.token)).toHaveLength(1);
   });
 
   it('belongs to one of two who register it in the same moment', async () => {
     for (let round = 0; round < 10; round++) {
       const [anna, ben] = [uniqueUser(), uniqueUser()];
-      const token = `same-${anna}`;
-      await Promise.all([anna, ben].map((user) => bed.register(user, 'phone', { token })));
+      const device = { provider: 'fcm', token: `same-${anna}` };
+      await Promise.all([anna, ben].map((user) => bed.register(user, 'phone', device)));
       const both = [...(await devicesOf(anna)), ...(await devicesOf(ben))];
       expect(both).toEqual(['phone']);
     }
+  });
+
+  it('of a push proxy moves with its user to another device', async () => {
+    const user = await bed.provisioned();
+    for (const device of ['old', 'new']) await bed.register(user, device, { token: `of-${user}` });
+    expect(await devicesOf(user)).toEqual(['new']);
   });
 
   it('is made, renewed and ended by the SDK, and ends with its logout', async () => {

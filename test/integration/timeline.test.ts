@@ -183,9 +183,12 @@ describe('the timeline of a user', () => {
     await stack.api('POST', '/v1/messages/batch', { messages });
     const other = uniqueUser();
     await stack.send({ user: other }, 1);
-    // Written after what there is of the flood; twice the limit, should a minute have ended meanwhile.
+    // Written after what there is of the flood; twice the limit, should a minute have ended meanwhile, each time
+    // with a word of what was left out.
     await untilIn(other, 'unreachable');
-    expect((await timelineOf(user)).length).toBeLessThanOrEqual(60);
+    expect((await timelineOf(user)).length).toBeLessThanOrEqual(62);
+    const omitted = await untilIn(user, 'omitted');
+    expect(omitted).toMatchObject({ reason: 'unprovisioned' });
   });
 
   it('is read page by page, each entry once, and since a time', async () => {

@@ -57,6 +57,11 @@ export class RawStomp {
     this.#socket.send(`${[command, ...lines].join('\n')}\n\n${body}\0`);
   }
 
+  /** A part of a frame, or whatever is none. */
+  sendPart(text: string): void {
+    this.#socket.send(text);
+  }
+
   /** The next frame of one of these kinds; undefined when the socket closes or the time passes first. */
   async next(commands: string[], timeoutMs = 3000): Promise<StompFrame | undefined> {
     const deadline = performance.now() + timeoutMs;

@@ -19,6 +19,8 @@ export type CloseReason =
   | 'token_expired'
   /** Of a client that no session was granted to, or under a name that is not its own. */
   | 'no_session'
+  /** Its device has newer ones, more than a client needs. */
+  | 'too_many_connections'
   /** Another mailbox has taken the place of the one that it consumed. */
   | 'mailbox_replaced'
   /** Of the admin console. */

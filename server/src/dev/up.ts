@@ -4,6 +4,7 @@ import type { Express } from 'express';
 import jwt from 'jsonwebtoken';
 import { Broker, DEFAULT_NAMES, isPortFree } from '@warren/rabbitmq';
 import { readConfig, type Config } from '../config.js';
+import { knownHosts } from '../http/known-hosts.js';
 import { devTokenRoute } from '../http/routes/dev.js';
 import { createLogger } from '../logger.js';
 import type { Policy } from '../outbound/policy.js';
@@ -22,7 +23,7 @@ export interface UpOptions {
    * as any user. Default: loopback.
    */
   host?: string;
-  /** Pages and routes besides the API. */
+  /** Pages and routes besides the API; they answer under the server's own address alone. */
   mount?: (app: Express, context: UpContext) => void;
   /** Where `mount` adds a push proxy, unless `WARREN_PUSH_WEBHOOK_URL` names one. Default: there is none. */
   pushPath?: string;
@@ -185,8 +186,10 @@ async function startOn(
     pid: process.pid,
   };
   const running = await startServer(config, createLogger(config.logLevel), {
-    routes: devRoutes(config, options.host),
+    routes: devRoutes(config),
     mount: (app, warren) => {
+      // Before all that is mounted, the examples too: they take anybody's word for a name.
+      app.use(knownHosts(options.host === undefined ? undefined : [options.host]));
       const webhookSecret = config.push.providers.webhook?.secret ?? state.webhookSecret;
       options.mount?.(app, { info, warren, dataDir: config.dataDir, webhookSecret });
     },
@@ -211,20 +214,18 @@ function policyFor({ policy, allowClientSends }: UpOptions): Policy | undefined 
   };
 }
 
-function devRoutes({ userTokens }: Config, host: string | undefined) {
+function devRoutes({ userTokens }: Config) {
   if (userTokens === undefined || !('secret' in userTokens.key)) return [];
   const { key, issuer, audience, claim = 'sub' } = userTokens;
   const { secret } = key;
   return [
-    devTokenRoute(
-      (userId) =>
-        jwt.sign({ [claim]: userId }, secret, {
-          algorithm: 'HS256',
-          expiresIn: '12h',
-          ...(issuer !== undefined && { issuer }),
-          ...(audience !== undefined && { audience }),
-        }),
-      host === undefined ? undefined : [host],
+    devTokenRoute((userId) =>
+      jwt.sign({ [claim]: userId }, secret, {
+        algorithm: 'HS256',
+        expiresIn: '12h',
+        ...(issuer !== undefined && { issuer }),
+        ...(audience !== undefined && { audience }),
+      }),
     ),
   ];
 }

@@ -68,10 +68,9 @@ function judgePolicy({ name, definition }: Policy, known: Known): Finding[] {
   const missing = Object.keys(definition).filter((key) => known?.definition[key] === undefined);
   if (missing.length === 0) return [];
   const what = known === undefined ? 'is not there' : `does not set ${missing.join(', ')}`;
-  const means =
-    name === QUORUM_POLICY
-      ? 'a message that a device gave back 20 times is lost to it'
-      : 'queues grow without limit';
+  const means = missing.includes('delivery-limit')
+    ? 'a message that a device gave back 20 times is lost to it'
+    : 'queues grow without limit';
   return [problem(`The policy ${name} ${what}: ${means}.`, PROVISION)];
 }
 

@@ -5,7 +5,10 @@ import { HttpProblem } from '../problem.js';
 export interface RateLimits {
   /** Of one service key, a second. */
   perKey: number;
-  /** Of one user, a minute, by all its devices together; ten times as many of an admin. */
+  /**
+   * Of one user, a minute, by all its devices together; ten times as many of an admin. As many KiB a minute its
+   * devices are told of what it has read.
+   */
   perUser: number;
   /** Messages to everybody, a minute, by whomever. */
   broadcasts: number;
@@ -27,6 +30,7 @@ export class RateLimiter {
     this.#limiters = {
       key: limiter(perKey, 1),
       user: limiter(perUser, 60),
+      read: limiter(perUser, 60),
       // A page of the console asks several times a second.
       admin: limiter(perUser * 10, 60),
       broadcast: limiter(broadcasts, 60),
@@ -34,13 +38,15 @@ export class RateLimiter {
   }
 
   /**
-   * @param budget `key:…`, `user:…`, `admin:…` or `broadcast:…`
+   * @param budget `key:…`, `user:…`, `read:…`, `admin:…` or `broadcast:…`
+   * @param points how much of it; what is more than all of it takes all of it.
    * @throws {HttpProblem} `rate_limited`
    */
-  async take(budget: string): Promise<void> {
+  async take(budget: string, points = 1): Promise<void> {
     const kind = budget.slice(0, budget.indexOf(':'));
+    const limiter = this.#limiters[kind];
     try {
-      await this.#limiters[kind]?.consume(budget);
+      await limiter?.consume(budget, Math.min(points, limiter.points));
     } catch (error) {
       if (!(error instanceof RateLimiterRes)) throw error;
       const retryAfterSeconds = Math.ceil(error.msBeforeNext / 1000);

@@ -127,7 +127,7 @@ export class Deliverer {
     await pushes.setSent(job.id, sent, Date.now());
     if (sent.length > 0) onNews();
     for (const { address, push } of ofKind('unregistered')) {
-      await devices.removeToken({ provider: name, token: push.token });
+      await devices.removeToken({ provider: name, token: push.token, userId: address.user });
       await this.#giveUp(job, [address], { kind: 'refused', reason: 'unregistered' });
     }
     for (const { address, result } of ofKind('refused')) {

@@ -26,7 +26,7 @@ export class Registrations {
   }
 
   /**
-   * Replaces the device's registration, and takes the token from whoever had it before.
+   * Replaces the device's registration, and takes a token that its provider gives out from whoever had it before.
    * @throws {HttpProblem} `push_not_configured`, `invalid_request`, `too_many_devices`, `token_revoked`
    */
   async put(identity: Identity, deviceId: string, body: PushDeviceBody): Promise<PushDeviceState> {

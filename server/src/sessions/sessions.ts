@@ -171,7 +171,7 @@ export class Sessions {
     const kind = before === null ? 'new' : renews ? 'renewed' : 'takeover';
     if (kind !== 'renewed') {
       await events.tell({ event: 'session.created', at: now, user: userId, deviceId, kind });
-      timeline.note({ userId, at: now, kind: 'session', deviceId, reason: kind });
+      timeline.noteSome('sessions', { userId, at: now, kind: 'session', deviceId, reason: kind });
     }
     return { grant, kind };
   }

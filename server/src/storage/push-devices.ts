@@ -31,7 +31,10 @@ export class PushDeviceStore {
     this.#database = database;
   }
 
-  /** Whoever had the same token has it no more: the device is somebody else's now. */
+  /**
+   * Whoever had the same token has it no more: the device is somebody else's now. A token that the client has chosen
+   * proves nothing of the kind, and leaves other users' registrations alone.
+   */
   async put(device: PushDevice): Promise<void> {
     const { provider, token } = device;
     const userId = toStored(device.userId);
@@ -39,7 +42,7 @@ export class PushDeviceStore {
     const values = {
       provider,
       token,
-      token_hash: hashOf(provider, token),
+      token_hash: hashOf(device),
       language: device.language ?? null,
       preferences: JSON.stringify(device.preferences),
       updated_at: device.updatedAt,
@@ -87,16 +90,29 @@ export class PushDeviceStore {
   }
 
   /** The provider says that the token is dead; a new one for the same device stays. */
-  async removeToken({ provider, token }: Pick<PushDevice, 'provider' | 'token'>): Promise<void> {
+  async removeToken(device: TokenOf): Promise<void> {
     await this.#database
       .deleteFrom('push_devices')
-      .where('token_hash', '=', hashOf(provider, token))
+      .where('token_hash', '=', hashOf(device))
       .execute();
   }
 }
 
-const hashOf = (provider: string, token: string): string =>
-  createHash('sha256').update(`${provider}\n${token}`, 'utf8').digest('base64url');
+type TokenOf = Pick<PushDevice, 'provider' | 'token' | 'userId'>;
+
+/**
+ * FCM and browsers hand a token to one installation of an app, so that whoever has it has the phone. What a push
+ * proxy takes may be anything that another user can know, such as a phone number.
+ */
+const isChosen = (provider: PushProviderName): boolean => provider === 'webhook';
+
+/** The same for registrations of which there is to be one. */
+function hashOf({ provider, token, userId }: TokenOf): string {
+  const hash = createHash('sha256').update(`${provider}\n${token}`, 'utf8');
+  // Whole, since a token may hold anything.
+  if (isChosen(provider)) hash.update(createHash('sha256').update(userId, 'utf8').digest());
+  return hash.digest('base64url');
+}
 
 const toPushDevice = (row: Omit<Selectable<PushDeviceTable>, 'id'>): PushDevice => ({
   userId: fromStored(row.user_id),

@@ -65,7 +65,7 @@ export class TimelineStore {
             message_id: stored(happening.messageId),
             type: stored(happening.type),
             reason: stored(happening.reason),
-            occasion: happening.occasion ?? null,
+            occasion: stored(happening.occasion),
           })),
         )
         // Whoever has closed a connection knows why; others saw it close.

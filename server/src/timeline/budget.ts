@@ -1,7 +1,7 @@
 /** What may be written down of one kind: a flood of it must not fill the disk. */
 export interface BudgetLimits {
-  /** Of all users together. */
-  perSecond: number;
+  /** Of all users together. Default: no limit. */
+  perSecond?: number;
   /** Of one user. */
   perMinute: number;
 }
@@ -21,8 +21,11 @@ export class Budget {
     this.#limits = limits;
   }
 
-  /** Whether one more may be written down. @param now milliseconds since 1970. */
-  allows(userId: string, now = Date.now()): boolean {
+  /**
+   * Whether one more may be written down; `full` says the first time in a minute that no more of this user may.
+   * @param now milliseconds since 1970.
+   */
+  take(userId: string, now = Date.now()): 'allowed' | 'full' | 'left_out' {
     const second = Math.floor(now / SECOND_MS);
     if (second !== this.#second) {
       this.#second = second;
@@ -33,11 +36,12 @@ export class Budget {
       this.#minute = minute;
       this.#users.clear();
     }
-    const { perSecond, perMinute } = this.#limits;
+    const { perSecond = Infinity, perMinute } = this.#limits;
     const ofUser = this.#users.get(userId) ?? 0;
-    if (this.#count >= perSecond || ofUser >= perMinute) return false;
-    this.#count++;
+    if (ofUser > perMinute || this.#count >= perSecond) return 'left_out';
     this.#users.set(userId, ofUser + 1);
-    return true;
+    if (ofUser === perMinute) return 'full';
+    this.#count++;
+    return 'allowed';
   }
 }

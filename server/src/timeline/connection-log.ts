@@ -83,7 +83,8 @@ export class ConnectionLog {
     try {
       const owners = await this.#ownersOf(changes);
       const happenings = changes.map((change) => this.#toHappening(change, owners));
-      this.#options.writer.note(...happenings.filter((happening) => happening !== undefined));
+      const known = happenings.filter((happening) => happening !== undefined);
+      this.#options.writer.noteSome('connections', ...known);
     } catch (error) {
       this.#options.logger.debug({ err: error }, 'connections could not be written down');
     }

@@ -12,6 +12,7 @@ const CLOSED: Record<string, string> = {
   disconnected: 'the server was asked to disconnect it',
   token_expired: 'its token had ended and was not renewed',
   no_session: 'it had no session',
+  too_many_connections: 'the device had newer ones, more than a client needs',
   unknown_identity: 'it was not known whose it was',
 };
 
@@ -43,6 +44,14 @@ const DEAD: Record<string, string> = {
   rejected: 'a device has rejected it',
 };
 
+const OMITTED: Record<string, string> = {
+  connections: 'connections that were opened or ended',
+  sessions: 'sessions that were opened',
+  handler_failed: 'messages that a device has rejected',
+  unprovisioned: 'messages to a user without a mailbox',
+  offline: 'live messages to nobody',
+};
+
 const because = (known: Record<string, string>, reason = ''): string => known[reason] ?? reason;
 
 /** An entry of a timeline in words: what happened, to what, and why. */
@@ -57,6 +66,8 @@ export function summaryOf({ kind, deviceId, type, outcome, reason }: Told): stri
       return reason === undefined
         ? `${device} disconnected: it went by itself, or the network failed.`
         : `${device} was disconnected: ${because(CLOSED, reason)}.`;
+    case 'too_many_connections':
+      return `${device} had more connections at once than a client needs: the older ones were closed.`;
     case 'session':
       return reason === 'takeover'
         ? `${device} opened a session in place of an older one.`
@@ -85,6 +96,8 @@ export function summaryOf({ kind, deviceId, type, outcome, reason }: Told): stri
       return `${message} was sent again by an operator.`;
     case 'discarded':
       return `${message} was discarded by an operator.`;
+    case 'omitted':
+      return `There was more in this minute than is written down: ${because(OMITTED, reason)}.`;
     case 'push_failed':
       return deviceId === undefined
         ? `${message} was not handled in time and could not be pushed (${because(UNPUSHED, reason)}); it went on waiting for a device.`

@@ -5,15 +5,20 @@ import { Budget } from './budget.js';
 
 /**
  * Of what back ends and clients can make happen as often as they like: messages to users who have no mailbox,
- * live ones to users who are away, rejections.
+ * live ones to users who are away, rejections, connections. Five devices that come and go every ten seconds are
+ * written down; so are all that come back after the broker was away.
  */
 const BUDGETS = {
   unprovisioned: { perSecond: 100, perMinute: 30 },
   offline: { perSecond: 20, perMinute: 10 },
   handler_failed: { perSecond: 100, perMinute: 30 },
+  connections: { perMinute: 60 },
+  sessions: { perMinute: 60 },
 } as const;
+
 export type Flood = keyof typeof BUDGETS;
 
+const MINUTE_MS = 60_000;
 /** Happenings of one moment are written together. */
 const GATHER_MS = 200;
 /** While the database is away; the oldest are forgotten. */
@@ -36,9 +41,18 @@ export class TimelineWriter {
     this.#logger = logger;
   }
 
-  /** As {@link note}, but not more often than a reader could make use of. */
-  noteSome(flood: Flood, happening: Happening): void {
-    if (this.#budgets[flood].allows(happening.userId)) this.note(happening);
+  /** As {@link note}, but not more often than a reader could make use of; that there was more is noted once. */
+  noteSome(flood: Flood, ...happenings: Happening[]): void {
+    const now = Date.now();
+    for (const happening of happenings) {
+      const { userId, at } = happening;
+      const answer = this.#budgets[flood].take(userId, now);
+      if (answer === 'allowed') this.note(happening);
+      if (answer !== 'full') continue;
+      // Every server leaves out about the same.
+      const occasion = `omitted:${flood}:${String(Math.floor(now / MINUTE_MS))}:${userId}`;
+      this.note({ userId, at, kind: 'omitted', reason: flood, occasion });
+    }
   }
 
   note(...happenings: Happening[]): void {

@@ -1,5 +1,6 @@
 import { READ_TYPE, type Handling, type ReadNews, type ReceiptsBody } from '@warren/protocol';
 import type { PassingEvents } from '../events/passing-events.js';
+import type { RateLimiter } from '../http/rate-limits.js';
 import type { Metrics } from '../metrics.js';
 import type { Publisher } from '../publisher/index.js';
 import type { Sent } from '../storage/outcomes.js';
@@ -11,8 +12,11 @@ export interface ReceiptsOptions {
   publisher: Publisher;
   events: PassingEvents;
   timeline: TimelineWriter;
+  rates: Pick<RateLimiter, 'take'>;
   metrics: Metrics;
 }
+
+const KIB = 1024;
 
 /** Takes what clients tell of messages, and tells the user's devices what was read. */
 export class Receipts {
@@ -22,9 +26,12 @@ export class Receipts {
     this.#options = options;
   }
 
-  /** Of messages that nobody follows, only what was read or rejected matters. @throws {PublishError} */
+  /**
+   * Of messages that nobody follows, only what was read or rejected matters.
+   * @throws {PublishError} @throws {HttpProblem} `rate_limited`: all is noted, and the devices are not told.
+   */
   async take(userId: string, body: ReceiptsBody): Promise<void> {
-    const { tracker, publisher, metrics } = this.#options;
+    const { tracker, metrics } = this.#options;
     const { delivered, agoMs, read, superseded } = body;
     const now = Date.now();
     this.#measure(await tracker.receive(userId, body), now, (id) => agoOf(id, delivered, agoMs));
@@ -32,8 +39,17 @@ export class Receipts {
     metrics.receipts.inc({ kind: 'read' }, read.length);
     metrics.receipts.inc({ kind: 'superseded' }, superseded.length);
     this.#noteHandled(userId, body, now);
-    if (read.length === 0) return;
-    const news: ReadNews = { ids: read };
+    if (read.length > 0) await this.#tellDevices(userId, { ids: [...new Set(read)] });
+  }
+
+  /**
+   * Nobody but the application knows which messages there are, so that a client may name any, and each takes a place
+   * in all mailboxes of its user: bounded by size. A client that has to wait tells it again.
+   */
+  async #tellDevices(userId: string, news: ReadNews): Promise<void> {
+    const { rates, publisher } = this.#options;
+    const bytes = Buffer.byteLength(JSON.stringify(news), 'utf8');
+    await rates.take(`read:${userId}`, Math.ceil(bytes / KIB));
     await publisher.send({ user: userId }, READ_TYPE, news);
   }
 

@@ -5,6 +5,7 @@ import { MessageLink, Time } from './text.js';
 const COLORS: Partial<Record<TimelineKind, string>> = {
   connected: 'green',
   disconnected: 'gray',
+  too_many_connections: 'orange',
   delivered: 'green',
   read: 'teal',
   pushed: 'grape',
@@ -16,6 +17,7 @@ const COLORS: Partial<Record<TimelineKind, string>> = {
   mailbox_lost: 'red',
   session_ended: 'orange',
   push_failed: 'red',
+  omitted: 'orange',
 };
 
 const isTrouble = ({ kind, outcome, reason }: TimelineEntry): boolean =>
