@@ -34,16 +34,21 @@ export class Locks {
     this.#pool = url === undefined ? undefined : createPool(url, 10, onError);
   }
 
-  user<Result>(userId: string, work: () => Promise<Result>): Promise<Result> {
-    return this.users([userId], work);
+  /**
+   * @param enter waited for when it is the caller's turn in this process, and before other processes are asked: who
+   *   waits there keeps nothing from other users. If it rejects, so does this.
+   */
+  user<Result>(
+    userId: string,
+    work: () => Promise<Result>,
+    enter?: () => Promise<void>,
+  ): Promise<Result> {
+    return this.#run([ofUser(userId)], work, enter);
   }
 
   /** All of them at once. */
   users<Result>(userIds: string[], work: () => Promise<Result>): Promise<Result> {
-    return this.#run(
-      userIds.map((userId) => `warren:${toStored(userId)}`),
-      work,
-    );
+    return this.#run(userIds.map(ofUser), work);
   }
 
   /** Not to be asked for by whoever has a user's, nor the other way round. */
@@ -59,7 +64,11 @@ export class Locks {
    * The lock of work that was given up is held until that has ended. Whoever asked for it is told at once, and so is
    * who waits behind it.
    */
-  #run<Result>(keys: string[], work: () => Promise<Result>): Promise<Result> {
+  #run<Result>(
+    keys: string[],
+    work: () => Promise<Result>,
+    enter?: () => Promise<void>,
+  ): Promise<Result> {
     const before = keys.flatMap((key) => this.#last.get(key) ?? []);
     const turn = new Turn();
     return new Promise((resolve, reject) => {
@@ -79,7 +88,10 @@ export class Locks {
           await error.ended;
         });
       };
-      turn.over = this.#inTurn(turn, before, () => this.#acrossProcesses(keys, answer))
+      turn.over = this.#inTurn(turn, before, async () => {
+        await enter?.();
+        await this.#acrossProcesses(keys, answer);
+      })
         .catch(reject)
         .then(() => {
           for (const key of keys) if (this.#last.get(key) === turn) this.#last.delete(key);
@@ -95,6 +107,7 @@ export class Locks {
     await work();
   }
 
+  /** Of one user, this process has one connection at most: its others wait in memory, for their turn. */
   async #acrossProcesses(keys: string[], work: () => Promise<void>): Promise<void> {
     if (this.#pool === undefined) return work();
     const client = await this.#pool.connect();
@@ -117,3 +130,5 @@ export class Locks {
     }
   }
 }
+
+const ofUser = (userId: string): string => `warren:${toStored(userId)}`;
