@@ -1,6 +1,5 @@
-import type pg from 'pg';
 import { HttpProblem } from '../problem.js';
-import { createPool } from './database.js';
+import { AdvisoryLocks } from './advisory-locks.js';
 import { toStored } from './ids.js';
 
 /** Of one who has a lock, or waits for it. */
@@ -26,12 +25,12 @@ class Turn {
 export class Locks {
   /** Who was the last to ask for each. */
   readonly #last = new Map<string, Turn>();
-  readonly #pool: pg.Pool | undefined;
+  readonly #shared: AdvisoryLocks | undefined;
 
   /** @param url of PostgreSQL, when other processes share it. */
   constructor(url: string | undefined, onError: (error: Error) => void) {
-    // Connections of its own: those who wait for a lock must not hold up those who have one.
-    this.#pool = url === undefined ? undefined : createPool(url, 10, onError);
+    // With connections of its own: those who wait for a lock must not hold up those who have one.
+    this.#shared = url === undefined ? undefined : new AdvisoryLocks(url, onError);
   }
 
   /**
@@ -57,7 +56,7 @@ export class Locks {
   }
 
   async close(): Promise<void> {
-    await this.#pool?.end();
+    await this.#shared?.close();
   }
 
   /**
@@ -90,7 +89,7 @@ export class Locks {
       };
       turn.over = this.#inTurn(turn, before, async () => {
         await enter?.();
-        await this.#acrossProcesses(keys, answer);
+        await (this.#shared?.run(keys, answer) ?? answer());
       })
         .catch(reject)
         .then(() => {
@@ -105,29 +104,6 @@ export class Locks {
     if (turn.state === 'turned away') return;
     turn.state = 'runs';
     await work();
-  }
-
-  /** Of one user, this process has one connection at most: its others wait in memory, for their turn. */
-  async #acrossProcesses(keys: string[], work: () => Promise<void>): Promise<void> {
-    if (this.#pool === undefined) return work();
-    const client = await this.#pool.connect();
-    // A connection that may hold a lock is closed, which gives it back.
-    let isClean = false;
-    try {
-      // Of the session, not of a transaction, which would stay open while the broker is asked. All take
-      // them in one order, so that nobody waits in a circle.
-      const sorted =
-        'select distinct hashtextextended(key, 0) as hash from unnest($1::text[]) as key order by hash';
-      await client.query(`select pg_advisory_lock(hash) from (${sorted}) as hashes`, [keys]);
-      try {
-        await work();
-      } finally {
-        await client.query('select pg_advisory_unlock_all()');
-        isClean = true;
-      }
-    } finally {
-      client.release(!isClean);
-    }
   }
 }
 
