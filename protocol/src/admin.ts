@@ -30,13 +30,35 @@ export type ConsoleBody = z.infer<typeof consoleBodySchema>;
 /** How long a console is fed after it has last said what it shows, in seconds. */
 export const FEED_SECONDS = 60;
 
+/** Patterns of routing keys on `warren.events`, with `*` for one word and `#` for any number of them. */
+const eventPatternSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9_.*#-]{1,200}$/, { error: 'must be a pattern of events', abort: true })
+  .refine((pattern) => !canMatch(pattern, ['trace', undefined]), {
+    error: 'must not match trace.<user>: name the user in "watch"',
+  });
+
+/** Whether a topic exchange lets the pattern match such a key; `undefined` in it stands for any word. */
+function canMatch(pattern: string, key: (string | undefined)[]): boolean {
+  /** How many of the key's words what was read of the pattern can match. */
+  let reached = new Set([0]);
+  for (const word of pattern.split('.')) {
+    const next = new Set<number>();
+    for (const count of reached) {
+      if (word === '#') for (let more = count; more <= key.length; more++) next.add(more);
+      else if (count < key.length && (word === '*' || word === (key[count] ?? word))) {
+        next.add(count + 1);
+      }
+    }
+    reached = next;
+  }
+  return reached.has(key.length);
+}
+
 /** The body of `PUT /v1/admin/sessions/:id/feed`: all that is to arrive, in place of what did. */
 export const feedBodySchema = z.strictObject({
-  /** Patterns of routing keys on `warren.events`. */
-  events: z
-    .array(z.string().regex(/^[A-Za-z0-9_.*#-]{1,200}$/, { error: 'must be a pattern of events' }))
-    .max(20)
-    .default([]),
+  /** Not those of traces, which come by `watch` alone: the audit log has whom each operator has watched. */
+  events: z.array(eventPatternSchema).max(20).default([]),
   /** Users whose messages are shown as they are sent, delivered and acked. */
   watch: z.array(idSchema).max(3).default([]),
 });

@@ -190,7 +190,7 @@ describe('watching a user', () => {
 
 describe('a console', () => {
   it('is its own: nobody else can change or end what it shows', async () => {
-    expect(await console.feed({ events: ['#'] }, VIEWER_KEY)).toBe(404);
+    expect(await console.feed({ events: ['session.#'] }, VIEWER_KEY)).toBe(404);
     await stack.admin('DELETE', `sessions/${console.grant!.sessionId}`, undefined, VIEWER_KEY);
     expect(await depth(console.grant!.queue)).toBe(0);
   });

@@ -187,6 +187,26 @@ describe('two servers with one PostgreSQL', () => {
     expect((await stacks[1].user(user)).devices[0]!.depth).toBe(1);
   });
 
+  it('serve a user while ten others wait for what another process holds', async () => {
+    const holder = new pg.Client({ connectionString: postgres.url });
+    await holder.connect();
+    const users = Array.from({ length: 10 }, uniqueUser);
+    const keys = users.map((user) => `warren:${user}`);
+    const lock = 'select pg_advisory_lock(hashtextextended(key, 0)) from unnest($1::text[]) as key';
+    await holder.query(lock, [keys]);
+    let served = 0;
+    const waiting = users.map(async (user) => {
+      const { status } = await openAt(stacks[0], userToken(user), { deviceId: 'phone' });
+      if (status === 201) served++;
+    });
+    const count = "select from pg_locks where locktype = 'advisory' and not granted";
+    await until(async () => (await holder.query(count)).rowCount === users.length);
+    const other = await openAt(stacks[0], userToken(uniqueUser()), { deviceId: 'phone' });
+    expect([other.status, served]).toEqual([201, 0]);
+    await holder.end();
+    await Promise.all(waiting);
+  });
+
   it('hold no lock after a process that was killed with it', async () => {
     const user = uniqueUser();
     const holder = new pg.Client({ connectionString: postgres.url });

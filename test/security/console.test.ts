@@ -1,6 +1,9 @@
 import { connect, type Channel } from 'amqplib';
+import jwt from 'jsonwebtoken';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import type { SessionGrant } from '@warren/protocol';
+import { ConsoleClient } from '../support/console.js';
+import { CONSUMERS } from '../support/liar.js';
 import { RawStomp } from '../support/raw-stomp.js';
 import {
   ADMIN_KEY,
@@ -8,10 +11,12 @@ import {
   SERVICE_KEY,
   startStack,
   uniqueUser,
+  USER_SECRET,
   userToken,
   VIEWER_KEY,
   type Stack,
 } from '../support/stack.js';
+import { until } from '../support/until.js';
 
 let stack: Stack;
 let admin: Pick<SessionGrant, 'queue' | 'liveQueue' | 'token' | 'sessionId'>;
@@ -150,6 +155,114 @@ describe('a viewer', () => {
       const { status, body } = await call(path, method, VIEWER_KEY);
       expect([status, body.code], `${method} ${path}`).toEqual([403, 'role_required']);
     }
+  });
+});
+
+describe('what an operator watches', () => {
+  it('is shown to no other one by a pattern of events', async () => {
+    const console = await ConsoleClient.open(stack, VIEWER_KEY);
+    const name = user.userId;
+    const patterns = ['trace.#', 'trace.*', `trace.${name}`, '#', '*.*', '*.#', `#.${name}`];
+    for (const pattern of [...patterns, `*.${name}`, '#.#', '#.trace.*', 'trace.#.*.#']) {
+      const path = `sessions/${console.grant!.sessionId}/feed`;
+      const feed = { events: ['session.#', pattern] };
+      const { status, body } = await stack.admin('PUT', path, feed, VIEWER_KEY);
+      expect([status, body.code], pattern).toEqual([400, 'invalid_request']);
+    }
+    for (const pattern of ['user.#', `*.*.${name}`, `#.*.*.${name}`, 'trace', 'trace.*.*', '*']) {
+      expect(await console.feed({ events: [pattern] }, VIEWER_KEY), pattern).toBe(200);
+    }
+    await console.close();
+  });
+
+  it('is read by who has asked for it, and is in the audit log', async () => {
+    const userId = uniqueUser();
+    await stack.session(userId, { deviceId: 'phone' });
+    const operator = await ConsoleClient.open(stack);
+    const viewer = await ConsoleClient.open(stack, VIEWER_KEY);
+    const watchers = async (): Promise<string[]> => {
+      const { entries } = (await stack.admin('GET', 'audit?limit=100')).body;
+      return entries
+        .filter(({ action, target }) => action === 'user.watch' && target === userId)
+        .map(({ actor }) => actor);
+    };
+    const actors = [operator, viewer].map(({ grant }) => grant!.userId);
+    await operator.feed({ watch: [userId] });
+    await viewer.feed({ events: ['session.#', `*.*.${userId}`] }, VIEWER_KEY);
+    const first = await stack.send({ user: userId }, 1);
+    await operator.untilTraced(userId, 'sent', first.body.id);
+    // Whatever comes to the viewer of the message has come before this.
+    await stack.session(userId, { deviceId: 'tablet' });
+    await until(() => viewer.events.some(({ event }) => event === 'session.created'));
+    expect(viewer.events.filter(({ event }) => event === 'trace')).toEqual([]);
+    expect(await watchers()).toEqual([actors[0]]);
+    await viewer.feed({ watch: [userId] }, VIEWER_KEY);
+    const second = await stack.send({ user: userId }, 2);
+    await viewer.untilTraced(userId, 'sent', second.body.id);
+    expect((await watchers()).sort()).toEqual(actors.sort());
+    await Promise.all([operator.close(), viewer.close()]);
+  });
+});
+
+describe("an operator's login that ends", () => {
+  /** Enough for what is done meanwhile on a busy machine. */
+  const SECONDS = 12;
+
+  const logIn = () => {
+    const exp = Math.floor(Date.now() / 1000) + SECONDS;
+    const claims = { sub: uniqueUser(), warren_role: 'operator', exp };
+    return { token: jwt.sign(claims, USER_SECRET, { algorithm: 'HS256' }), endsAt: exp * 1000 };
+  };
+  const exchange = async (secret: string) => {
+    const { status, body } = await stack.admin('POST', 'tokens', undefined, secret);
+    expect(status).toBe(201);
+    return { token: body.token, endsAt: Date.parse(body.expiresAt) };
+  };
+
+  it('takes along what was made from it, however often that was exchanged', async () => {
+    const login = logIn();
+    const secrets = [login.token];
+    for (let round = 0; round < 4; round++) {
+      const made = await exchange(secrets.at(-1)!);
+      expect(made.endsAt).toBe(login.endsAt);
+      secrets.push(made.token);
+    }
+    const last = secrets.at(-1)!;
+    await until(async () => (await stack.admin('GET', 'users', undefined, last)).status === 401);
+    for (const secret of secrets) {
+      for (const [method, path, body] of [
+        ['GET', 'users', undefined],
+        ['POST', 'tokens', undefined],
+        ['POST', 'sessions', {}],
+        ['POST', 'messages', { to: { user: user.userId }, type: 'note', data: 1 }],
+      ] as const) {
+        const reply = await stack.admin(method, path, body, secret);
+        expect([reply.status, reply.body.code], path).toEqual([401, 'token_expired']);
+      }
+    }
+  });
+
+  it.each(['stomp', 'amqp'] as const)('ends an open console and its watch, by %s', async (name) => {
+    const login = logIn();
+    const { token } = await exchange(login.token);
+    const { body: grant } = await stack.admin('POST', 'sessions', {}, token);
+    expect(Date.parse(grant.expiresAt)).toBe(login.endsAt);
+    const consumer = await CONSUMERS[name](grant);
+    const idle = await CONSUMERS[name](grant, { idle: true });
+    const path = `sessions/${grant.sessionId}/feed`;
+    const feed = () => stack.admin('PUT', path, { watch: [user.userId] }, token);
+    const fed = await feed();
+    expect(fed.status).toBe(200);
+    expect(Date.parse(fed.body.expiresAt)).toBe(login.endsAt);
+    await stack.send({ user: user.userId }, 'watched');
+    await until(() => consumer.bodies.some((body) => body.includes('watched')));
+    await until(() => consumer.isGone() && idle.isGone());
+    expect((await feed()).body.code).toBe('token_expired');
+    const renewal = { sessionId: grant.sessionId };
+    expect((await stack.admin('POST', 'sessions', renewal, token)).body.code).toBe('token_expired');
+    // Its login has ended, too.
+    await expect(CONSUMERS[name](grant)).rejects.toThrow();
+    await Promise.all([consumer.close(), idle.close()]);
   });
 });
 

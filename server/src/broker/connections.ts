@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { FairLimit } from '../fair-limit.js';
 import type { Metrics } from '../metrics.js';
 import type { ManagementApi } from './management.js';
 import type { Provisioner } from './provisioner.js';
@@ -38,6 +39,8 @@ export interface ConnectionsOptions {
   logger: Logger;
 }
 
+/** Calls that close connections at the same time; half of them for one user, at most. */
+const LIMIT = { atOnce: 8, ofOne: 4 };
 /** How often a connection that the broker does not list yet is tried again, in milliseconds. */
 const RETRY_MS = 250;
 /** With statistics collected, the broker lists a connection up to 4 s after it was made. */
@@ -50,9 +53,14 @@ const REASON_MS = 30_000;
 /** How long a process that has just begun waits to know of all connections, in milliseconds. */
 const LISTED_MS = 2000;
 
+/** Whose queue it is, encoded and with the prefix. */
+export const ownerOf = (queue: string): string => queue.split('.', 2).join('.');
+
 /** The connections of clients: whether there are any, and how to end them. */
 export class Connections {
   readonly #options: ConnectionsOptions;
+  /** Only calls have a place: what is waited for between two of them keeps nobody from his. */
+  readonly #limit = new FairLimit(LIMIT.atOnce, LIMIT.ofOne);
   /** Why this process has connections closed that it may still hear of, by their names. */
   readonly #reasons = new Map<string, CloseReason>();
 
@@ -104,8 +112,9 @@ export class Connections {
     const known = watch.connectionsOf(queue);
     for (const { name } of known) this.#remember(name, reason);
     const liars = known.filter(({ login }) => login !== queue);
+    const closeHonest = () => management.closeConnections(queue, reason);
     await Promise.all([
-      management.closeConnections(queue, reason).then(() => {
+      this.#limit.run(ownerOf(queue), closeHonest).then(() => {
         metrics.connectionsClosed.inc({ reason }, known.length - liars.length);
       }),
       ...liars.map((connection) => this.close(connection, reason)),
@@ -135,8 +144,7 @@ export class Connections {
 
   /** It names no queue, or one of the same user; the names of other users' nobody can guess. */
   #isLikely(login: string, queue: string): boolean {
-    const user = queue.split('.', 2).join('.');
-    return !login.startsWith(this.#options.queuePrefix) || login.startsWith(`${user}.`);
+    return !login.startsWith(this.#options.queuePrefix) || login.startsWith(`${ownerOf(queue)}.`);
   }
 
   /**
@@ -155,13 +163,15 @@ export class Connections {
   /** Closes one. Not by its login, which may be somebody else's. */
   async close(connection: ClientConnection, reason: CloseReason): Promise<void> {
     const { watch, management, metrics } = this.#options;
-    this.#remember(connection.name, reason);
+    const { name, login } = connection;
+    this.#remember(name, reason);
+    const attemptOnce = () => management.closeConnection(name, reason);
     for (let attempt = 0; attempt < RETRIES; attempt++) {
-      if (await management.closeConnection(connection.name, reason)) {
+      if (await this.#limit.run(ownerOf(connection.user ?? login), attemptOnce)) {
         metrics.connectionsClosed.inc({ reason });
         return;
       }
-      if (!watch.connectionsOf(connection.user ?? connection.login).includes(connection)) return;
+      if (!watch.connectionsOf(connection.user ?? login).includes(connection)) return;
       await wait(RETRY_MS, undefined, { ref: false });
     }
     this.#options.logger.warn({ reason }, 'a connection could not be closed');

@@ -14,6 +14,7 @@ import type { Logger } from 'pino';
 import type { Connections } from '../broker/connections.js';
 import { ChannelPool, type ControlLink } from '../broker/control-link.js';
 import type { Provisioner } from '../broker/provisioner.js';
+import { allEnded } from '../ended-within.js';
 import { HttpProblem } from '../problem.js';
 import type { Publisher } from '../publisher/index.js';
 import type { Admin } from '../sessions/admin-tokens.js';
@@ -40,7 +41,7 @@ export interface ConsolesOptions {
 /** A console that does not keep up misses the oldest; one that is closed leaves nothing behind. */
 const ARGUMENTS = { 'x-expires': 90_000, 'x-message-ttl': 30_000, 'x-max-length': 2000 };
 const PREFETCH = 200;
-const SWEEP_MS = 5000;
+const SWEEP_MS = 1000;
 /** How long a user's devices tell of all that they handle, after each word of a console. */
 const WATCH_MS = 30_000;
 const NO_FEED: FeedBody = { events: [], watch: [] };
@@ -65,22 +66,29 @@ export class Consoles {
     this.#timer.unref();
   }
 
-  /** Opens a session, or renews the one that is named. @throws {HttpProblem} `broker_unavailable` */
-  async open({ actor }: Admin, body: ConsoleBody): Promise<SessionGrant> {
+  /**
+   * Opens a session, or renews the one that is named; it ends with what the admin has shown.
+   * @throws {HttpProblem} `token_expired`, `broker_unavailable`
+   */
+  async open(admin: Admin, body: ConsoleBody): Promise<SessionGrant> {
     const { store, tokens, vhost, endpoints } = this.#options;
+    const { actor } = admin;
     const known = body.sessionId === undefined ? undefined : await store.find(body.sessionId);
-    const session = known?.actor === actor ? known : newSession(actor);
-    await this.#declare(session);
-    if (session !== known) await store.add(session);
-    else await store.extend(session.sessionId, session.feed, untilWhen());
+    const session = known?.actor === actor ? known : newSession(admin);
     const { queue } = session;
     const liveQueue = figuresOf(queue);
-    const { token, expiresAt } = tokens.issue(queue, liveQueue);
+    const { token, expiresAt } = tokens.issue(queue, liveQueue, admin.expiresAt);
+    await this.#declare(session);
+    const until = untilWhen(admin);
+    const { sessionId, feed } = session;
+    // One that was to be renewed may have ended meanwhile: what has queues must not be forgotten.
+    const isRenewed = session === known && (await store.extend(sessionId, feed, until));
+    if (!isRenewed) await store.add({ ...session, expiresAt: until });
     return {
       protocol: PROTOCOL_VERSION,
       userId: actor,
-      deviceId: body.deviceId ?? session.sessionId,
-      sessionId: session.sessionId,
+      deviceId: body.deviceId ?? sessionId,
+      sessionId,
       queue,
       liveQueue,
       vhost,
@@ -96,8 +104,9 @@ export class Consoles {
    * Has all of this arrive, and nothing else, for a minute: a console says it again while it is open.
    * @throws {HttpProblem} `console_unknown`, `broker_unavailable`
    */
-  async feed({ actor }: Admin, sessionId: string, feed: FeedBody): Promise<{ expiresAt: number }> {
+  async feed(admin: Admin, sessionId: string, feed: FeedBody): Promise<{ expiresAt: number }> {
     const { store, audit } = this.#options;
+    const { actor } = admin;
     const session = await store.find(sessionId);
     if (session?.actor !== actor) throw new HttpProblem('console_unknown');
     for (const user of feed.watch.filter((user) => !session.feed.watch.includes(user))) {
@@ -105,8 +114,8 @@ export class Consoles {
       await audit.settle(id, 'done');
     }
     await this.#bind(session.queue, patternsOf(session.feed), patternsOf(feed));
-    for (const user of feed.watch) await this.#watch(user);
-    const expiresAt = untilWhen();
+    const expiresAt = untilWhen(admin);
+    for (const user of feed.watch) await this.#watch(user, expiresAt);
     if (!(await store.extend(sessionId, feed, expiresAt))) throw new HttpProblem('console_unknown');
     return { expiresAt };
   }
@@ -123,9 +132,9 @@ export class Consoles {
     this.#pool.close();
   }
 
-  async #watch(user: string): Promise<void> {
+  async #watch(user: string, until: number): Promise<void> {
     const { taps, publisher } = this.#options;
-    await taps.hold(user, Date.now() + FEED_SECONDS * 1000);
+    await taps.hold(user, until);
     const news: WatchNews = { forMs: WATCH_MS };
     await publisher.send({ user }, WATCH_TYPE, news, { delivery: 'live' });
   }
@@ -160,15 +169,19 @@ export class Consoles {
   /** With the queues, whatever still consumes them has nothing to read. */
   async #end({ sessionId, queue }: Pick<ConsoleSession, 'sessionId' | 'queue'>): Promise<void> {
     const { provisioner, connections, store } = this.#options;
-    await provisioner.deleteQueues([queue, figuresOf(queue)]);
+    const queues = [queue, figuresOf(queue)];
+    await provisioner.deleteQueues(queues);
     await store.remove(sessionId);
+    // A renewal may have made them again before it was removed; one that comes now adds it again.
+    await provisioner.deleteQueues(queues);
     await connections.closeAll(queue, 'console_ended');
   }
 
   async #sweep(): Promise<void> {
     const { store, logger } = this.#options;
     try {
-      for (const session of await store.listExpired(Date.now())) await this.#end(session);
+      const expired = await store.listExpired(Date.now());
+      await allEnded(expired.map((session) => this.#end(session)));
     } catch (error) {
       logger.debug({ err: error }, 'consoles that are gone could not be forgotten');
     }
@@ -176,16 +189,17 @@ export class Consoles {
 }
 
 const figuresOf = (queue: string): string => `${queue}.figures`;
-const untilWhen = (): number => Date.now() + FEED_SECONDS * 1000;
+const untilWhen = ({ expiresAt }: Admin): number =>
+  Math.floor(Math.min(Date.now() + FEED_SECONDS * 1000, expiresAt));
 
-function newSession(actor: string): ConsoleSession {
+function newSession(admin: Admin): ConsoleSession {
   const name = randomBytes(16).toString('hex');
   return {
     sessionId: randomBytes(16).toString('hex'),
-    actor,
+    actor: admin.actor,
     queue: `${CONSOLE_PREFIX}${name}`,
     feed: NO_FEED,
-    expiresAt: untilWhen(),
+    expiresAt: untilWhen(admin),
   };
 }
 

@@ -95,7 +95,7 @@ export class AccessControl {
       const key = given.toString('base64url');
       const actor = `admin:${key.slice(0, SHOWN_CHARACTERS)}`;
       return {
-        admin: { actor, role: match.role, key, issuedAt: Date.now() },
+        admin: { actor, role: match.role, key, issuedAt: Date.now(), expiresAt: Infinity },
         identity: undefined,
       };
     }
@@ -115,9 +115,12 @@ export class AccessControl {
 
   async #adminByRole(request: Request): Promise<Omit<Caller, 'budget'> & { admin: Admin }> {
     const identity = await this.#user(request);
-    const { userId, role, issuedAt } = identity;
+    const { userId, role, issuedAt, expiresAt = Infinity } = identity;
     if (role === undefined) throw new HttpProblem('role_required', 'The token names no role.');
-    return { admin: { actor: `user:${userId}`, role, key: undefined, issuedAt }, identity };
+    // An application's own `authenticate` may have let it pass.
+    if (expiresAt <= Date.now()) throw new HttpProblem('token_expired');
+    const actor = `user:${userId}`;
+    return { admin: { actor, role, key: undefined, issuedAt, expiresAt }, identity };
   }
 
   #service(request: Request): string {

@@ -1,9 +1,9 @@
-import pLimit from 'p-limit';
 import type { NamePrefixes } from '@warren/protocol';
 import { BROADCAST, shardFor } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import type { Connections } from '../broker/connections.js';
 import type { Provisioner } from '../broker/provisioner.js';
+import { FairLimit } from '../fair-limit.js';
 import type { Groups } from '../groups/groups.js';
 import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import type { Locks } from '../storage/locks.js';
@@ -55,7 +55,8 @@ const INTERRUPT_MS = { first: 1000, most: 60_000 };
 export class MailboxReplacement {
   readonly #options: ReplacementOptions;
   readonly #timer: NodeJS.Timeout;
-  readonly #limit = pLimit(AT_ONCE);
+  /** Of one user one: its devices are replaced one after the other, by whoever has its lock. */
+  readonly #limit = new FairLimit(AT_ONCE, 1);
   /** When a device may next be interrupted, and how long it is to wait then. */
   readonly #interruptions = new Map<number, { notBefore: number; waitMs: number }>();
   #sweeping: Promise<void> | undefined;
@@ -180,13 +181,16 @@ export class MailboxReplacement {
       // Those of devices that are gone.
       if (devices.length === 0 && this.#after === 0) this.#interruptions.clear();
       this.#after = devices.length < SWEEP_SIZE ? 0 : (devices.at(-1)?.id ?? 0);
-      await this.#limit.map(devices, async (device) => {
+      const goOn = async (device: Device): Promise<void> => {
         if (this.#isClosed) return;
         // One that fails holds up no other.
         await this.#goOn(device).catch((error: unknown) => {
           logger.warn({ err: error }, 'the replacement of a mailbox was broken off');
         });
-      });
+      };
+      await Promise.all(
+        devices.map((device) => this.#limit.run(device.user_id, () => goOn(device))),
+      );
     } catch (error) {
       logger.warn({ err: error }, 'mailboxes that are being replaced could not be listed');
     }

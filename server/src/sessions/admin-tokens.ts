@@ -19,6 +19,11 @@ export interface Admin {
   key: string | undefined;
   /** Of a user's JWT, in milliseconds since 1970: revoked since then, it is refused. */
   issuedAt: number;
+  /**
+   * When what was shown ends, in milliseconds since 1970, and with it whatever is made from it. Infinite for an admin
+   * key, and for a JWT that has no end.
+   */
+  expiresAt: number;
 }
 
 /** Tokens that stand for an admin key or a JWT, so that the console need not keep those. */
@@ -29,11 +34,13 @@ export class AdminTokens {
     this.#keys = keys;
   }
 
-  /** @param notAfter when what vouches for it ends, in milliseconds since 1970. */
-  issue({ actor, role, key, issuedAt: since }: Admin, notAfter = Infinity): SignedToken {
-    const left = Math.floor((notAfter - Date.now()) / 1000);
+  /**
+   * For half a day, and no longer than what it is made from: one that is made from another ends with that.
+   * @throws {HttpProblem} `token_expired`
+   */
+  issue({ actor, role, key, issuedAt: since, expiresAt }: Admin): SignedToken {
     const claims = { sub: actor, aud: AUDIENCE, role, key, since };
-    return signToken(this.#keys, claims, Math.max(1, Math.min(TTL_SECONDS, left)));
+    return signToken(this.#keys, claims, TTL_SECONDS, expiresAt);
   }
 
   /**
@@ -48,12 +55,14 @@ export class AdminTokens {
         algorithms: ['RS256'],
         audience: AUDIENCE,
       }) as jwt.JwtPayload & { role?: unknown; key?: unknown; since?: unknown };
-      const { sub = '', role, key, since } = payload;
+      const { sub = '', role, key, since, exp } = payload;
+      if (exp === undefined) throw new HttpProblem('token_invalid');
       return {
         actor: sub,
         role: adminRoleSchema.parse(role),
         key: typeof key === 'string' ? key : undefined,
         issuedAt: typeof since === 'number' ? since : issuedAt(payload.iat),
+        expiresAt: exp * 1000,
       };
     } catch (error) {
       const code = error instanceof jwt.TokenExpiredError ? 'token_expired' : 'token_invalid';

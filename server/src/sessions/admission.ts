@@ -1,10 +1,13 @@
-import pLimit from 'p-limit';
+import { FairLimit, type Leave } from '../fair-limit.js';
 import { HttpProblem } from '../problem.js';
+import type { Locks } from '../storage/locks.js';
 
 /** As many as keep the broker's channels and the database busy. */
 const AT_ONCE = 16;
 /** A few seconds' worth: whoever waits longer may have given up before it is its turn. */
 const MAX_WAITING = 600;
+/** Of one user, whose devices may all come back at once. */
+const MAX_WAITING_OF_ONE = 100;
 /** The crowd is estimated by what came in so long, in milliseconds. */
 const WINDOW_MS = 10_000;
 /** Assumed before anything was measured, in sessions a second. */
@@ -16,21 +19,64 @@ const LONGEST_SECONDS = 60;
  * A queue before what is costly: when all clients come back at once, the first are served and the
  * others told to come again, spread over the time that serving them all will take. A fixed delay would
  * have the crowd come back as a crowd, and refusing it would take the time that serving it needs.
+ *
+ * What is done for one user is done one after the other, so a user waits for its own turn first and takes a place
+ * only then: one at most, however much it asks for.
  */
 export class Admission {
-  readonly #limit = pLimit(AT_ONCE);
+  readonly #locks: Pick<Locks, 'user'>;
+  /**
+   * Here a user's requests wait for one another, and only the first of them at the lock: a revocation, or a
+   * group that the user joins with others, is behind one of them there and not behind all.
+   */
+  readonly #turns = new FairLimit(Infinity, 1);
+  readonly #places = new FairLimit(AT_ONCE, 1);
   #windowBegan = 0;
   #served = 0;
   #turnedAway = 0;
 
-  /** @throws {HttpProblem} `overloaded` */
-  async run<Result>(work: () => Promise<Result>): Promise<Result> {
-    if (this.#limit.pendingCount >= MAX_WAITING) throw this.turnAway('overloaded');
+  constructor(locks: Pick<Locks, 'user'>) {
+    this.#locks = locks;
+  }
+
+  /**
+   * Does the work with the user's lock and in a place, which it may leave before it has ended.
+   * @param signal ends the wait at once; what has begun goes on.
+   * @throws {HttpProblem} `overloaded`; the signal's reason.
+   */
+  async run<Result>(
+    userId: string,
+    signal: AbortSignal,
+    work: (leave: Leave) => Promise<Result>,
+  ): Promise<Result> {
+    const isFull =
+      this.#places.waiting >= MAX_WAITING || this.#turns.waitingOf(userId) >= MAX_WAITING_OF_ONE;
+    if (isFull) throw this.turnAway('overloaded');
     this.#roll();
     try {
-      return await this.#limit(work);
+      return await this.#turns.run(userId, () => this.#inTurn(userId, signal, work), signal);
     } finally {
       this.#served++;
+    }
+  }
+
+  async #inTurn<Result>(
+    userId: string,
+    signal: AbortSignal,
+    work: (leave: Leave) => Promise<Result>,
+  ): Promise<Result> {
+    let leave: Leave = () => undefined;
+    const enter = async (): Promise<void> => {
+      leave = await this.#places.enter(userId, signal);
+    };
+    const begin = (): Promise<Result> => {
+      signal.throwIfAborted();
+      return work(leave);
+    };
+    try {
+      return await this.#locks.user(userId, begin, enter);
+    } finally {
+      leave();
     }
   }
 

@@ -1,9 +1,9 @@
-import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { CloseReason, Connections } from '../broker/connections.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import { tapOf } from '../console/tap.js';
 import type { Events } from '../events/events.js';
+import { FairLimit } from '../fair-limit.js';
 import { queuesOf, UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import type { Locks } from '../storage/locks.js';
 import type { TimelineWriter } from '../timeline/writer.js';
@@ -20,13 +20,13 @@ export interface EndingsOptions {
   logger: Logger;
 }
 
-/** Connections that are closed at the same time; nobody waits for them. */
-const AT_ONCE = 8;
+/** Devices whose connections are closed at the same time, half of them of one user at most; nobody waits for them. */
+const LIMIT = { atOnce: 8, ofOne: 4 };
 
 /** Takes devices away: their queues with what waits in them, their connections, their records. */
 export class Endings {
   readonly #options: EndingsOptions;
-  readonly #limit = pLimit(AT_ONCE);
+  readonly #limit = new FairLimit(LIMIT.atOnce, LIMIT.ofOne);
   /** None of them rejects. */
   readonly #closing = new Set<Promise<void>>();
 
@@ -105,8 +105,9 @@ export class Endings {
   }
 
   #closeLater(devices: Device[], reason: CloseReason): void {
-    for (const { queue } of devices) {
-      const closing = this.#limit(() => this.#close(queue, reason)).finally(() => {
+    for (const { queue, user_id: userId } of devices) {
+      const close = () => this.#close(queue, reason);
+      const closing = this.#limit.run(userId, close).finally(() => {
         this.#closing.delete(closing);
       });
       this.#closing.add(closing);

@@ -1,8 +1,8 @@
-import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import type { Connections } from '../broker/connections.js';
+import { ownerOf, type Connections } from '../broker/connections.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import type { BrokerWatch, ClientConnection } from '../broker/watch.js';
+import { FairLimit } from '../fair-limit.js';
 import type { Device, DeviceStore } from '../storage/devices.js';
 
 export interface GatekeeperOptions {
@@ -21,6 +21,8 @@ export interface GatekeeperOptions {
 const SWEEP_MS = 1000;
 /** At most so many in one sweep: a server that was away for an hour catches up without a burst. */
 const SWEEP_SIZE = 200;
+/** Questions at the same time; half of them about one user, at most. */
+const LIMIT = { atOnce: 8, ofOne: 4 };
 
 /**
  * Shows the door to connections that have no business being there: those of queues that are gone, those
@@ -29,7 +31,10 @@ const SWEEP_SIZE = 200;
  */
 export class Gatekeeper {
   readonly #options: GatekeeperOptions;
-  readonly #limit = pLimit(8);
+  /** Only questions have a place: a connection that will not close keeps no other one open. */
+  readonly #limit = new FairLimit(LIMIT.atOnce, LIMIT.ofOne);
+  /** By queues; none of them rejects. */
+  readonly #expiring = new Map<string, Promise<void>>();
   readonly #timer: NodeJS.Timeout;
   #sweeping: Promise<void> | undefined;
   #isClosed = false;
@@ -55,16 +60,18 @@ export class Gatekeeper {
     this.#isClosed = true;
     clearInterval(this.#timer);
     await this.#sweeping;
+    await Promise.all(this.#expiring.values());
   }
 
   #inspect(connection: ClientConnection): void {
-    const work = async (): Promise<void> => {
-      if (this.#isClosed || (await this.#hasGrant(connection))) return;
-      await this.#options.connections.close(connection, 'no_session');
-    };
-    this.#limit(work).catch((error: unknown) => {
-      this.#options.logger.warn({ err: error }, 'a connection could not be looked at');
-    });
+    const { connections, logger } = this.#options;
+    const mayStay = async () => this.#isClosed || (await this.#hasGrant(connection));
+    this.#limit
+      .run(ownerOf(connection.user ?? connection.login), mayStay)
+      .then((isGood) => (isGood ? undefined : connections.close(connection, 'no_session')))
+      .catch((error: unknown) => {
+        logger.warn({ err: error }, 'a connection could not be looked at');
+      });
   }
 
   /** Of one that is older than the watch, no more is known than what it calls itself. */
@@ -83,20 +90,42 @@ export class Gatekeeper {
     const { store, graceMs, logger } = this.#options;
     try {
       const expired = await store.listExpired(Date.now() - graceMs, SWEEP_SIZE);
-      await Promise.all(expired.map((device) => this.#limit(() => this.#expire(device))));
+      const begun = expired.filter(({ queue }) => !this.#expiring.has(queue));
+      // Not waited for: one that takes long holds up no other.
+      void this.#expireAll(begun);
     } catch (error) {
       logger.warn({ err: error }, 'sessions that are over could not be looked for');
     }
   }
 
+  async #expireAll(devices: Device[]): Promise<void> {
+    const failures: unknown[] = [];
+    const all = devices.map((device) => {
+      const expiring = this.#expire(device)
+        .catch((error: unknown) => void failures.push(error))
+        .finally(() => this.#expiring.delete(device.queue));
+      this.#expiring.set(device.queue, expiring);
+      return expiring;
+    });
+    await Promise.all(all);
+    if (failures.length === 0) return;
+    const context = { err: failures[0], failed: failures.length };
+    this.#options.logger.warn(context, 'sessions that are over could not be ended');
+  }
+
   async #expire(device: Device): Promise<void> {
-    const { store, connections, provisioner } = this.#options;
-    if (this.#isClosed) return;
-    // Most have gone by themselves. Consumers are counted too: they may be under another name.
-    const isUsed =
-      (await connections.isOnline(device.queue)) ||
-      ((await provisioner.consumers(device.queue)) ?? 0) > 0;
-    if (isUsed) await connections.closeAll(device.queue, 'token_expired');
-    await store.clearExpiry(device);
+    const { store, connections } = this.#options;
+    const { queue, user_id: userId } = device;
+    const isOver = async () => this.#isClosed || !(await this.#isUsed(queue));
+    if (!(await this.#limit.run(userId, isOver))) {
+      await connections.closeAll(queue, 'token_expired');
+    }
+    if (!this.#isClosed) await store.clearExpiry(device);
+  }
+
+  /** Most have gone by themselves. Consumers are counted too: they may be under another name. */
+  async #isUsed(queue: string): Promise<boolean> {
+    const { connections, provisioner } = this.#options;
+    return (await connections.isOnline(queue)) || ((await provisioner.consumers(queue)) ?? 0) > 0;
   }
 }

@@ -14,7 +14,10 @@ export interface Identity {
   mostAheadMs?: number;
   /** What the user may do in the admin console. Default: it may not enter it. */
   role?: AdminRole | undefined;
-  /** When the token ends that says so, in milliseconds since 1970. Default: with that of the console. */
+  /**
+   * When the token ends that says so, in milliseconds since 1970; the console's end with it. Default: they last for
+   * half a day.
+   */
   expiresAt?: number | undefined;
 }
 

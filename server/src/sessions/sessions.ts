@@ -62,10 +62,11 @@ export type SessionKind = 'new' | 'renewed' | 'takeover';
 /** Makes the queues of users' devices, and grants sessions on them. */
 export class Sessions {
   readonly #options: SessionsOptions;
-  readonly #admission = new Admission();
+  readonly #admission: Admission;
 
   constructor(options: SessionsOptions) {
     this.#options = options;
+    this.#admission = new Admission(options.locks);
   }
 
   /**
@@ -73,30 +74,32 @@ export class Sessions {
    * @throws {HttpProblem} `session_replaced` when another session has taken the device over since;
    *   `session_ended` when it was logged out or revoked; `token_revoked`; `too_many_devices`;
    *   `overloaded`; `broker_unavailable` when its queues could not be made sure of.
-   * @param isAwaited whether somebody still waits for the answer. A session that is opened for nobody
+   * @param signal aborted when nobody waits for the answer any more. A session that is opened for nobody
    *   would replace the one that the same client has asked for since.
    */
   async open(
     identity: Identity,
     body: SessionBody,
-    isAwaited = () => true,
+    signal: AbortSignal,
   ): Promise<{ grant: SessionGrant; kind: SessionKind }> {
     // Asked before anything is written, so that a session that cannot be had leaves no trace.
     if (!this.#options.provisioner.isConnected) {
       throw this.#admission.turnAway('broker_unavailable');
     }
-    return this.#admission.run(() =>
-      this.#options.locks.user(identity.userId, () => {
-        if (!isAwaited()) throw new HttpProblem('overloaded');
-        return this.#open(identity, body);
-      }),
-    );
+    return this.#admission.run(identity.userId, signal, async (leave) => {
+      const { grant, kind, older } = await this.#open(identity, body);
+      // Clients that come back at once hold up this user, and nobody else.
+      leave();
+      if (older !== undefined) await this.#closeOlder(older);
+      return { grant, kind };
+    });
   }
 
+  /** @returns with `older` if connections of an older session on it are to be closed. */
   async #open(
     identity: Identity,
     body: SessionBody,
-  ): Promise<{ grant: SessionGrant; kind: SessionKind }> {
+  ): Promise<{ grant: SessionGrant; kind: SessionKind; older: Device | undefined }> {
     const { store, provisioner, cutoffs, endings, groups, replacement, prefixes } = this.#options;
     const { tracker, events, timeline } = this.#options;
     const { userId } = identity;
@@ -158,7 +161,7 @@ export class Sessions {
     const { name, platform, passing: isPassing = false } = body;
     const record = { sessionId, installationId, name, platform, isPassing, now };
     await store.setSession(device, { ...record, expiresAt: expiresAt.getTime() });
-    if (before !== null && (!renews || body.abandoned === true)) await this.#closeOlder(device);
+    const hasOlder = before !== null && (!renews || body.abandoned === true);
     const grant = this.#grant(device, {
       deviceId,
       sessionId,
@@ -173,7 +176,7 @@ export class Sessions {
       await events.tell({ event: 'session.created', at: now, user: userId, deviceId, kind });
       timeline.noteSome('sessions', { userId, at: now, kind: 'session', deviceId, reason: kind });
     }
-    return { grant, kind };
+    return { grant, kind, older: hasOlder ? device : undefined };
   }
 
   /**

@@ -4,6 +4,7 @@ import type { Connections } from '../broker/connections.js';
 import type { ManagementApi } from '../broker/management.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import type { BrokerWatch } from '../broker/watch.js';
+import { FairLimit } from '../fair-limit.js';
 import type { TimelineWriter } from '../timeline/writer.js';
 import type { Tracker } from '../tracking/tracker.js';
 import type { Groups } from '../groups/groups.js';
@@ -35,6 +36,8 @@ const COMPARE_EVERY_MS = 60 * MINUTE_MS;
 /** After one that failed, since the broker may be coming back part by part; twice as long after each more. */
 const RETRY_MS = 2000;
 const PAGE = 500;
+/** Users whose devices are looked at side by side: one whose lock is busy holds up no other. */
+const USERS_AT_ONCE = 4;
 /** Sessions live in the memory of clients; none is named again after so long, and no device comes back. */
 const SESSIONS_FORGOTTEN_MS = 90 * DAY_MS;
 /** Who did what as an operator can be asked for so long. */
@@ -52,6 +55,7 @@ export class Upkeep {
   readonly #options: UpkeepOptions;
   readonly #timers: NodeJS.Timeout[];
   readonly #seen = new Set<string>();
+  readonly #limit = new FairLimit(USERS_AT_ONCE, 1);
   #comparedAt = 0;
   #running: Promise<void> | undefined;
   #endingPassing: Promise<unknown> | undefined;
@@ -202,10 +206,13 @@ export class Upkeep {
   /** One that fails holds up no other. @throws the first failure, at the end. */
   async #eachOf(devices: Device[], work: (device: Device) => Promise<void>): Promise<void> {
     const failures: unknown[] = [];
-    for (const device of devices) {
+    const attempt = async (device: Device): Promise<void> => {
       if (this.#isClosed) return;
       await work(device).catch((error: unknown) => failures.push(error));
-    }
+    };
+    await Promise.all(
+      devices.map((device) => this.#limit.run(device.user_id, () => attempt(device))),
+    );
     if (failures.length > 0) throw failures[0];
   }
 

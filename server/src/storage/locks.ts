@@ -1,6 +1,5 @@
-import type pg from 'pg';
 import { HttpProblem } from '../problem.js';
-import { createPool } from './database.js';
+import { AdvisoryLocks } from './advisory-locks.js';
 import { toStored } from './ids.js';
 
 /** Of one who has a lock, or waits for it. */
@@ -26,24 +25,29 @@ class Turn {
 export class Locks {
   /** Who was the last to ask for each. */
   readonly #last = new Map<string, Turn>();
-  readonly #pool: pg.Pool | undefined;
+  readonly #shared: AdvisoryLocks | undefined;
 
   /** @param url of PostgreSQL, when other processes share it. */
   constructor(url: string | undefined, onError: (error: Error) => void) {
-    // Connections of its own: those who wait for a lock must not hold up those who have one.
-    this.#pool = url === undefined ? undefined : createPool(url, 10, onError);
+    // With connections of its own: those who wait for a lock must not hold up those who have one.
+    this.#shared = url === undefined ? undefined : new AdvisoryLocks(url, onError);
   }
 
-  user<Result>(userId: string, work: () => Promise<Result>): Promise<Result> {
-    return this.users([userId], work);
+  /**
+   * @param enter waited for when it is the caller's turn in this process, and before other processes are asked: who
+   *   waits there keeps nothing from other users. If it rejects, so does this.
+   */
+  user<Result>(
+    userId: string,
+    work: () => Promise<Result>,
+    enter?: () => Promise<void>,
+  ): Promise<Result> {
+    return this.#run([ofUser(userId)], work, enter);
   }
 
   /** All of them at once. */
   users<Result>(userIds: string[], work: () => Promise<Result>): Promise<Result> {
-    return this.#run(
-      userIds.map((userId) => `warren:${toStored(userId)}`),
-      work,
-    );
+    return this.#run(userIds.map(ofUser), work);
   }
 
   /** Not to be asked for by whoever has a user's, nor the other way round. */
@@ -52,14 +56,18 @@ export class Locks {
   }
 
   async close(): Promise<void> {
-    await this.#pool?.end();
+    await this.#shared?.close();
   }
 
   /**
    * The lock of work that was given up is held until that has ended. Whoever asked for it is told at once, and so is
    * who waits behind it.
    */
-  #run<Result>(keys: string[], work: () => Promise<Result>): Promise<Result> {
+  #run<Result>(
+    keys: string[],
+    work: () => Promise<Result>,
+    enter?: () => Promise<void>,
+  ): Promise<Result> {
     const before = keys.flatMap((key) => this.#last.get(key) ?? []);
     const turn = new Turn();
     return new Promise((resolve, reject) => {
@@ -79,7 +87,10 @@ export class Locks {
           await error.ended;
         });
       };
-      turn.over = this.#inTurn(turn, before, () => this.#acrossProcesses(keys, answer))
+      turn.over = this.#inTurn(turn, before, async () => {
+        await enter?.();
+        await (this.#shared?.run(keys, answer) ?? answer());
+      })
         .catch(reject)
         .then(() => {
           for (const key of keys) if (this.#last.get(key) === turn) this.#last.delete(key);
@@ -94,26 +105,6 @@ export class Locks {
     turn.state = 'runs';
     await work();
   }
-
-  async #acrossProcesses(keys: string[], work: () => Promise<void>): Promise<void> {
-    if (this.#pool === undefined) return work();
-    const client = await this.#pool.connect();
-    // A connection that may hold a lock is closed, which gives it back.
-    let isClean = false;
-    try {
-      // Of the session, not of a transaction, which would stay open while the broker is asked. All take
-      // them in one order, so that nobody waits in a circle.
-      const sorted =
-        'select distinct hashtextextended(key, 0) as hash from unnest($1::text[]) as key order by hash';
-      await client.query(`select pg_advisory_lock(hash) from (${sorted}) as hashes`, [keys]);
-      try {
-        await work();
-      } finally {
-        await client.query('select pg_advisory_unlock_all()');
-        isClean = true;
-      }
-    } finally {
-      client.release(!isClean);
-    }
-  }
 }
+
+const ofUser = (userId: string): string => `warren:${toStored(userId)}`;

@@ -20,8 +20,8 @@ export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 export class Api {
   constructor(
     readonly token: string,
-    /** Called when the token is good no more. */
-    private readonly onSignedOut: () => void,
+    /** To be called when the server says that the token is good no more. */
+    readonly onEnded: () => void,
   ) {}
 
   get<Reply>(path: string, signal?: AbortSignal): Promise<Reply> {
@@ -38,7 +38,7 @@ export class Api {
     try {
       return await request<Reply>(this.token, method, path, body, signal);
     } catch (error) {
-      if (error instanceof ApiError && error.status === 401) this.onSignedOut();
+      if (error instanceof ApiError && error.status === 401) this.onEnded();
       throw error;
     }
   }

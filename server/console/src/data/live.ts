@@ -137,6 +137,8 @@ export class Live {
   readonly #fetch: typeof fetch = async (input, init) => {
     const url = (input as string).replace(`${BASE}/v1/sessions`, `${BASE}/v1/admin/sessions`);
     const response = await fetch(url, init);
+    // Another one takes the key or JWT, which is kept nowhere.
+    if (response.status === 401) this.#api.onEnded();
     if (response.ok && init?.method === 'POST' && url.endsWith('/sessions')) {
       const { sessionId } = (await response.clone().json()) as SessionGrant;
       const isNew = sessionId !== this.#sessionId;

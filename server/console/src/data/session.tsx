@@ -17,12 +17,20 @@ export interface Session extends AdminToken {
 
 const SessionContext = createContext<Session | undefined>(undefined);
 
-export function readToken(): AdminToken | undefined {
+/** What is kept in this tab. */
+export interface SignInState {
+  token: AdminToken | undefined;
+  /** Whether there was a token that is good no more. */
+  hasEnded: boolean;
+}
+
+export function readSignIn(): SignInState {
   try {
     const token = JSON.parse(sessionStorage.getItem(KEY) ?? '') as AdminToken;
-    return Date.parse(token.expiresAt) > Date.now() ? token : undefined;
+    const hasEnded = Date.parse(token.expiresAt) <= Date.now();
+    return { token: hasEnded ? undefined : token, hasEnded };
   } catch {
-    return undefined;
+    return { token: undefined, hasEnded: false };
   }
 }
 
@@ -34,14 +42,17 @@ export function keepToken(token: AdminToken | undefined): void {
 export function SessionProvider({
   token,
   onSignOut,
+  onEnded,
   children,
 }: {
   token: AdminToken;
   onSignOut: () => void;
+  /** The token is good no more. */
+  onEnded: () => void;
   children: ReactNode;
 }) {
   const [session] = useState<Session>(() => {
-    const api = new Api(token.token, onSignOut);
+    const api = new Api(token.token, onEnded);
     const live = new Live(api, token);
     return { ...token, api, live, isOperator: token.role === 'operator', signOut: onSignOut };
   });

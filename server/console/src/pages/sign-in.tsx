@@ -1,11 +1,18 @@
-import { Button, Center, Paper, PasswordInput, Stack, Text, Title } from '@mantine/core';
+import { Alert, Button, Center, Paper, PasswordInput, Stack, Text, Title } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import type { AdminToken } from '@warren/protocol';
 import { Failure } from '../components/states.js';
 import { ApiError, signIn } from '../data/api.js';
 
-export function SignIn({ onSignedIn }: { onSignedIn: (token: AdminToken) => void }) {
+export function SignIn({
+  hasEnded,
+  onSignedIn,
+}: {
+  /** Whether somebody was signed in until now. */
+  hasEnded: boolean;
+  onSignedIn: (token: AdminToken) => void;
+}) {
   const [secret, setSecret] = useState('');
   const attempt = useMutation({ mutationFn: signIn, onSuccess: onSignedIn });
   return (
@@ -21,6 +28,12 @@ export function SignIn({ onSignedIn }: { onSignedIn: (token: AdminToken) => void
             <Title order={1} size="h3">
               Warren console
             </Title>
+            {hasEnded && (
+              <Alert color="yellow" variant="light" title="Your sign-in has ended" role="alert">
+                It lasts for twelve hours, and no longer than the JWT or the admin key behind it.
+                Sign in again to go on.
+              </Alert>
+            )}
             <Text size="sm" c="dimmed">
               Sign in with an admin key (one of WARREN_ADMIN_KEYS; after npm start it is the
               adminKey in dev.json), or with a JWT of your application that names a role.

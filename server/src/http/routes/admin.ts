@@ -44,13 +44,15 @@ function sessionRoutes({ adminTokens, consoles }: Services): Route[] {
       method: 'post',
       path: '/v1/admin/tokens',
       access: 'viewer',
-      summary: 'Sign in: a token in place of the admin key or JWT, for half a day.',
+      summary:
+        'Sign in: a token in place of the admin key or JWT, for half a day, and for no longer than the JWT ' +
+        'or the token that was shown: after that, it takes the key or another JWT.',
       replies: { 201: { description: 'The token.', schema: adminTokenSchema } },
       problems: [],
       audit: { action: 'sign_in', target: () => '' },
       handle: (context) => {
         const admin = adminIn(context);
-        const { token, expiresAt } = adminTokens.issue(admin, context.identity?.expiresAt);
+        const { token, expiresAt } = adminTokens.issue(admin);
         const { role, actor } = admin;
         const body: AdminToken = { token, expiresAt: expiresAt.toISOString(), role, actor };
         return { status: 201, body };
@@ -60,7 +62,8 @@ function sessionRoutes({ adminTokens, consoles }: Services): Route[] {
       method: 'post',
       path: '/v1/admin/sessions',
       access: 'viewer',
-      summary: 'Open a console on queues of its own, or renew the one that is named.',
+      summary:
+        'Open a console on queues of its own, or renew the one that is named; it ends with the token that was shown.',
       body: consoleBodySchema,
       replies: { 201: { description: 'The session grant.', schema: sessionGrantSchema } },
       problems: ['broker_unavailable'],
@@ -74,7 +77,8 @@ function sessionRoutes({ adminTokens, consoles }: Services): Route[] {
       path: '/v1/admin/sessions/{id}/feed',
       access: 'viewer',
       summary:
-        'Say which events are to arrive, and whom to watch; for a minute, then say it again.',
+        'Say which events are to arrive, and whom to watch; for a minute, then say it again. No longer than the ' +
+        'token that was shown.',
       body: feedBodySchema,
       replies: { 200: { description: 'They arrive.', schema: feedReplySchema } },
       problems: ['console_unknown', 'invalid_id', 'broker_unavailable', 'outcome_unknown'],

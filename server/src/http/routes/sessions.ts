@@ -1,3 +1,4 @@
+import type { Request } from 'express';
 import {
   logoutQuerySchema,
   ownDevicesSchema,
@@ -40,8 +41,9 @@ export function sessionRoutes({ sessions, users, metrics }: Services): Route[] {
     ],
     handle: async ({ identity, body, request }) => {
       if (identity === undefined) throw new HttpProblem('token_invalid');
-      const isAwaited = () => !request.socket.destroyed;
-      const { grant, kind } = await sessions.open(identity, body, isAwaited);
+      const { grant, kind } = await whileAwaited(request, (signal) =>
+        sessions.open(identity, body, signal),
+      );
       metrics.sessions.inc({ kind });
       return { status: 201, body: grant };
     },
@@ -59,4 +61,22 @@ export function sessionRoutes({ sessions, users, metrics }: Services): Route[] {
     }),
   });
   return [open, logout, list];
+}
+
+/** The signal is aborted when the client has gone, so that nothing more is done for nobody. */
+async function whileAwaited<Result>(
+  { socket }: Request,
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  const gone = new AbortController();
+  const abort = (): void => {
+    gone.abort(new HttpProblem('overloaded'));
+  };
+  if (socket.destroyed) abort();
+  socket.once('close', abort);
+  try {
+    return await work(gone.signal);
+  } finally {
+    socket.off('close', abort);
+  }
 }
