@@ -44,7 +44,7 @@ async function expectOwnHostsOnly(url: string, doors: Door[]): Promise<void> {
   for (const [method, path, body] of doors) {
     const options = { method, ...(body !== undefined && { body }) };
     const statusUnder = (host: string) => statusWithHost(`${url}${path}`, host, options);
-    for (const host of ['evil.example', `evil.example:${port}`, '127.0.0.1.evil.example', '']) {
+    for (const host of ['evil.example', `evil.example:${port}`, '127.0.0.1.evil.example']) {
       expect(await statusUnder(host), `${path} under "${host}"`).toBe(403);
     }
     for (const host of [`127.0.0.1:${port}`, `localhost:${port}`]) {

@@ -17,7 +17,7 @@ afterAll(() => bed.close());
 /** A victim whose token somebody else has registered as well. */
 async function stolen(): Promise<{ victim: string; thief: string; token: string }> {
   const [victim, thief] = [await bed.provisioned(), await bed.provisioned()];
-  const token = `+49 30 ${victim}`;
+  const token = `phone-of-${victim}`;
   for (const user of [victim, thief]) await bed.register(user, 'phone', { token });
   return { victim, thief, token };
 }
