@@ -47,6 +47,7 @@ export {
   isAtLeast,
   LIMITS_DELIVERIES,
   parseVersion,
+  SURVIVES_HEADERS,
   type Version,
 } from './version.js';
 export { FANOUT_SHARDS, shardFor, shardsOf } from './fanouts.js';

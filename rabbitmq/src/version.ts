@@ -21,5 +21,13 @@ export function isAtLeast(version: Version | undefined, other: Version): boolean
 /** The first that looks at the Origin of a WebSocket (CVE-2026-67405), if it is told to. */
 export const CHECKS_ORIGINS: Version = [4, 2, 6];
 
+/**
+ * The first whose queues survive whatever headers a message has. Older ones read `x-death` when a message expires or
+ * is dropped, and in a form that RabbitMQ itself never writes it crashes the process of the queue, again and again
+ * (rabbit_dead_letter.erl; rabbit_fifo_dlx.erl for quorum queues). 3.13 is mended, too, but only with its feature flag
+ * `message_containers`, which a node that was updated need not have.
+ */
+export const SURVIVES_HEADERS: Version = [4, 0, 0];
+
 /** The first whose quorum queues give a message up that was returned 20 times, and can be told not to. */
 export const LIMITS_DELIVERIES: Version = [4, 0, 0];

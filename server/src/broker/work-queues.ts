@@ -4,6 +4,7 @@ import { DEAD_LETTERS, RETRY, waitOf, WAITS_MS } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
 import { endedWithin } from '../ended-within.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
+import { carriedHeaders } from './carried-headers.js';
 
 export interface WorkQueueOptions {
   /** Durable, and made when it is not there. */
@@ -239,7 +240,7 @@ export class WorkQueues {
         contentType,
         durable: true,
         mandatory: true,
-        headers: { ...(message.headers as Record<string, unknown>), ...more },
+        headers: { ...carriedHeaders(message.headers ?? {}), ...more },
       },
       toBytes(message.body),
     );
