@@ -2,12 +2,15 @@ import pLimit from 'p-limit';
 import type { Channel } from 'rabbitmq-client';
 import { topology, type TopologyNames } from '@warren/rabbitmq';
 import type { MailboxType } from '../storage/schema.js';
-import { allEnded } from '../ended-within.js';
-import { ChannelPool, isNotFound, type ControlLink } from './control-link.js';
+import { allEnded, endedWithin } from '../ended-within.js';
+import { HttpProblem } from '../problem.js';
+import { ChannelPool, isNotFound, isQueueMissing, type ControlLink } from './control-link.js';
+import type { DeadQueues } from './dead-queues.js';
 
 export interface ProvisionerOptions {
   link: ControlLink;
   names: TopologyNames;
+  deadQueues: DeadQueues;
   onError: (error: unknown) => void;
 }
 
@@ -47,6 +50,8 @@ const argumentsOf = (type: MailboxType): Record<string, string | boolean> => ({
 const CHANNELS = 4;
 /** Shorter than a send may take. */
 const READY_MS = 4000;
+/** A queue that has not answered for so long may be dead, which is looked into. */
+const SILENT_MS = 1500;
 /** More than a client has in hand at once, as a rule; fewer than would fill this process's memory. */
 const MOST_IN_HAND = 500;
 
@@ -54,14 +59,16 @@ const MOST_IN_HAND = 500;
 export class Provisioner {
   readonly #link: ControlLink;
   readonly #names: TopologyNames;
+  readonly #deadQueues: DeadQueues;
   readonly #pool: ChannelPool;
   /** Channels to ask on whether a queue exists; a "no" closes the one that was asked on. */
   readonly #probes: Channel[] = [];
   readonly #probeLimit = pLimit(CHANNELS);
   #topologyReady: Promise<void> | undefined;
 
-  constructor({ link, names, onError }: ProvisionerOptions) {
+  constructor({ link, names, deadQueues, onError }: ProvisionerOptions) {
     this.#link = link;
+    this.#deadQueues = deadQueues;
     this.#names = names;
     this.#pool = new ChannelPool(link, CHANNELS);
     link.onConnected(() => {
@@ -130,7 +137,7 @@ export class Provisioner {
     return (await this.stat(queue))?.consumers;
   }
 
-  /** Undefined when there is no such queue. Asking counts as a use of a classic one. */
+  /** Undefined when there is no such queue, or it is dead. Asking counts as a use of a classic one. */
   async stat(queue: string): Promise<QueueStat | undefined> {
     return this.#guard(() => this.#stat(queue));
   }
@@ -189,7 +196,7 @@ export class Provisioner {
   /** Deletes queues with all that waits in them, and cancels their consumers. */
   async deleteQueues(queues: string[]): Promise<void> {
     await this.#guard(async () => {
-      await allEnded(queues.map(async (queue) => (await this.#pool.next()).queueDelete({ queue })));
+      await allEnded(queues.map((queue) => this.#delete(queue)));
     });
   }
 
@@ -201,7 +208,7 @@ export class Provisioner {
   async #declare({ queue, type, keys, fanout }: QueueSpec, isBound = false): Promise<number> {
     const channel = await this.#pool.next();
     const options = { queue, durable: true, arguments: argumentsOf(type) };
-    const { messageCount } = await channel.queueDeclare(options);
+    const { messageCount } = await this.#heard(queue, channel.queueDeclare(options), channel);
     for (const routingKey of keys) {
       await channel.queueBind({ queue, exchange: this.#names.exchange, routingKey });
     }
@@ -209,23 +216,71 @@ export class Provisioner {
     return messageCount;
   }
 
-  /** A passive declare of a queue that is missing closes its channel, so it has that to itself. */
+  /** One that is silent holds up no other, for as long as it may take. */
   #stat(queue: string): Promise<QueueStat | undefined> {
-    return this.#probeLimit(async () => {
-      let probe = this.#probes.pop();
-      if (probe?.active !== true) probe = await this.#link.openChannel();
-      try {
-        const { messageCount: ready, consumerCount: consumers } = await probe.queueDeclare({
-          queue,
-          passive: true,
-        });
-        this.#probes.push(probe);
-        return { ready, consumers };
-      } catch (error) {
-        if (isNotFound(error)) return undefined;
-        throw error;
-      }
+    if (this.#deadQueues.has(queue)) return Promise.resolve(undefined);
+    return new Promise((resolve, reject) => {
+      void this.#probeLimit(async () => {
+        const asked = this.#ask(queue);
+        this.#heard(queue, asked).then(resolve, reject);
+        await endedWithin(asked, SILENT_MS);
+      });
     });
+  }
+
+  /** A passive declare of a queue that is missing closes its channel, so it has that to itself. */
+  async #ask(queue: string): Promise<QueueStat | undefined> {
+    let probe = this.#probes.pop();
+    if (probe?.active !== true) probe = await this.#link.openChannel();
+    try {
+      const { messageCount: ready, consumerCount: consumers } = await probe.queueDeclare({
+        queue,
+        passive: true,
+      });
+      this.#probes.push(probe);
+      return { ready, consumers };
+    } catch (error) {
+      if (isQueueMissing(error)) return undefined;
+      if (isNotFound(error)) void this.#deadQueues.look();
+      throw error;
+    }
+  }
+
+  /**
+   * What is asked of a queue. A dead one does not answer, which its channel waits for: others use another one.
+   * @throws {HttpProblem} `broker_unavailable` when it is dead.
+   */
+  async #heard<Result>(queue: string, answer: Promise<Result>, channel?: Channel): Promise<Result> {
+    if (await endedWithin(answer, SILENT_MS)) return answer;
+    if (channel !== undefined) this.#setAside(channel, answer);
+    const verdict = this.#deadQueues.look().then(() => {
+      if (!this.#deadQueues.has(queue)) return answer;
+      throw new HttpProblem('broker_unavailable', 'The mailbox is dead, and is being replaced.');
+    });
+    return Promise.race([answer, verdict]);
+  }
+
+  #setAside(channel: Channel, answer: Promise<unknown>): void {
+    this.#pool.abandon(channel);
+    void answer
+      .catch(() => undefined)
+      .then(() => channel.close())
+      .catch(() => undefined);
+  }
+
+  /** A dead one is deleted when the broker can do it, which nobody waits for. */
+  async #delete(queue: string): Promise<void> {
+    if (!this.#deadQueues.has(queue)) {
+      const channel = await this.#pool.next();
+      await this.#heard(queue, channel.queueDelete({ queue }), channel);
+      return;
+    }
+    const channel = await this.#link.openChannel();
+    // 404 after a minute, which closes the channel, from versions that cannot.
+    void channel
+      .queueDelete({ queue })
+      .then(() => channel.close())
+      .catch(() => undefined);
   }
 
   #ensureTopology(): Promise<void> {
