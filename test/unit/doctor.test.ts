@@ -1,7 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { backendAccount, DEFAULT_NAMES } from '@warren/rabbitmq';
 import { judgeCertificate } from '../../server/dist/doctor/certificates.js';
-import { judgeDescriptors, judgeTypes } from '../../server/dist/doctor/mailbox-checks.js';
+import {
+  judgeDead,
+  judgeDescriptors,
+  judgeTypes,
+} from '../../server/dist/doctor/mailbox-checks.js';
 import { judgePublishers } from '../../server/dist/doctor/broker-checks.js';
 import { judgeVersion } from '../../server/dist/doctor/versions.js';
 
@@ -39,6 +43,16 @@ describe('the doctor on mailboxes', () => {
     const [mixed] = judgeTypes({ classic: 3, quorum: 2 }, 'quorum');
     expect(mixed).toMatchObject({ level: 'warning' });
     expect(mixed!.what).toContain('3 classic, 2 quorum');
+  });
+
+  it('names those that are dead, and says how to be rid of them', () => {
+    expect(judgeDead([], 'warren')).toEqual([]);
+    const [few] = judgeDead(['user.a.b.c'], 'warren');
+    expect(few!.what).toContain('1 mailboxes are dead');
+    expect(few!.what).toContain('(user.a.b.c)');
+    expect(few!.remedy).toContain('rabbit_misc:r(<<"warren">>');
+    const [many] = judgeDead(['a', 'b', 'c', 'd'], 'warren');
+    expect(many!.what).toContain('(a, b, c, …)');
   });
 
   it('compares what classic ones need with the files that the broker may open', () => {
