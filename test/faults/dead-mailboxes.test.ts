@@ -1,5 +1,6 @@
 import { connect } from 'amqplib';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { TimelineEntry } from '@warren/protocol';
 import { isAtLeast, SURVIVES_HEADERS, type Broker } from '@warren/rabbitmq';
 import { createBroker } from '../support/broker.js';
 import { killForGood } from '../support/dead-queue.js';
@@ -36,7 +37,7 @@ async function replaced(): Promise<number> {
 
 const kindsOf = async (user: string): Promise<string[]> => {
   const { body } = await stack.api('GET', `/v1/users/${user}/timeline`);
-  return (body.items as unknown as { kind: string }[]).map(({ kind }) => kind);
+  return (body as unknown as { entries: TimelineEntry[] }).entries.map(({ kind }) => kind);
 };
 
 /** A broadcast is confirmed when all mailboxes have it. */
@@ -62,7 +63,11 @@ describe('a mailbox whose queue the broker cannot bring back', () => {
       const { queue } = (await stack.user(user)).devices[0]!;
       await killForGood(broker, queue);
       await until(
-        async () => (await stack.user(user)).devices[0]!.queue !== queue,
+        async () => {
+          // Goes unconfirmed, by which it is noticed; the client is not told for a minute.
+          await stack.send({ user }, 'lost');
+          return (await stack.user(user)).devices[0]!.queue !== queue;
+        },
         'another mailbox',
         90_000,
       );
@@ -115,7 +120,7 @@ describe('a mailbox whose queue the broker cannot bring back', () => {
       90_000,
     );
     await untilWell();
-    expect((await stack.user(user)).devices ?? []).toEqual([]);
+    expect((await stack.api('GET', `/v1/users/${user}`)).status).toBe(404);
   }, 180_000);
 });
 
