@@ -1,11 +1,9 @@
-import pLimit from 'p-limit';
-import type { Channel } from 'rabbitmq-client';
 import { topology, type TopologyNames } from '@warren/rabbitmq';
 import type { MailboxType } from '../storage/schema.js';
-import { allEnded, endedWithin } from '../ended-within.js';
-import { HttpProblem } from '../problem.js';
-import { ChannelPool, isNotFound, isQueueMissing, type ControlLink } from './control-link.js';
+import { allEnded } from '../ended-within.js';
+import { ChannelPool, isNotFound, type ControlLink } from './control-link.js';
 import type { DeadQueues } from './dead-queues.js';
+import { QueueProbes, type QueueStat } from './queue-probes.js';
 
 export interface ProvisionerOptions {
   link: ControlLink;
@@ -31,13 +29,6 @@ export interface EnsureOptions {
   onMissing?: () => Promise<void>;
 }
 
-/** What a queue says of itself in one moment. Of a quorum queue two zeros may mean that it did not answer. */
-export interface QueueStat {
-  /** Messages that wait and are with no consumer. */
-  ready: number;
-  consumers: number;
-}
-
 /**
  * The only arguments that a user's queue has; limits stand in policies, which can be changed. A classic one
  * does not name its type, as those that are older than the choice do not.
@@ -50,8 +41,6 @@ const argumentsOf = (type: MailboxType): Record<string, string | boolean> => ({
 const CHANNELS = 4;
 /** Shorter than a send may take. */
 const READY_MS = 4000;
-/** A queue that has not answered for so long may be dead, which is looked into. */
-const SILENT_MS = 1500;
 /** More than a client has in hand at once, as a rule; fewer than would fill this process's memory. */
 const MOST_IN_HAND = 500;
 
@@ -61,9 +50,7 @@ export class Provisioner {
   readonly #names: TopologyNames;
   readonly #deadQueues: DeadQueues;
   readonly #pool: ChannelPool;
-  /** Channels to ask on whether a queue exists; a "no" closes the one that was asked on. */
-  readonly #probes: Channel[] = [];
-  readonly #probeLimit = pLimit(CHANNELS);
+  readonly #probes: QueueProbes;
   #topologyReady: Promise<void> | undefined;
 
   constructor({ link, names, deadQueues, onError }: ProvisionerOptions) {
@@ -71,6 +58,7 @@ export class Provisioner {
     this.#deadQueues = deadQueues;
     this.#names = names;
     this.#pool = new ChannelPool(link, CHANNELS);
+    this.#probes = new QueueProbes({ link, pool: this.#pool, deadQueues, atOnce: CHANNELS });
     link.onConnected(() => {
       // The broker may be another one than before, or may have lost its data.
       this.#topologyReady = undefined;
@@ -97,7 +85,7 @@ export class Provisioner {
     { isNew = false, isBound = false, asksLive = false, onMissing }: EnsureOptions = {},
   ): Promise<{ created: boolean; liveCreated: boolean }> {
     const isMissing = async ({ queue }: QueueSpec): Promise<boolean> =>
-      isNew || (await this.#stat(queue)) === undefined;
+      isNew || (await this.#probes.stat(queue)) === undefined;
     return this.#guard(async () => {
       await this.#ensureTopology();
       const [created, liveCreated] = await Promise.all([
@@ -139,7 +127,7 @@ export class Provisioner {
 
   /** Undefined when there is no such queue, or it is dead. Asking counts as a use of a classic one. */
   async stat(queue: string): Promise<QueueStat | undefined> {
-    return this.#guard(() => this.#stat(queue));
+    return this.#guard(() => this.#probes.stat(queue));
   }
 
   /**
@@ -157,7 +145,7 @@ export class Provisioner {
         const handed: unknown[] = [];
         await channel.basicConsume({ queue }, (message) => handed.push(message));
         // Of two consumers the other one may have messages in hand.
-        const stat = await this.#stat(queue);
+        const stat = await this.#probes.stat(queue);
         return handed.length === 0 && stat?.ready === 0 && stat.consumers === 1;
       } finally {
         // Gives back what it was handed.
@@ -188,8 +176,9 @@ export class Provisioner {
   /** Throws away what waits in a queue. @returns how many messages. */
   async purge(queue: string): Promise<number> {
     return this.#guard(async () => {
-      const { messageCount } = await (await this.#pool.next()).queuePurge({ queue });
-      return messageCount;
+      const channel = await this.#pool.next();
+      const purged = this.#probes.ask(queue, channel, () => channel.queuePurge({ queue }));
+      return (await purged).messageCount;
     });
   }
 
@@ -201,14 +190,15 @@ export class Provisioner {
   }
 
   close(): void {
-    for (const probe of this.#probes) void probe.close();
+    this.#probes.close();
     this.#pool.close();
   }
 
   async #declare({ queue, type, keys, fanout }: QueueSpec, isBound = false): Promise<number> {
     const channel = await this.#pool.next();
     const options = { queue, durable: true, arguments: argumentsOf(type) };
-    const { messageCount } = await this.#heard(queue, channel.queueDeclare(options), channel);
+    const declared = this.#probes.ask(queue, channel, () => channel.queueDeclare(options));
+    const { messageCount } = await declared;
     for (const routingKey of keys) {
       await channel.queueBind({ queue, exchange: this.#names.exchange, routingKey });
     }
@@ -216,63 +206,11 @@ export class Provisioner {
     return messageCount;
   }
 
-  /** One that is silent holds up no other, for as long as it may take. */
-  #stat(queue: string): Promise<QueueStat | undefined> {
-    if (this.#deadQueues.has(queue)) return Promise.resolve(undefined);
-    return new Promise((resolve, reject) => {
-      void this.#probeLimit(async () => {
-        const asked = this.#ask(queue);
-        this.#heard(queue, asked).then(resolve, reject);
-        await endedWithin(asked, SILENT_MS);
-      });
-    });
-  }
-
-  /** A passive declare of a queue that is missing closes its channel, so it has that to itself. */
-  async #ask(queue: string): Promise<QueueStat | undefined> {
-    let probe = this.#probes.pop();
-    if (probe?.active !== true) probe = await this.#link.openChannel();
-    try {
-      const { messageCount: ready, consumerCount: consumers } = await probe.queueDeclare({
-        queue,
-        passive: true,
-      });
-      this.#probes.push(probe);
-      return { ready, consumers };
-    } catch (error) {
-      if (isQueueMissing(error)) return undefined;
-      if (isNotFound(error)) void this.#deadQueues.look();
-      throw error;
-    }
-  }
-
-  /**
-   * What is asked of a queue. A dead one does not answer, which its channel waits for: others use another one.
-   * @throws {HttpProblem} `broker_unavailable` when it is dead.
-   */
-  async #heard<Result>(queue: string, answer: Promise<Result>, channel?: Channel): Promise<Result> {
-    if (await endedWithin(answer, SILENT_MS)) return answer;
-    if (channel !== undefined) this.#setAside(channel, answer);
-    const verdict = this.#deadQueues.look().then(() => {
-      if (!this.#deadQueues.has(queue)) return answer;
-      throw new HttpProblem('broker_unavailable', 'The mailbox is dead, and is being replaced.');
-    });
-    return Promise.race([answer, verdict]);
-  }
-
-  #setAside(channel: Channel, answer: Promise<unknown>): void {
-    this.#pool.abandon(channel);
-    void answer
-      .catch(() => undefined)
-      .then(() => channel.close())
-      .catch(() => undefined);
-  }
-
   /** A dead one is deleted when the broker can do it, which nobody waits for. */
   async #delete(queue: string): Promise<void> {
     if (!this.#deadQueues.has(queue)) {
       const channel = await this.#pool.next();
-      await this.#heard(queue, channel.queueDelete({ queue }), channel);
+      await this.#probes.ask(queue, channel, () => channel.queueDelete({ queue }));
       return;
     }
     const channel = await this.#link.openChannel();
