@@ -49,7 +49,7 @@ const FAULT =
   'Before RabbitMQ 4.0 one message with a malformed header x-death crashes the mailboxes that it expires in';
 const DIRECT = `${FAULT}, and this account can publish one: give it to programs that you trust.`;
 const INDIRECT = (exchange: string): string =>
-  `${FAULT}, so this account may publish to warren.send alone, not to ${exchange} (--direct allows it).`;
+  `${FAULT}, so this account may publish to warren.send alone, not to ${exchange} as the publish helper does (--direct allows it).`;
 
 /**
  * Removes a back end's account, which ends its connections. Never one of another kind.
