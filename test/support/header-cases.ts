@@ -110,6 +110,17 @@ const PROPERTIES: HeaderCase[] = [
     ['x-death', text('b')],
   ]),
   withHeaders('headers: an empty name', [['', text('a')]]),
+  // Of STOMP's frames, by which browsers are handed the message.
+  withHeaders('headers: two lengths of the body', [
+    ['content-length', text('99999')],
+    ['content-length', text('99998')],
+  ]),
+  withHeaders(
+    'headers: STOMP’s own',
+    ['subscription', 'message-id', 'ack', 'destination', 'redelivered', 'receipt-id'].map(
+      (name): [string, Field] => [name, text('a\n\n\0b:c')],
+    ),
+  ),
 ];
 
 /** By what they have in common. @param queue that they are sent to. */
