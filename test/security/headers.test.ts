@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isAtLeast, SURVIVES_HEADERS, type Broker } from '@warren/rabbitmq';
 import { ManagementApi } from '../../server/dist/broker/management.js';
 import { createBroker } from '../support/broker.js';
-import { GROUPS, headerCases, type HeaderCase } from '../support/header-cases.js';
+import { DEEP, GROUPS, headerCases, type HeaderCase } from '../support/header-cases.js';
 import { RawAmqp, type Verdict } from '../support/raw-amqp.js';
 import { collect, startStack, TRANSPORTS, uniqueUser, type Stack } from '../support/stack.js';
 import { until } from '../support/until.js';
@@ -179,7 +179,7 @@ describe('whatever headers and properties a message has', () => {
     await client.ready();
     const raw = await RawAmqp.open(broker.endpoints.backendAmqpUrl);
     let taken = 0;
-    for (const { name, properties } of all('warren.send')) {
+    for (const { name, properties } of [...all('warren.send'), DEEP]) {
       const body = JSON.stringify({ to: { user }, type: 'note', data: name, ttlMs: 60_000 });
       const verdict = await inTime(raw.publish('warren.send', '', body, properties));
       if (verdict === 'ack') taken++;

@@ -123,6 +123,11 @@ const PROPERTIES: HeaderCase[] = [
   ),
 ];
 
+/** What overflows the stack of libraries for Node that read all headers. */
+export const DEEP: HeaderCase = withHeaders('headers: nested 5,000 deep', [
+  ['x-nested', nested(5000)],
+]);
+
 /** By what they have in common. @param queue that they are sent to. */
 export const headerCases = (queue: string): Record<string, HeaderCase[]> => ({
   'x-death': deaths(queue),

@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import { endedWithin } from '../ended-within.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 import { carriedHeaders } from './carried-headers.js';
+import { boundHeaders } from './deep-headers.js';
 
 export interface WorkQueueOptions {
   /** Durable, and made when it is not there. */
@@ -91,6 +92,7 @@ export class WorkQueues {
   constructor(amqpUrl: string, channel: ConfirmChannel, logger: Logger) {
     this.#channel = channel;
     this.#logger = logger;
+    boundHeaders();
     this.#connection = new Connection({
       url: amqpUrl,
       connectionName: 'warren worker',
