@@ -22,6 +22,8 @@ const HEADER = 2;
 const BODY = 3;
 const FRAME_END = 0xce;
 const FRAME_MAX = 131_072;
+/** The only one, opened anew when the broker has closed it. */
+const CHANNEL = 1;
 
 const octet = (value: number): Buffer => Buffer.from([value]);
 function short(value: number): Buffer {
@@ -64,15 +66,15 @@ function encodeProperties(properties: RawProperties): Buffer {
 export class RawAmqp {
   readonly #socket: Socket;
   #buffer = Buffer.alloc(0);
-  #channel = 0;
   #settle: ((verdict: Verdict) => void) | undefined;
-  #waiting: { wanted: string; resolve: () => void } | undefined;
+  #waiting: { wanted: string; resolve: () => void; reject: (error: Error) => void } | undefined;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
     socket.on('error', () => undefined);
     socket.on('close', () => {
       this.#settle?.('disconnected');
+      this.#waiting?.reject(new Error('The broker closed the connection.'));
     });
     socket.on('data', (data) => {
       this.#buffer = Buffer.concat([this.#buffer, data]);
@@ -93,7 +95,7 @@ export class RawAmqp {
       shortString('en_US'),
     ];
     await raw.#exchange(raw.#method(0, [10, 11], ...startOk), [10, 30]);
-    raw.#socket.write(raw.#method(0, [10, 31], short(0), uint(FRAME_MAX), short(0)));
+    raw.#socket.write(raw.#method(0, [10, 31], short(CHANNEL), uint(FRAME_MAX), short(0)));
     const vhost = shortString(decodeURIComponent(pathname.slice(1)));
     await raw.#exchange(raw.#method(0, [10, 40], vhost, shortString(''), octet(0)), [10, 41]);
     await raw.#openChannel();
@@ -114,15 +116,15 @@ export class RawAmqp {
     this.#socket.write(
       Buffer.concat([
         this.#method(
-          this.#channel,
+          CHANNEL,
           [60, 40],
           short(0),
           shortString(exchange),
           shortString(routingKey),
           octet(0),
         ),
-        this.#frame(HEADER, this.#channel, Buffer.concat(header)),
-        this.#frame(BODY, this.#channel, bytes),
+        this.#frame(HEADER, CHANNEL, Buffer.concat(header)),
+        this.#frame(BODY, CHANNEL, bytes),
       ]),
     );
     const said = await verdict;
@@ -140,16 +142,15 @@ export class RawAmqp {
   }
 
   async #openChannel(): Promise<void> {
-    const id = ++this.#channel;
-    await this.#exchange(this.#method(id, [20, 10], shortString('')), [20, 11]);
+    await this.#exchange(this.#method(CHANNEL, [20, 10], shortString('')), [20, 11]);
     // confirm.select
-    await this.#exchange(this.#method(id, [85, 10], octet(0)), [85, 11]);
+    await this.#exchange(this.#method(CHANNEL, [85, 10], octet(0)), [85, 11]);
   }
 
   /** Writes, and waits for this answer. */
   #exchange(bytes: Buffer, [classId, methodId]: Method): Promise<void> {
-    const answered = new Promise<void>((resolve) => {
-      this.#waiting = { wanted: `${String(classId)}.${String(methodId)}`, resolve };
+    const answered = new Promise<void>((resolve, reject) => {
+      this.#waiting = { wanted: `${String(classId)}.${String(methodId)}`, resolve, reject };
     });
     this.#socket.write(bytes);
     return answered;
