@@ -22,9 +22,10 @@ export function isAtLeast(version: Version | undefined, other: Version): boolean
 export const CHECKS_ORIGINS: Version = [4, 2, 6];
 
 /**
- * The first whose queues survive whatever headers a message has. Older ones read `x-death` when a message expires or
- * is dropped, and in a form that RabbitMQ itself never writes it crashes the process of the queue, again and again
- * (rabbit_dead_letter.erl; rabbit_fifo_dlx.erl for quorum queues). 3.13 is mended, too, but only with its feature flag
+ * The first whose queues survive whatever headers a message has. Older ones read `x-death` when a message expires, is
+ * dropped or rejected, and in a form that RabbitMQ itself never writes it crashes the process of the queue
+ * (rabbit_dead_letter.erl): of a classic one again and again; a quorum queue comes back without the message, if it was
+ * not one of several. 3.13 is mended, too, but only with its feature flag
  * `message_containers`, which a node that was updated need not have.
  */
 export const SURVIVES_HEADERS: Version = [4, 0, 0];

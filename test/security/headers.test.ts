@@ -10,6 +10,8 @@ import { until } from '../support/until.js';
 
 /** A queue that is silent for so long is taken for dead. */
 const SILENT_MS = 6000;
+/** A quorum queue has come back by then. */
+const BACK_MS = 3000;
 const DURABLE = { durable: true };
 
 /** How a message comes to die in a throw-away mailbox. */
@@ -80,7 +82,7 @@ class Mailbox {
   }
 
   publish({ name, properties }: HeaderCase): Promise<Verdict> {
-    const expiration = this.kind.death === 'expires' ? { expiration: '1' } : {};
+    const expiration = this.kind.death === 'expires' ? { expiration: '200' } : {};
     const sent = { ...expiration, messageId: `evil ${name}`, ...properties };
     return inTime(this.#raw.publish('warren.direct', this.name, '{}', sent));
   }
@@ -99,19 +101,24 @@ class Mailbox {
     }
   }
 
-  /** Whether a good message that is sent now is handled. */
+  /** Whether a good message that is sent now is handled; a queue that comes back has a moment to do so. */
   async isAlive(): Promise<boolean> {
     try {
       await this.drain();
-      const properties = { messageId: 'good' };
-      const sent = this.#raw.publish('warren.direct', this.name, '{}', properties);
-      if ((await inTime(sent)) !== 'ack') return false;
-      const channel = await this.#model.createChannel();
-      const message = await inTime(channel.get(this.name, { noAck: true }));
-      return message !== false && message.properties.messageId === 'good';
+      await until(() => this.#handlesGood(), 'a good message', BACK_MS);
+      return true;
     } catch {
       return false;
     }
+  }
+
+  async #handlesGood(): Promise<boolean> {
+    const sent = this.#raw.publish('warren.direct', this.name, '{}', { messageId: 'good' });
+    if ((await inTime(sent)) !== 'ack') return false;
+    const channel = await this.#model.createChannel();
+    const message = await inTime(channel.get(this.name, { noAck: true }));
+    await channel.close();
+    return message !== false && message.properties.messageId === 'good';
   }
 
   async close(isAlive: boolean): Promise<void> {
@@ -200,9 +207,11 @@ describe.each(KINDS)('a $type mailbox in which it $death', (kind) => {
     'survives it: %s',
     async (group) => {
       const isSafe = isAtLeast(await management.version(), SURVIVES_HEADERS);
-      const known = isSafe
-        ? []
-        : headerCases('')[group]!.filter(({ isMalformedDeath }) => isMalformedDeath);
+      // One alone does not kill a quorum queue, whose process comes back without it.
+      const known =
+        isSafe || kind.type === 'quorum'
+          ? []
+          : headerCases('')[group]!.filter(({ isMalformedDeath }) => isMalformedDeath);
       expect(await deadly(kind, group)).toEqual(known.map(({ name }) => name));
     },
     600_000,
