@@ -186,14 +186,18 @@ export function serverAccount(
 }
 
 /**
- * The account of a back end: it may publish to users and to `warren.send`, and has an events queue of
- * its own, `warren.events.<name>`, which it may bind to `warren.events`, and queues for the answers to
- * its requests, `warren.replies.<name>.…`. Nothing else.
+ * The account of a back end: it may publish to `warren.send`, and has an events queue of its own,
+ * `warren.events.<name>`, which it may bind to `warren.events`, and queues for the answers to its requests,
+ * `warren.replies.<name>.…`. Nothing else.
+ *
+ * @param isDirect whether it may publish to users, too: straight to their mailboxes, with headers of its own
+ *   (see {@link SURVIVES_HEADERS}).
  */
 export function backendAccount(
   password: string,
   names: TopologyNames = DEFAULT_NAMES,
   name = 'warren-backend',
+  { isDirect = true }: { isDirect?: boolean } = {},
 ): Account {
   const account = escapeRegExp(name);
   const own = `warren\\.events\\.${account}|warren\\.replies\\.${account}\\..*`;
@@ -203,7 +207,7 @@ export function backendAccount(
     tags: [],
     permissions: {
       configure: `^(${own})$`,
-      write: `^(${escapeRegExp(names.exchange)}|warren\\.send|${own})$`,
+      write: `^(${isDirect ? `${escapeRegExp(names.exchange)}|` : ''}warren\\.send|${own})$`,
       read: `^(warren\\.events|warren\\.replies|${own})$`,
     },
   };

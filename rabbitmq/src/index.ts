@@ -48,6 +48,7 @@ export {
   LIMITS_DELIVERIES,
   parseVersion,
   RAISES_FRAMES,
+  SURVIVES_HEADERS,
   type Version,
 } from './version.js';
 export { FANOUT_SHARDS, shardFor, shardsOf } from './fanouts.js';

@@ -160,11 +160,17 @@ service
   .command('add')
   .description('make one, and print its address with the password: it is shown this once')
   .argument('<name>')
-  .action(async (name: string) => {
+  .option(
+    '--direct',
+    'it may publish straight to mailboxes also where RabbitMQ (before 4.0) is not safe from that',
+  )
+  .action(async (name: string, { direct }: { direct?: boolean }) => {
     const { WARREN_AMQP_URL: amqpUrl } = readVariables('WARREN_AMQP_URL');
-    const password = await withManagement((management, names) =>
-      addService(management, names, name),
+    const { password, note } = await withManagement((management, names) =>
+      addService(management, names, name, { isDirect: direct === true }),
     );
+    // Not among what a script reads.
+    if (note !== undefined) process.stderr.write(printable(`${note}\n`));
     const url = new URL(amqpUrl ?? 'amqp://localhost/warren');
     url.username = name;
     url.password = password;

@@ -8,6 +8,7 @@ export interface Metrics {
   deliverySeconds: Histogram;
   receipts: Counter<'kind'>;
   deadLetters: Counter<'reason'>;
+  deadMailboxes: Counter;
   sessions: Counter<'kind'>;
   connectionsClosed: Counter<'reason'>;
   requestSeconds: Histogram<'method' | 'route' | 'status'>;
@@ -63,6 +64,11 @@ export function createMetrics(isBrokerUp: () => boolean, pendingMessages: () => 
       name: 'warren_dead_letters_total',
       help: 'Messages and jobs that were given up, by reason.',
       labelNames: ['reason'],
+      registers,
+    }),
+    deadMailboxes: new Counter({
+      name: 'warren_mailboxes_dead_total',
+      help: 'Mailboxes that RabbitMQ could not bring back after a crash; they were replaced, without what was in them.',
       registers,
     }),
     sessions: new Counter({

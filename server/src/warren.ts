@@ -17,7 +17,9 @@ import { withOpenApi } from './http/openapi.js';
 import { DEFAULT_RATE_LIMITS, RateLimiter } from './http/rate-limits.js';
 import { createRouter } from './http/router.js';
 import { createRoutes } from './http/routes/index.js';
+import type { Health } from './http/routes/services.js';
 import type { Metrics } from './metrics.js';
+import { DeadMailboxes } from './mailboxes/dead-mailboxes.js';
 import { Depths } from './mailboxes/depths.js';
 import { MailboxReplacement } from './mailboxes/replacement.js';
 import { MailboxTypes } from './mailboxes/mailbox-type.js';
@@ -90,6 +92,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   const broker = openBroker({ amqpUrl, managementUrl, names, storage, logger });
   const { publisher, link, provisioner, exchanges, management, watch, connections, metrics } =
     broker;
+  const { deadQueues } = broker;
 
   const events = new Events({ channel: broker.internal, outbox: storage.outbox, logger });
   const passing = new PassingEvents(broker.internal);
@@ -136,14 +139,17 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     locks,
     wantedType: () => mailboxTypes.wanted(),
     provisioner,
+    deadQueues,
     connections,
     groups,
     tracker,
     timeline,
+    counter: metrics.deadMailboxes,
     exchange: names.exchange,
     prefixes,
     logger,
   });
+  const deadMailboxes = new DeadMailboxes({ deadQueues, devices, locks, replacement, logger });
   const depths = new Depths({ management, provisioner });
   const sessions = new Sessions({
     store: devices,
@@ -176,6 +182,8 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     endings,
     groups,
     replacement,
+    deadQueues,
+    deadMailboxes,
     tracker,
     timeline,
     passingDeviceMs: parts.passingDeviceMs ?? 300_000,
@@ -259,6 +267,10 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     audit: storage.audit,
     timeline,
     metrics,
+    onUnconfirmed: () => {
+      // A mailbox that is dead is the likeliest reason, with a broker that is there.
+      if (broker.isUp()) void deadQueues.look();
+    },
     logger,
   });
   const { patterns = [] } = parts.webhooks ?? {};
@@ -279,9 +291,12 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
         logger,
       })
     : undefined;
-  const health = async (): Promise<Record<string, 'up' | 'down'>> => ({
-    broker: broker.isUp() ? 'up' : 'down',
-    database: (await storage.isUp()) ? 'up' : 'down',
+  const health = async (): Promise<Health> => ({
+    checks: {
+      broker: broker.isUp() ? 'up' : 'down',
+      database: (await storage.isUp()) ? 'up' : 'down',
+    },
+    deadMailboxes: deadQueues.count,
   });
   const ownTokens = new OwnTokens(keys);
   const routes = createRoutes({
@@ -328,7 +343,15 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   let closing: Promise<void> | undefined;
   const closeAll = async (): Promise<void> => {
     quota.close();
-    const first = [gatekeeper, upkeep, replacement, presence, settlement, consoleSide];
+    const first = [
+      gatekeeper,
+      upkeep,
+      replacement,
+      deadMailboxes,
+      presence,
+      settlement,
+      consoleSide,
+    ];
     await Promise.all(first.map((part) => part.close()));
     await endings.settled();
     await historyWorker?.close();

@@ -2,6 +2,7 @@ import { connect } from 'amqplib';
 import { describe, expect, inject, it } from 'vitest';
 import { Program } from '../support/program.js';
 import { until } from '../support/until.js';
+import { survivesHeaders } from '../support/broker-faults.js';
 
 async function warren(args: string[]) {
   const { amqpUrl, managementUrl } = inject('broker').endpoints;
@@ -12,17 +13,35 @@ async function warren(args: string[]) {
   return { code: await program.exited, output: program.output };
 }
 
+/** What a script reads of the output: the account's address. */
+const addressIn = (output: string): string => /^amqps?:\S+$/m.exec(output)![0];
+
+/** A connection of an account that was added, which says when the broker has closed it. */
+async function connectAs(address: string) {
+  const model = await connect(address);
+  model.on('error', () => undefined);
+  let isClosed = false;
+  model.on('close', () => (isClosed = true));
+  /** Undefined, or why it is refused. */
+  const publish = async (exchange: string): Promise<string | undefined> => {
+    const channel = await model.createConfirmChannel();
+    let refusal: string | undefined;
+    channel.on('error', (error: Error) => (refusal = error.message));
+    channel.publish(exchange, 'user.x', Buffer.from('{}'));
+    await channel.waitForConfirms().catch(() => undefined);
+    return refusal;
+  };
+  return { model, publish, isClosed: () => isClosed };
+}
+
 describe('warren service', () => {
   it('adds an account that may publish and have its own events, and removes it', async () => {
-    const added = await warren(['service', 'add', 'billing']);
+    const added = await warren(['service', 'add', 'billing', '--direct']);
     expect(added.code).toBe(0);
-    const model = await connect(added.output.trim());
-    model.on('error', () => undefined);
-    let closed = false;
-    model.on('close', () => (closed = true));
-    const channel = await model.createConfirmChannel();
-    channel.publish('warren.direct', 'user.x', Buffer.from('x'));
-    await channel.waitForConfirms();
+    const { model, publish, isClosed } = await connectAs(addressIn(added.output));
+    expect(await publish('warren.direct')).toBeUndefined();
+    expect(await publish('warren.send')).toBeUndefined();
+    const channel = await model.createChannel();
     await channel.assertQueue('warren.events.billing', { durable: true });
     await channel.deleteQueue('warren.events.billing');
     for (const name of ['warren.events.other', 'user.x.y.z']) {
@@ -35,8 +54,27 @@ describe('warren service', () => {
     expect(again.output).toContain('billing-2');
     const removed = await warren(['service', 'remove', 'billing']);
     expect([removed.code, removed.output]).toEqual([0, 'billing is removed.\n']);
-    await until(() => closed);
-    await expect(connect(added.output.trim())).rejects.toThrow();
+    await until(isClosed);
+    await expect(connect(addressIn(added.output))).rejects.toThrow();
+  });
+
+  it('lets an account publish straight to mailboxes only where that cannot crash them', async () => {
+    const isSafe = await survivesHeaders();
+    const added = await warren(['service', 'add', 'orders']);
+    const { model, publish } = await connectAs(addressIn(added.output));
+    expect(await publish('warren.send')).toBeUndefined();
+    const refusal = await publish('warren.direct');
+    if (isSafe) expect(refusal).toBeUndefined();
+    else expect(refusal).toMatch(/ACCESS/);
+    expect(added.output.includes('--direct')).toBe(!isSafe);
+    await model.close();
+    expect((await warren(['service', 'remove', 'orders'])).code).toBe(0);
+  });
+
+  it('warns of an account that may all the same', async () => {
+    const { output } = await warren(['service', 'add', 'daring', '--direct']);
+    expect(output.includes('give it to programs that you trust')).toBe(!(await survivesHeaders()));
+    await warren(['service', 'remove', 'daring']);
   });
 
   it.each(['a.b', '', '../x', 'x'.repeat(61), 'ü'])('refuses the name %j', async (name) => {

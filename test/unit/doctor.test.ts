@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import { backendAccount, DEFAULT_NAMES } from '@warren/rabbitmq';
 import { judgeCertificate } from '../../server/dist/doctor/certificates.js';
-import { judgeDescriptors, judgeTypes } from '../../server/dist/doctor/mailbox-checks.js';
+import {
+  judgeDead,
+  judgeDescriptors,
+  judgeTypes,
+} from '../../server/dist/doctor/mailbox-checks.js';
+import { judgePublishers } from '../../server/dist/doctor/broker-checks.js';
 import { judgeVersion } from '../../server/dist/doctor/versions.js';
 
 describe('the doctor on versions', () => {
@@ -39,11 +45,44 @@ describe('the doctor on mailboxes', () => {
     expect(mixed!.what).toContain('3 classic, 2 quorum');
   });
 
+  it('names those that are dead, and says how to be rid of them', () => {
+    expect(judgeDead([], 'warren')).toEqual([]);
+    const [few] = judgeDead(['user.a.b.c'], 'warren');
+    expect(few!.what).toContain('1 mailboxes are dead');
+    expect(few!.what).toContain('(user.a.b.c)');
+    expect(few!.remedy).toContain('rabbit_misc:r(<<"warren">>');
+    const [many] = judgeDead(['a', 'b', 'c', 'd'], 'warren');
+    expect(many!.what).toContain('(a, b, c, …)');
+  });
+
   it('compares what classic ones need with the files that the broker may open', () => {
     expect(judgeDescriptors({ classic: 1000 }, 20_000)[0]).toMatchObject({ level: 'ok' });
     expect(judgeDescriptors({ classic: 9000 }, 20_000)[0]).toMatchObject({ level: 'warning' });
     expect(judgeDescriptors({ classic: 11_000 }, 20_000)[0]).toMatchObject({ level: 'problem' });
     expect(judgeDescriptors({ quorum: 30_000 }, 20_000)[0]).toMatchObject({ level: 'ok' });
+  });
+});
+
+describe('the doctor on accounts that publish', () => {
+  const account = (user: string, isDirect: boolean) => ({
+    user,
+    ...backendAccount('', DEFAULT_NAMES, user, { isDirect }).permissions,
+  });
+  const all = [
+    account('direct', true),
+    account('by-send', false),
+    { user: 'everything', configure: '', write: '.*', read: '' },
+  ];
+
+  it('warns of those that can crash mailboxes, where the broker lets them', () => {
+    const findings = judgePublishers(all, DEFAULT_NAMES, [3, 10, 8]);
+    expect(findings.map(({ level, what }) => [level, what.split(' ')[0]])).toEqual([
+      ['warning', 'direct'],
+      ['warning', 'everything'],
+    ]);
+    expect(findings[0]!.remedy).toContain(account('direct', false).write);
+    expect(judgePublishers(all, DEFAULT_NAMES, undefined)).toHaveLength(2);
+    expect(judgePublishers(all, DEFAULT_NAMES, [4, 0, 5])).toEqual([]);
   });
 });
 

@@ -138,6 +138,20 @@ describe('a STOMP connection', () => {
     await connection.close(0);
   });
 
+  it('believes no length of a body but RabbitMQ’s own, which comes last', async () => {
+    const connection = await connected();
+    const deliveries = await consuming(connection);
+    const id = await subscription();
+    const start = `MESSAGE\nsubscription:${id}\nack:1\ncontent-length:99999\n`;
+    broker.send(`${start}persistent:1\ncontent-length:3\n\na\0b\0`);
+    broker.send(`${start}persistent:1\n\n\0`);
+    broker.send(`MESSAGE\nsubscription:${id}\nack:1\ncontent-length:4\n\ngood\0`);
+    await until(() => deliveries.length === 3);
+    const bodies = deliveries.map(({ body }) => Buffer.from(body).toString());
+    expect(bodies).toEqual(['a\0b', '', 'good']);
+    await connection.close(0);
+  });
+
   it.each([
     ['Bad CONNECT', 'Access refused for user', 'refused'],
     // RabbitMQ from 4.3.6 on, when the token of an open connection ends.

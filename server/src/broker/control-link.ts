@@ -169,6 +169,20 @@ export class ChannelPool {
     return opening;
   }
 
+  /** It is used for nothing more; what is under way on it goes on. */
+  abandon(channel: Channel): void {
+    for (const [index, opening] of this.#channels.entries()) {
+      void opening?.then(
+        (known) => {
+          if (known === channel && this.#channels[index] === opening) {
+            this.#channels[index] = undefined;
+          }
+        },
+        () => undefined,
+      );
+    }
+  }
+
   close(): void {
     for (const opening of this.#channels) {
       opening?.then((channel) => channel.close()).catch(() => undefined);
@@ -181,6 +195,13 @@ const hasCode = (error: unknown, code: string): boolean =>
 
 /** A queue or an exchange is missing, which closes the channel. */
 export const isNotFound = (error: unknown): boolean => hasCode(error, 'NOT_FOUND');
+
+/**
+ * There is no such queue, which closes the channel. Not one that cannot be reached: because its node is down, or
+ * since it has crashed, which RabbitMQ says by the same code.
+ */
+export const isQueueMissing = (error: unknown): boolean =>
+  isNotFound(error) && (error as Error).message.includes('no queue');
 
 /** The channel was closed by what somebody else did on it. */
 export const isChannelClosed = (error: unknown): boolean => hasCode(error, 'CH_CLOSE');

@@ -8,6 +8,7 @@ import { ConnectionInventory } from './connection-inventory.js';
 import { ConnectionJournal } from './connection-journal.js';
 import { Connections } from './connections.js';
 import { ControlLink } from './control-link.js';
+import { DeadQueues } from './dead-queues.js';
 import { GroupExchanges } from './group-exchanges.js';
 import { addLimits } from './limits.js';
 import { ManagementApi } from './management.js';
@@ -30,6 +31,7 @@ export interface BrokerSide {
   provisioner: Provisioner;
   exchanges: GroupExchanges;
   management: ManagementApi;
+  deadQueues: DeadQueues;
   watch: BrokerWatch;
   connections: Connections;
   workQueues: WorkQueues;
@@ -61,9 +63,11 @@ export function openBroker({
     () => publisher.pending,
   );
   const link = new ControlLink(amqpUrl, onError);
-  const provisioner = new Provisioner({ link, names, onError });
-  const exchanges = new GroupExchanges(link, exchange);
   const management = new ManagementApi(managementUrl, vhost);
+  const queuePrefix = `${names.userPrefix}.`;
+  const deadQueues = new DeadQueues({ management, prefix: queuePrefix, logger });
+  const provisioner = new Provisioner({ link, names, deadQueues, onError });
+  const exchanges = new GroupExchanges(link, exchange);
   const journal = new ConnectionJournal({
     amqpUrl,
     vhost,
@@ -78,7 +82,6 @@ export function openBroker({
     devices: storage.devices,
   });
   const watch = new BrokerWatch({ amqpUrl, vhost, inventory, logger });
-  const queuePrefix = `${names.userPrefix}.`;
   const connections = new Connections({
     management,
     watch,
@@ -104,6 +107,7 @@ export function openBroker({
     provisioner,
     exchanges,
     management,
+    deadQueues,
     watch,
     connections,
     workQueues,

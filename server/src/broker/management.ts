@@ -100,11 +100,7 @@ export class ManagementApi {
 
   /** How many queues whose names begin so there are of each type. */
   async countByType(prefix: string): Promise<Record<string, number>> {
-    const query = new URLSearchParams({ columns: 'name,type', disable_stats: 'true' });
-    const response = await this.#request('GET', `/queues/${this.#vhost}?${query.toString()}`, {
-      timeoutMs: LISTING_TIMEOUT_MS,
-    });
-    const all = (await response.json()) as { name: string; type?: string }[];
+    const all = await this.#list({ columns: 'name,type' });
     const counts: Record<string, number> = {};
     for (const { name, type = 'classic' } of all) {
       if (name.startsWith(prefix)) counts[type] = (counts[type] ?? 0) + 1;
@@ -114,12 +110,24 @@ export class ManagementApi {
 
   /** Names of all queues of the vhost. */
   async queues(): Promise<Set<string>> {
-    const query = new URLSearchParams({ columns: 'name', disable_stats: 'true' });
-    const response = await this.#request('GET', `/queues/${this.#vhost}?${query.toString()}`, {
-      timeoutMs: LISTING_TIMEOUT_MS,
-    });
-    const all = (await response.json()) as { name: string }[];
+    const all = await this.#list({ columns: 'name' });
     return new Set(all.map(({ name }) => name));
+  }
+
+  /**
+   * Names that begin so of classic queues that are written down, on a node that runs, and have no process. One that is
+   * deleted meanwhile may be among them.
+   */
+  async queuesWithoutProcess(prefix: string): Promise<Set<string>> {
+    const known = await this.#list({ columns: 'name,type,state' });
+    // To count messages each process is asked; what does not answer since it is not there is left out.
+    const alive = await this.#list({ columns: 'name,messages', enable_queue_totals: 'true' });
+    const answered = new Set(alive.map(({ name }) => name));
+    const without = known.filter(
+      ({ name, type = 'classic', state }) =>
+        name.startsWith(prefix) && type === 'classic' && state !== 'down' && !answered.has(name),
+    );
+    return new Set(without.map(({ name }) => name));
   }
 
   /** By which routing keys a queue is bound to an exchange; none when there is no such queue. */
@@ -225,6 +233,15 @@ export class ManagementApi {
     await this.#request('POST', '/definitions', { body: definitions });
   }
 
+  /** All queues of the vhost, without statistics. */
+  async #list(parameters: Record<string, string>): Promise<Listed[]> {
+    const query = new URLSearchParams({ disable_stats: 'true', ...parameters });
+    const response = await this.#request('GET', `/queues/${this.#vhost}?${query.toString()}`, {
+      timeoutMs: LISTING_TIMEOUT_MS,
+    });
+    return (await response.json()) as Listed[];
+  }
+
   async #askForDepths(): Promise<Map<string, number>> {
     const query = new URLSearchParams({ columns: 'name,messages', enable_queue_totals: 'true' });
     const response = await this.#request('GET', `/queues/${this.#vhost}?${query.toString()}`, {
@@ -260,6 +277,13 @@ export class ManagementApi {
     const why = `The broker's management API answered ${String(response.status)}.`;
     throw new HttpProblem('broker_unavailable', why);
   }
+}
+
+/** What a listing says of a queue, as far as it was asked for. */
+interface Listed {
+  name: string;
+  type?: string;
+  state?: string;
 }
 
 interface RequestOptions {

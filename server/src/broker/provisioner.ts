@@ -1,13 +1,14 @@
-import pLimit from 'p-limit';
-import type { Channel } from 'rabbitmq-client';
 import { topology, type TopologyNames } from '@warren/rabbitmq';
 import type { MailboxType } from '../storage/schema.js';
 import { allEnded } from '../ended-within.js';
 import { ChannelPool, isNotFound, type ControlLink } from './control-link.js';
+import type { DeadQueues } from './dead-queues.js';
+import { QueueProbes, type QueueStat } from './queue-probes.js';
 
 export interface ProvisionerOptions {
   link: ControlLink;
   names: TopologyNames;
+  deadQueues: DeadQueues;
   onError: (error: unknown) => void;
 }
 
@@ -26,13 +27,6 @@ export interface EnsureOptions {
   isBound?: boolean;
   asksLive?: boolean;
   onMissing?: () => Promise<void>;
-}
-
-/** What a queue says of itself in one moment. Of a quorum queue two zeros may mean that it did not answer. */
-export interface QueueStat {
-  /** Messages that wait and are with no consumer. */
-  ready: number;
-  consumers: number;
 }
 
 /**
@@ -54,16 +48,17 @@ const MOST_IN_HAND = 500;
 export class Provisioner {
   readonly #link: ControlLink;
   readonly #names: TopologyNames;
+  readonly #deadQueues: DeadQueues;
   readonly #pool: ChannelPool;
-  /** Channels to ask on whether a queue exists; a "no" closes the one that was asked on. */
-  readonly #probes: Channel[] = [];
-  readonly #probeLimit = pLimit(CHANNELS);
+  readonly #probes: QueueProbes;
   #topologyReady: Promise<void> | undefined;
 
-  constructor({ link, names, onError }: ProvisionerOptions) {
+  constructor({ link, names, deadQueues, onError }: ProvisionerOptions) {
     this.#link = link;
+    this.#deadQueues = deadQueues;
     this.#names = names;
     this.#pool = new ChannelPool(link, CHANNELS);
+    this.#probes = new QueueProbes({ link, pool: this.#pool, deadQueues, atOnce: CHANNELS });
     link.onConnected(() => {
       // The broker may be another one than before, or may have lost its data.
       this.#topologyReady = undefined;
@@ -90,7 +85,7 @@ export class Provisioner {
     { isNew = false, isBound = false, asksLive = false, onMissing }: EnsureOptions = {},
   ): Promise<{ created: boolean; liveCreated: boolean }> {
     const isMissing = async ({ queue }: QueueSpec): Promise<boolean> =>
-      isNew || (await this.#stat(queue)) === undefined;
+      isNew || (await this.#probes.stat(queue)) === undefined;
     return this.#guard(async () => {
       await this.#ensureTopology();
       const [created, liveCreated] = await Promise.all([
@@ -130,9 +125,9 @@ export class Provisioner {
     return (await this.stat(queue))?.consumers;
   }
 
-  /** Undefined when there is no such queue. Asking counts as a use of a classic one. */
+  /** Undefined when there is no such queue, or it is dead. Asking counts as a use of a classic one. */
   async stat(queue: string): Promise<QueueStat | undefined> {
-    return this.#guard(() => this.#stat(queue));
+    return this.#guard(() => this.#probes.stat(queue));
   }
 
   /**
@@ -150,7 +145,7 @@ export class Provisioner {
         const handed: unknown[] = [];
         await channel.basicConsume({ queue }, (message) => handed.push(message));
         // Of two consumers the other one may have messages in hand.
-        const stat = await this.#stat(queue);
+        const stat = await this.#probes.stat(queue);
         return handed.length === 0 && stat?.ready === 0 && stat.consumers === 1;
       } finally {
         // Gives back what it was handed.
@@ -181,27 +176,29 @@ export class Provisioner {
   /** Throws away what waits in a queue. @returns how many messages. */
   async purge(queue: string): Promise<number> {
     return this.#guard(async () => {
-      const { messageCount } = await (await this.#pool.next()).queuePurge({ queue });
-      return messageCount;
+      const channel = await this.#pool.next();
+      const purged = this.#probes.ask(queue, channel, () => channel.queuePurge({ queue }));
+      return (await purged).messageCount;
     });
   }
 
   /** Deletes queues with all that waits in them, and cancels their consumers. */
   async deleteQueues(queues: string[]): Promise<void> {
     await this.#guard(async () => {
-      await allEnded(queues.map(async (queue) => (await this.#pool.next()).queueDelete({ queue })));
+      await allEnded(queues.map((queue) => this.#delete(queue)));
     });
   }
 
   close(): void {
-    for (const probe of this.#probes) void probe.close();
+    this.#probes.close();
     this.#pool.close();
   }
 
   async #declare({ queue, type, keys, fanout }: QueueSpec, isBound = false): Promise<number> {
     const channel = await this.#pool.next();
     const options = { queue, durable: true, arguments: argumentsOf(type) };
-    const { messageCount } = await channel.queueDeclare(options);
+    const declared = this.#probes.ask(queue, channel, () => channel.queueDeclare(options));
+    const { messageCount } = await declared;
     for (const routingKey of keys) {
       await channel.queueBind({ queue, exchange: this.#names.exchange, routingKey });
     }
@@ -209,23 +206,19 @@ export class Provisioner {
     return messageCount;
   }
 
-  /** A passive declare of a queue that is missing closes its channel, so it has that to itself. */
-  #stat(queue: string): Promise<QueueStat | undefined> {
-    return this.#probeLimit(async () => {
-      let probe = this.#probes.pop();
-      if (probe?.active !== true) probe = await this.#link.openChannel();
-      try {
-        const { messageCount: ready, consumerCount: consumers } = await probe.queueDeclare({
-          queue,
-          passive: true,
-        });
-        this.#probes.push(probe);
-        return { ready, consumers };
-      } catch (error) {
-        if (isNotFound(error)) return undefined;
-        throw error;
-      }
-    });
+  /** A dead one is deleted when the broker can do it, which nobody waits for. */
+  async #delete(queue: string): Promise<void> {
+    if (!this.#deadQueues.has(queue)) {
+      const channel = await this.#pool.next();
+      await this.#probes.ask(queue, channel, () => channel.queueDelete({ queue }));
+      return;
+    }
+    const channel = await this.#link.openChannel();
+    // 404 after a minute, which closes the channel, from versions that cannot.
+    void channel
+      .queueDelete({ queue })
+      .then(() => channel.close())
+      .catch(() => undefined);
   }
 
   #ensureTopology(): Promise<void> {

@@ -1,20 +1,30 @@
 import { randomBytes } from 'node:crypto';
-import { backendAccount, type TopologyNames } from '@warren/rabbitmq';
+import { backendAccount, isAtLeast, SURVIVES_HEADERS, type TopologyNames } from '@warren/rabbitmq';
 import type { ManagementApi } from '../broker/management.js';
 import { CommandError } from '../command-error.js';
 
 const NAME = /^[A-Za-z0-9_-]{1,60}$/;
 
+/** An account that was made. */
+export interface AddedService {
+  /** Nobody can ask for it again. */
+  password: string;
+  /** What whoever made it should know. */
+  note: string | undefined;
+}
+
 /**
- * Makes an account for a back end: it may publish to users, and has an events queue of its own.
- * @returns its password, which nobody can ask for again.
+ * Makes an account for a back end, with an events queue of its own. It may publish to users directly where one
+ * message of that kind cannot crash their mailboxes ({@link SURVIVES_HEADERS}), elsewhere to `warren.send` alone.
+ * @param isDirect whether it may publish directly all the same.
  * @throws {CommandError} for a name that cannot be, or that is taken.
  */
 export async function addService(
   management: ManagementApi,
   names: TopologyNames,
   name: string,
-): Promise<string> {
+  { isDirect = false }: { isDirect?: boolean } = {},
+): Promise<AddedService> {
   if (!NAME.test(name)) {
     throw new CommandError(
       'The name must have 1 to 60 characters of A-Z a-z 0-9 _ -.',
@@ -28,10 +38,18 @@ export async function addService(
         `and remove the first: warren service remove ${name}`,
     );
   }
+  const isSafe = isAtLeast(await management.version(), SURVIVES_HEADERS);
   const password = randomBytes(24).toString('base64url');
-  await management.setAccount(backendAccount(password, names, name));
-  return password;
+  const account = backendAccount(password, names, name, { isDirect: isSafe || isDirect });
+  await management.setAccount(account);
+  return { password, note: isSafe ? undefined : isDirect ? DIRECT : INDIRECT(names.exchange) };
 }
+
+const FAULT =
+  'Before RabbitMQ 4.0 one message with a malformed header x-death crashes the mailboxes that it expires in';
+const DIRECT = `${FAULT}, and this account can publish one: give it to programs that you trust.`;
+const INDIRECT = (exchange: string): string =>
+  `${FAULT}, so this account may publish to warren.send alone, not to ${exchange} as the publish helper does (--direct allows it).`;
 
 /**
  * Removes a back end's account, which ends its connections. Never one of another kind.
@@ -42,9 +60,12 @@ export async function removeService(
   names: TopologyNames,
   name: string,
 ): Promise<void> {
-  const permissions = await management.permissionsOf(name);
-  const wanted = backendAccount('', names, name).permissions;
-  if (permissions?.write !== wanted.write || permissions.configure !== wanted.configure) {
+  const has = await management.permissionsOf(name);
+  const isBackend = [true, false].some((isDirect) => {
+    const { write, configure } = backendAccount('', names, name, { isDirect }).permissions;
+    return has?.write === write && has.configure === configure;
+  });
+  if (!isBackend) {
     throw new CommandError(
       `There is no back end's account ${name}.`,
       'Accounts of other kinds are not removed here.',

@@ -1,9 +1,12 @@
 import {
+  backendAccount,
+  BROADCAST,
   EVENTS_EXCHANGE,
   EVENTS_VHOST,
   isAtLeast,
   parseVersion,
   serverAccount,
+  SURVIVES_HEADERS,
   type Permissions,
   type TopologyNames,
   type Version,
@@ -44,7 +47,7 @@ export async function checkBroker(
       ? [
           checkAccount(management, names, account),
           checkEvents(management, names, account),
-          checkOthers(management, names, account),
+          checkOthers(management, names, account, version),
           checkTopology(management, names, version),
           checkMailboxes(broker),
         ]
@@ -163,18 +166,24 @@ async function checkGuest(management: ManagementApi): Promise<Finding[]> {
   ];
 }
 
-/** Accounts of people and programs that could read along or write to everybody. */
+/** Accounts of people and programs that could read along, change mailboxes, or crash them. */
 async function checkOthers(
   management: ManagementApi,
   names: TopologyNames,
   account: string,
+  version: Version | undefined,
 ): Promise<Finding[]> {
-  const all = ((await management.get(at('vhosts', names.vhost, 'permissions'))) ?? []) as ({
-    user: string;
-  } & Permissions)[];
-  const mighty = all.filter(
-    ({ user, configure, read }) =>
-      user !== account && [configure, read].some((pattern) => matches(pattern, names)),
+  const all = ((await management.get(at('vhosts', names.vhost, 'permissions'))) ?? []) as Other[];
+  const others = all.filter(({ user }) => user !== account);
+  return [...judgeReaders(others, names), ...judgePublishers(others, names, version)];
+}
+
+type Other = { user: string } & Permissions;
+
+function judgeReaders(others: Other[], names: TopologyNames): Finding[] {
+  const mailbox = `${names.userPrefix}.a.b.c`;
+  const mighty = others.filter(({ configure, read }) =>
+    [configure, read].some((pattern) => matches(pattern, mailbox)),
   );
   if (mighty.length === 0) return [ok('No other account can read or change the queues of users.')];
   return mighty.map(({ user }) =>
@@ -186,9 +195,30 @@ async function checkOthers(
   );
 }
 
-function matches(pattern: string, { userPrefix }: TopologyNames): boolean {
+/** Who can publish to mailboxes with headers of its own, where that can crash them. */
+export function judgePublishers(
+  others: Other[],
+  names: TopologyNames,
+  version: Version | undefined,
+): Finding[] {
+  if (isAtLeast(version, SURVIVES_HEADERS)) return [];
+  return others
+    .filter(({ write }) => [names.exchange, BROADCAST].some((name) => matches(write, name)))
+    .map(({ user }) => {
+      const safe = backendAccount('', names, user, { isDirect: false }).permissions;
+      const patterns = [safe.configure, safe.write, safe.read].map((pattern) => `'${pattern}'`);
+      return warning(
+        `${user} may publish straight to mailboxes, and before RabbitMQ 4.0 one message with a malformed header ` +
+          'x-death crashes those that it expires in.',
+        'Update RabbitMQ, or let it publish to warren.send alone: ' +
+          `rabbitmqctl set_permissions -p ${names.vhost} ${user} ${patterns.join(' ')}`,
+      );
+    });
+}
+
+function matches(pattern: string, name: string): boolean {
   try {
-    return new RegExp(pattern).test(`${userPrefix}.a.b.c`);
+    return new RegExp(pattern).test(name);
   } catch {
     // Erlang's patterns know more than JavaScript's.
     return true;

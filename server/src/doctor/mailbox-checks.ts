@@ -13,7 +13,7 @@ const DESCRIPTORS_EACH = 2;
 
 export interface MailboxHost {
   management: ManagementApi;
-  names: Pick<TopologyNames, 'userPrefix'>;
+  names: Pick<TopologyNames, 'userPrefix' | 'vhost'>;
   /** Of the Prometheus plugin, one for each node, where they are known. */
   metricsUrls: string[];
   mailboxType: MailboxTypeSetting;
@@ -23,10 +23,12 @@ export async function checkMailboxes(host: MailboxHost): Promise<Finding[]> {
   const { management, names, metricsUrls, mailboxType } = host;
   const counts = await management.countByType(`${names.userPrefix}.`);
   const type = mailboxType === 'auto' ? await typeThatSuits(management) : mailboxType;
+  const dead = await management.queuesWithoutProcess(`${names.userPrefix}.`);
   const metrics = await Promise.all(metricsUrls.map(readMetrics));
   const known = metrics.map((node) => node.maxOpenFiles).filter((limit) => limit !== undefined);
   return [
     ...metrics.flatMap((node) => (node.maxOpenFiles === undefined ? [node.finding] : [])),
+    ...judgeDead([...dead], names.vhost),
     ...judgeTypes(counts, type),
     ...(known.length > 0 ? judgeDescriptors(counts, Math.min(...known)) : []),
   ];
@@ -35,6 +37,24 @@ export async function checkMailboxes(host: MailboxHost): Promise<Finding[]> {
 async function typeThatSuits(management: ManagementApi): Promise<MailboxType | undefined> {
   const nodes = await countNodes(management);
   return nodes === undefined ? undefined : suitableType(nodes);
+}
+
+/** More than a few say no more. */
+const DEAD_NAMED = 3;
+
+/** @param queues mailboxes that RabbitMQ lists and has no process for. */
+export function judgeDead(queues: string[], vhost: string): Finding[] {
+  if (queues.length === 0) return [];
+  const list = queues.slice(0, DEAD_NAMED).join(', ');
+  const more = queues.length > DEAD_NAMED ? ', …' : '';
+  return [
+    warning(
+      `${String(queues.length)} mailboxes are dead: RabbitMQ could not bring them back (${list}${more}).`,
+      'A server gives their devices others. To be rid of each of the queues, which RabbitMQ does not delete by itself: ' +
+        `rabbitmqctl eval '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"${vhost}">>, queue, <<"NAME">>)), ` +
+        "rabbit_amqqueue:delete_crashed(Q).'",
+    ),
+  ];
 }
 
 /** @param configured the type that new mailboxes get, where that is known. */

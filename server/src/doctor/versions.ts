@@ -1,4 +1,10 @@
-import { CHECKS_ORIGINS, isAtLeast, parseVersion, type Version } from '@warren/rabbitmq';
+import {
+  CHECKS_ORIGINS,
+  isAtLeast,
+  parseVersion,
+  SURVIVES_HEADERS,
+  type Version,
+} from '@warren/rabbitmq';
 import { ok, problem, warning, type Finding } from './finding.js';
 
 /** The oldest that Warren runs on, and the first of each series without open advisories. */
@@ -10,6 +16,7 @@ const GOOD: Version[] = [
 
 /** What is known of older ones that matters to clients which are strangers. */
 const WEAKNESSES: [before: Version, what: string][] = [
+  [SURVIVES_HEADERS, 'who may publish to mailboxes can crash them by a header'],
   [CHECKS_ORIGINS, 'WebSockets from any page are taken, whatever is configured'],
   [[4, 2, 6], 'AMQP connections outlive their token (the server closes them)'],
   [[4, 2, 6], 'anybody who is logged in can ask whether a queue exists, by its whole name'],

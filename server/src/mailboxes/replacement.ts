@@ -1,7 +1,9 @@
 import type { NamePrefixes } from '@warren/protocol';
 import { BROADCAST, shardFor } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
+import type { Counter } from 'prom-client';
 import type { Connections } from '../broker/connections.js';
+import type { DeadQueues } from '../broker/dead-queues.js';
 import type { Provisioner } from '../broker/provisioner.js';
 import { FairLimit } from '../fair-limit.js';
 import type { Groups } from '../groups/groups.js';
@@ -20,10 +22,13 @@ export interface ReplacementOptions {
   /** Which type mailboxes are to have; undefined: as they are. */
   wantedType: () => Promise<MailboxType | undefined>;
   provisioner: Provisioner;
+  deadQueues: DeadQueues;
   connections: Connections;
   groups: Groups;
   tracker: Tracker;
   timeline: TimelineWriter;
+  /** Counts mailboxes that were dead. */
+  counter: Counter;
   /** The direct exchange of messages to users. */
   exchange: string;
   prefixes: NamePrefixes;
@@ -89,25 +94,46 @@ export class MailboxReplacement {
     device: Device,
     { mayInterrupt }: { mayInterrupt: () => boolean },
   ): Promise<Device> {
-    const { store, provisioner } = this.#options;
+    const { store, provisioner, deadQueues } = this.#options;
     let current = device;
     if (current.retired_queue !== null) current = await this.#deleteRetired(current);
-    if (current.next_queue === null) {
+    if (current.next_queue !== null) current = await this.#leaveDeadNext(current);
+    else if (deadQueues.has(current.queue)) current = await this.#plan(current);
+    else {
       const type = await this.#options.wantedType();
       if (type === undefined || type === current.mailbox_type) return current;
       // One that is gone is made anew by whoever needs it.
       if (!(await provisioner.exists(current.queue))) return store.setType(current, type);
-      const { mail } = newQueues(current.user_id, current.device_id, type, this.#options.prefixes);
-      current = await store.plan(current, { queue: mail, type, now: Date.now() });
+      current = await this.#plan(current);
     }
     current = await this.#redirect(current);
     return this.#takeOver(current, mayInterrupt);
   }
 
+  async #plan(device: Device): Promise<Device> {
+    const { store, prefixes } = this.#options;
+    const type = (await this.#options.wantedType()) ?? device.mailbox_type;
+    const { mail } = newQueues(device.user_id, device.device_id, type, prefixes);
+    return store.plan(device, { queue: mail, type, now: Date.now() });
+  }
+
+  /** One that is dead takes nobody's place: another one does. */
+  async #leaveDeadNext(device: Device): Promise<Device> {
+    const { deadQueues, provisioner } = this.#options;
+    const { next_queue: next } = device;
+    if (next === null || !deadQueues.has(next)) return device;
+    await this.#noteLoss(device, next);
+    const current = await this.#plan(device);
+    await this.#unbind(device, next);
+    await provisioner.deleteQueues([next]);
+    deadQueues.leave(next);
+    return current;
+  }
+
   /** New mail goes to the next mailbox, and to no other. */
   async #redirect(device: Device): Promise<Device> {
-    const { store, provisioner, groups, exchange, prefixes } = this.#options;
-    const { user_id: userId, queue, next_queue: next } = device;
+    const { store, provisioner, groups, prefixes } = this.#options;
+    const { queue, next_queue: next } = device;
     if (device.next_alone_since !== null) {
       if (next === null || (await provisioner.exists(next))) return device;
       await this.#noteLoss(device, next);
@@ -116,23 +142,31 @@ export class MailboxReplacement {
     // Also under the older name, which a back end may still know.
     await provisioner.ensureQueue({ ...spec, keys: [...spec.keys, queue] });
     await groups.bindDevice(device, { mail: true, live: false });
-    const keys = [queue, ...sharedKeys(device, 'mail', prefixes)];
-    await provisioner.unbind(queue, [
-      ...keys.map((routingKey) => ({ exchange, routingKey })),
-      ...[BROADCAST, shardFor(BROADCAST, queue)].map((name) => ({
-        exchange: name,
-        routingKey: '',
-      })),
-    ]);
-    await groups.unbindMailbox(userId, queue);
+    await this.#unbind(device, queue);
     const since = Date.now();
     await store.setNextAlone(device, since);
     return { ...device, next_alone_since: since };
   }
 
+  /** Nothing leads to this mailbox of the device any more. */
+  async #unbind(device: Device, queue: string): Promise<void> {
+    const { provisioner, groups, exchange, prefixes } = this.#options;
+    const keys = [device.queue, queue, ...sharedKeys(device, 'mail', prefixes)];
+    await provisioner.unbind(queue, [
+      ...[...new Set(keys)].map((routingKey) => ({ exchange, routingKey })),
+      ...[BROADCAST, shardFor(BROADCAST, queue)].map((name) => ({
+        exchange: name,
+        routingKey: '',
+      })),
+    ]);
+    await groups.unbindMailbox(device.user_id, queue);
+  }
+
   async #takeOver(device: Device, mayInterrupt: () => boolean): Promise<Device> {
-    const { store, provisioner, connections } = this.#options;
+    const { store, provisioner, connections, deadQueues } = this.#options;
     const { queue } = device;
+    // The broker has cancelled its consumer; a client that does not know that is told.
+    if (deadQueues.has(queue)) await connections.closeAll(queue, 'mailbox_replaced');
     let stat = await provisioner.stat(queue);
     if (stat === undefined) {
       await this.#noteLoss(device, queue);
@@ -157,13 +191,15 @@ export class MailboxReplacement {
     const { store, provisioner } = this.#options;
     if (device.retired_queue === null) return device;
     await provisioner.deleteQueues([device.retired_queue]);
+    this.#options.deadQueues.leave(device.retired_queue);
     await store.forgetRetired(device);
     return { ...device, retired_queue: null };
   }
 
-  /** A mailbox has gone by itself, with what was in it. */
+  /** A mailbox has gone by itself, or is dead, with what was in it. */
   async #noteLoss(device: Device, queue: string): Promise<void> {
-    const { devices, tracker, timeline } = this.#options;
+    const { devices, tracker, timeline, deadQueues, counter } = this.#options;
+    if (deadQueues.has(queue)) counter.inc();
     const now = Date.now();
     const since = device.last_seen_at ?? device.created_at;
     await devices.setMissed(queue, { now, since, isForGood: true });

@@ -32,6 +32,8 @@ export interface SenderOptions {
   audit: AuditStore;
   timeline: TimelineWriter;
   metrics: Metrics;
+  /** Called when the broker has not confirmed a message. */
+  onUnconfirmed: () => void;
   logger: Logger;
 }
 
@@ -163,6 +165,7 @@ export class Sender {
     } catch (error) {
       const code = error instanceof PublishError ? error.code : 'internal';
       metrics.messages.inc({ delivery, outcome: code });
+      if (code === 'outcome_unknown') this.#options.onUnconfirmed();
       // One that was tried before may still arrive.
       if (tracking === 'begun' && code !== 'outcome_unknown') await this.#noteUnsent(id);
       throw error;

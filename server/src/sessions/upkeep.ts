@@ -8,6 +8,8 @@ import { FairLimit } from '../fair-limit.js';
 import type { TimelineWriter } from '../timeline/writer.js';
 import type { Tracker } from '../tracking/tracker.js';
 import type { Groups } from '../groups/groups.js';
+import type { DeadQueues } from '../broker/dead-queues.js';
+import type { DeadMailboxes } from '../mailboxes/dead-mailboxes.js';
 import type { MailboxReplacement } from '../mailboxes/replacement.js';
 import type { Storage } from '../storage/index.js';
 import { mailboxesOf, UNCLAIMED, type Device } from '../storage/devices.js';
@@ -22,6 +24,8 @@ export interface UpkeepOptions {
   endings: Endings;
   groups: Groups;
   replacement: MailboxReplacement;
+  deadQueues: DeadQueues;
+  deadMailboxes: DeadMailboxes;
   tracker: Tracker;
   timeline: TimelineWriter;
   /** How long a device that its client forgets outlives its connection: a page may be suspended for a while. */
@@ -123,12 +127,13 @@ export class Upkeep {
 
   /** One that fails holds up no other. @returns whether all worked. */
   async #runSteps(): Promise<boolean> {
-    const { groups, storage } = this.#options;
+    const { groups, storage, deadMailboxes } = this.#options;
     const now = Date.now();
     const steps: Record<string, () => Promise<unknown>> = {
       'endings were not finished': () => this.#finishEndings(),
       'changes of groups were not finished': () => groups.finishPending(),
       'devices were not compared with queues': () => this.#compareWhenDue(),
+      'dead mailboxes were not replaced': () => deadMailboxes.replaceKnown(),
       'old cutoffs were not removed': () => storage.cutoffs.removeOld(now - SESSIONS_FORGOTTEN_MS),
       'expired devices were not removed': () =>
         storage.expiredDevices.removeOld(now - SESSIONS_FORGOTTEN_MS),
@@ -221,8 +226,9 @@ export class Upkeep {
   }
 
   async #compare(): Promise<void> {
-    const { storage, management, logger } = this.#options;
+    const { storage, management, deadQueues, logger } = this.#options;
     const comparedAt = Date.now();
+    await deadQueues.look();
     const queues = await management.queues();
     let after = 0;
     for (;;) {

@@ -7,6 +7,10 @@ export function operationRoutes({ metrics, servesMetrics, health }: Services): R
   const statusSchema = z.object({
     status: z.enum(['ok', 'unavailable']),
     checks: z.record(z.string(), z.enum(['up', 'down'])).optional(),
+    deadMailboxes: z
+      .int()
+      .optional()
+      .describe('That RabbitMQ could not bring back, and that are not replaced yet.'),
   });
   return [
     route({
@@ -29,9 +33,13 @@ export function operationRoutes({ metrics, servesMetrics, health }: Services): R
       },
       problems: [],
       handle: async () => {
-        const checks = await health();
+        const { checks, deadMailboxes } = await health();
+        const degraded = deadMailboxes > 0 && { deadMailboxes };
         const ok = Object.values(checks).every((check) => check === 'up');
-        return { status: ok ? 200 : 503, body: { status: ok ? 'ok' : 'unavailable', checks } };
+        return {
+          status: ok ? 200 : 503,
+          body: { status: ok ? 'ok' : 'unavailable', checks, ...degraded },
+        };
       },
     }),
     ...(servesMetrics ? [metricsRoute(metrics)] : []),

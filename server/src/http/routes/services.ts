@@ -55,8 +55,15 @@ export interface Services {
   metrics: Metrics;
   /** Whether anybody may read them at `/metrics`. */
   servesMetrics: boolean;
-  /** What `/health/ready` tells of each part. */
-  health: () => Promise<Record<string, 'up' | 'down'>>;
+  /** What `/health/ready` tells. */
+  health: () => Promise<Health>;
+}
+
+export interface Health {
+  /** Of each part that nothing works without. */
+  checks: Record<string, 'up' | 'down'>;
+  /** Mailboxes that are not replaced yet: to their users nothing can be sent, nor to all. */
+  deadMailboxes: number;
 }
 
 /** The id in the path. @throws {HttpProblem} `invalid_id` */
