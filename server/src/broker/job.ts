@@ -1,6 +1,6 @@
 import type { ConsumeMessage } from 'amqplib';
 import { DEAD_LETTERS, RETRY } from '@warren/rabbitmq';
-import { DEATHS_HEADER, deathsIn } from './deaths.js';
+import { CARRIED_DEATHS_HEADER, deathsIn } from './deaths.js';
 
 /** What a work queue holds. */
 export interface Job {
@@ -42,7 +42,13 @@ const ATTEMPT_HEADER = 'x-warren-attempt';
 /** Who published it; the broker lets nobody but that account say so in the property. */
 const ACCOUNT_HEADER = 'x-warren-account';
 /** What belongs to the job, and not to what it is about. */
-const BOOKKEEPING = [DUE_HEADER, REASON_HEADER, ATTEMPT_HEADER, ACCOUNT_HEADER];
+const BOOKKEEPING = [
+  DUE_HEADER,
+  REASON_HEADER,
+  ATTEMPT_HEADER,
+  ACCOUNT_HEADER,
+  CARRIED_DEATHS_HEADER,
+];
 const IS_DEATH = /^x-(first-|last-)?death/;
 /** Further routing keys, which the broker would follow again with the rights of whoever publishes it again. */
 const ROUTING = ['CC', 'BCC'];
@@ -109,7 +115,7 @@ export function headersOfNext(job: Job, dueAt: number, attempt: number): Record<
   const deaths = deathsIn(job.headers);
   return {
     ...carriedHeaders(job.headers),
-    ...(deaths.length > 0 && { [DEATHS_HEADER]: deaths }),
+    ...(deaths.length > 0 && { [CARRIED_DEATHS_HEADER]: JSON.stringify(deaths) }),
     ...(job.account !== undefined && { [ACCOUNT_HEADER]: job.account }),
     [ATTEMPT_HEADER]: String(attempt),
     [DUE_HEADER]: String(dueAt),

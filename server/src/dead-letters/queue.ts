@@ -1,6 +1,7 @@
 import amqp, { type ChannelModel, type Channel, type ConsumeMessage } from 'amqplib';
 import { keepUnreadable } from '@warren/protocol/amqp';
 import { DEAD_LETTERS } from '@warren/rabbitmq';
+import { trustedHeaders } from '../broker/job.js';
 import { HttpProblem } from '../problem.js';
 import { fingerprintOf } from './letter.js';
 
@@ -125,10 +126,10 @@ async function collect(channel: Channel, missing: Map<string, number>): Promise<
   return found;
 }
 
-const fingerprintOfMessage = ({ properties, fields }: ConsumeMessage): string =>
-  fingerprintOf(properties.headers ?? {}, {
-    routingKey: fields.routingKey,
-    messageId: text(properties.messageId),
+const fingerprintOfMessage = (message: ConsumeMessage): string =>
+  fingerprintOf(trustedHeaders(message), {
+    routingKey: message.fields.routingKey,
+    messageId: text(message.properties.messageId),
   });
 
 const text = (value: unknown): string | undefined =>
@@ -141,7 +142,7 @@ const toLetter = (message: ConsumeMessage): Letter => ({
   contentType: text(message.properties.contentType),
   correlationId: text(message.properties.correlationId),
   messageId: text(message.properties.messageId),
-  headers: message.properties.headers ?? {},
+  headers: trustedHeaders(message),
 });
 
 function toProblem(error: unknown): Error {

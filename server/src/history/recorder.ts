@@ -189,7 +189,7 @@ export class Recorder {
         contentType: (properties.contentType as string | undefined) ?? 'application/octet-stream',
         durable: true,
         mandatory: true,
-        headers: headersOfDead((properties.headers ?? {}), reason),
+        headers: headersOfDead(properties.headers ?? {}, reason),
       },
       content,
     );

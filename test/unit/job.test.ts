@@ -1,0 +1,98 @@
+import type { ConsumeMessage } from 'amqplib';
+import { describe, expect, it } from 'vitest';
+import { headersOfDead, headersOfNext, toJob } from '../../server/dist/broker/job.js';
+import { causeOf, fingerprintOf } from '../../server/dist/dead-letters/letter.js';
+
+const DEATH = {
+  queue: 'user.ann.1',
+  reason: 'expired',
+  exchange: 'warren.direct',
+  'routing-keys': ['user.ann'],
+  count: 1,
+  time: { '!': 'timestamp', value: 1_700_000_000 },
+};
+const FORGED = {
+  CC: ['warren.webhook'],
+  BCC: ['warren.history'],
+  'x-warren-due': '9999999999999',
+  'x-warren-attempt': '50',
+  'x-warren-account': 'root',
+  'x-warren-deaths': '[]',
+  'x-warren-reason': 'failed',
+  'x-death': [null, 'a', { queue: 'user.bob.1', reason: 'expired' }],
+  'x-first-death-queue': 'user.bob.1',
+};
+
+const message = (
+  exchange: string,
+  headers: Record<string, unknown>,
+  properties: object = {},
+): ConsumeMessage =>
+  ({
+    content: Buffer.from('{}'),
+    fields: { exchange, routingKey: 'warren.send' },
+    properties: { headers, ...properties },
+  }) as unknown as ConsumeMessage;
+
+describe('a job', () => {
+  it.each(['warren.send', 'warren.direct', 'warren.events', ''])(
+    'that came by "%s" is what it is about, whatever its headers say of the job',
+    (exchange) => {
+      const job = toJob(message(exchange, { ...FORGED, 'x-own': 'kept' }, { userId: 'billing' }));
+      expect(job).toMatchObject({ attempt: 1, dueAt: 0, account: 'billing' });
+      expect(job.headers).toEqual({ 'x-own': 'kept' });
+    },
+  );
+
+  it('that comes again is the same one, tried once more, and knows how its message died', () => {
+    const first = toJob(message('warren.dead', { 'x-death': [DEATH], 'x-own': 'kept' }));
+    const next = headersOfNext({ ...first, account: 'billing' }, 1_900_000_000_000, 2);
+    // As the broker leaves it that was told of no death before.
+    const waited = [{ queue: 'warren.wait.1000ms', reason: 'expired', count: 1 }];
+    const again = toJob(message('warren.retry', { ...next, 'x-death': waited }));
+    expect(again).toMatchObject({ attempt: 2, dueAt: 1_900_000_000_000, account: 'billing' });
+    expect(again.headers['x-own']).toBe('kept');
+    const cause = { reason: 'expired', queue: 'user.ann.1' };
+    expect([first, again].map(({ headers }) => causeOf(headers, 'user.ann'))).toEqual([
+      cause,
+      cause,
+    ]);
+    const about = { routingKey: 'user.ann', messageId: 'm' };
+    expect(fingerprintOf(again.headers, about)).toBe(fingerprintOf(first.headers, about));
+  });
+
+  it('that is given up takes along nothing that anybody would act on', () => {
+    expect(headersOfDead({ ...FORGED, 'x-own': 'kept' }, 'why')).toEqual({
+      'x-own': 'kept',
+      'x-warren-reason': 'why',
+    });
+  });
+
+  it('carries no headers that would not fit beside its own, or that nothing can write again', () => {
+    const large = headersOfDead({ 'x-own': 'x'.repeat(40_000) }, 'why');
+    expect(large).toEqual({ 'x-warren-reason': 'why' });
+    let deep: unknown = 'x';
+    for (let depth = 0; depth < 50_000; depth++) deep = { deep };
+    expect(headersOfDead({ 'x-own': deep }, 'why')).toEqual({ 'x-warren-reason': 'why' });
+  });
+});
+
+describe('why a letter is one', () => {
+  const cause = (headers: Record<string, unknown>) => causeOf(headers, 'warren.history');
+
+  it('is the broker’s word, and a worker’s only without it', () => {
+    const job = { reason: 'job', queue: 'warren.history' };
+    expect(cause({ 'x-warren-reason': 'forged', 'x-death': [DEATH] })).toMatchObject({
+      reason: 'expired',
+    });
+    expect(cause({ 'x-warren-reason': 'failed' })).toEqual(job);
+    expect(cause({ 'x-death': [{ queue: 'user.ann.1', reason: 'constructor' }] })).toBeUndefined();
+  });
+
+  it.each([['text'], [1], [null], [[null, 'a', 7, { queue: 1 }]], [{ queue: 'user.ann.1' }]])(
+    'is not known from what is no death: %j',
+    (deaths) => {
+      expect(cause({ 'x-death': deaths })).toBeUndefined();
+    },
+  );
+});
