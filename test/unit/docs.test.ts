@@ -32,6 +32,16 @@ describe('docs/errors.md', () => {
   });
 });
 
+describe('docs/security.md', () => {
+  it('names tests that there are', async () => {
+    const named = [...(await read('docs/security.md')).matchAll(/`((?:[a-z]+)\/[a-z-]+)`[,)]/g)];
+    const tests = new Set(named.map(([, name]) => `${name!}.test.ts`));
+    expect(tests.size).toBeGreaterThan(20);
+    const files = await readdir(join(ROOT, 'test'), { recursive: true });
+    expect([...tests].filter((name) => !files.includes(name))).toEqual([]);
+  });
+});
+
 describe('docs/api', () => {
   it('is what the doc comments say today: `npm run docs` writes it anew', async () => {
     const out = await mkdtemp(join(tmpdir(), 'warren-docs-'));
