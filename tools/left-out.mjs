@@ -37,6 +37,7 @@ const BETWEEN = [
   ['test/faults/launcher.test.ts', 'each start takes seconds; 3.10 and 4.3 run it'],
   ['test/integration/postgres.test.ts', 'two servers on a database; 3.10 and 4.3 run it'],
   ['test/security/edges.test.ts', 'thousands of requests; 3.10 and 4.3 run it'],
+  ['test/security/amqp-fuzz.test.ts', 'long; 3.10 and 4.3 run it'],
   ['test/commands/start.test.ts', 'npm start; 3.10 and 4.3 run it'],
   ['test/commands/cli.test.ts', 'what commands print; 3.10 and 4.3 run it'],
   ['test/examples/*', 'what npm start shows; 3.10 and 4.3 run it'],

@@ -3,6 +3,8 @@ import { longString, shortString, tableBody, type Entries } from './amqp-fields.
 
 /** The properties of a message; numbers as they go over the wire, whether they make sense or not. */
 export interface RawProperties {
+  /** Default: JSON. */
+  contentType?: string;
   headers?: Entries;
   deliveryMode?: number;
   priority?: number;
@@ -47,7 +49,7 @@ function encodeProperties(properties: RawProperties): Buffer {
   const { headers, deliveryMode, priority, expiration, messageId, timestamp, type, userId } =
     properties;
   const parts: [flag: number, value: Buffer | undefined][] = [
-    [15, shortString('application/json')],
+    [15, shortString(properties.contentType ?? 'application/json')],
     [13, headers && tableBody(headers)],
     [12, octet(deliveryMode ?? 2)],
     [11, priority === undefined ? undefined : octet(priority)],
