@@ -11,6 +11,7 @@ import { compareGrowth } from './growth.js';
 import { compareHistory } from './history.js';
 import { compareLatency } from './latency.js';
 import { compareMailboxes } from './mailboxes.js';
+import { compareNeighbours } from './neighbours.js';
 import { comparePublishing } from './publishing.js';
 import { comparePushes } from './push.js';
 import { startBench, type Bench } from './setup.js';
@@ -28,6 +29,7 @@ const PARTS: Record<string, (bench: Bench) => Promise<void>> = {
   history: compareHistory,
   push: comparePushes,
   console: measureConsole,
+  neighbours: compareNeighbours,
   storm: (bench) => compareStorms(bench, 2000),
 };
 

@@ -42,8 +42,8 @@ export interface Bench {
   close: () => Promise<void>;
 }
 
-const HEADER = 'x-bench-user';
-const SERVICE_KEY = 'service-key-of-the-bench';
+export const USER_HEADER = 'x-bench-user';
+export const SERVICE_KEY = 'service-key-of-the-bench';
 export const ADMIN_KEY = 'admin-key-of-the-bench';
 
 /** Bare clients consume the mailboxes that the server makes, so it holds for them too. */
@@ -68,7 +68,7 @@ export async function startBench(
     adminKeys: [ADMIN_KEY],
     dataDir,
     ...(MAILBOX_TYPE !== undefined && { mailboxType: MAILBOX_TYPE }),
-    authenticate: (request) => request.get(HEADER) ?? null,
+    authenticate: (request) => request.get(USER_HEADER) ?? null,
   });
   await warren.ready();
   const server = createServer(express().use(warren.router));
@@ -87,7 +87,7 @@ export async function startBench(
     grant: async (user, deviceId) => {
       const response = await fetch(`${apiUrl}/v1/sessions`, {
         method: 'POST',
-        headers: { [HEADER]: user, 'content-type': 'application/json' },
+        headers: { [USER_HEADER]: user, 'content-type': 'application/json' },
         body: JSON.stringify({ deviceId }),
       });
       return (await response.json()) as Grant;
@@ -114,7 +114,7 @@ export async function startBench(
         transport: transport === 'amqp' ? amqp() : stomp({ createWebSocket }),
         platform: {
           fetch: (url, init) =>
-            fetch(url, { ...init, headers: { ...(init?.headers as object), [HEADER]: user } }),
+            fetch(url, { ...init, headers: { ...(init?.headers as object), [USER_HEADER]: user } }),
         },
       }),
     amqplib: (grant) => connectAmqplib(broker, grant),
