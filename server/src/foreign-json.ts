@@ -2,7 +2,7 @@
 export const MAX_JSON_DEPTH = 128;
 
 const BAD_NUMBER =
-  'A number is too large for the double that JSON is read into: send it as a string.';
+  'A number does not fit into the double that JSON is read into: send it as a string.';
 const TOO_DEEP = `Arrays and objects may stand in each other up to ${String(MAX_JSON_DEPTH)} deep.`;
 
 /** So long a number may have lost digits. Most bodies have none, and are looked at no further. */

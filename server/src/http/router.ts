@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { pipeline } from 'node:stream/promises';
 import express, {
   type ErrorRequestHandler,
@@ -31,6 +32,8 @@ export interface RouterOptions {
   logger: Logger;
 }
 
+const NOT_UTF8 = 'The body must be UTF-8.';
+
 /** Makes an Express router of the table; it parses, refuses and answers by itself, errors included. */
 export function createRouter(options: RouterOptions): Router {
   const { routes, metrics, logger } = options;
@@ -41,8 +44,10 @@ export function createRouter(options: RouterOptions): Router {
     limit: MAX_BODY_BYTES,
     strict: false,
     inflate: false,
-    verify: (_request, _response, body) => {
-      const flaw = flawIn(body.toString('utf8'));
+    verify: (_request, _response, body, charset) => {
+      // JSON is UTF-8 (RFC 8259). body-parser would read others, and replace what is none in silence.
+      if (charset !== 'utf-8') throw Object.assign(new Error(), { type: 'charset.unsupported' });
+      const flaw = isUtf8(body) ? flawIn(body.toString('utf8')) : NOT_UTF8;
       if (flaw !== undefined) throw new Error(flaw);
     },
   });
