@@ -133,7 +133,7 @@ export class Api {
     }
     const fault = isWarrens(reply)
       ? isBusy(reply) && problemOf(reply).text
-      : `Somebody else than the server answered ${String(reply.status)}: a proxy, or a network that asks for a login.`;
+      : `A proxy answered ${String(reply.status)}, or a network that asks for a login.`;
     if (fault !== false) throw new UnavailableError('api_unavailable', fault, reply.retryAfterMs);
     return reply;
   }
@@ -179,6 +179,8 @@ function faultOf(token: unknown): string | undefined {
       ? 'undefined'
       : `${typeof token === 'object' ? 'an' : 'a'} ${typeof token}`;
   if (token === '') return 'an empty string';
+  // Not every space: an application with cookies may give any text.
+  if (/^bearer /i.test(token)) return 'a text with "Bearer" before it';
   const canBeSent = /^[\x20-\x7E\x80-\xFF]+$/.test(token);
   return canBeSent ? undefined : 'a text with control characters, or some beyond U+00FF';
 }

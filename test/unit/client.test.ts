@@ -324,6 +324,7 @@ describe('an attempt', () => {
     ['a number', 7, 'a number'],
     ['an empty text', '', 'an empty string'],
     ['what no header can bear', 's→cret', 'beyond U+00FF'],
+    ['a whole header', 'Bearer the-token', '"Bearer" before it'],
   ])('says that getToken gave %s, and tries again', async (_what, given, said) => {
     const { client, bed, clock } = setupBed({ getToken: () => given as string });
     client.start();
