@@ -51,6 +51,20 @@ function isTooDeep(json: string): boolean {
   return false;
 }
 
+/**
+ * As {@link flawIn}, for what somebody else has parsed: digits that were lost on the way are not seen.
+ */
+export function flawInParsed(body: unknown): string | undefined {
+  let level = [body];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (level.includes(Infinity) || level.includes(-Infinity)) return BAD_NUMBER;
+    level = level.filter((value) => typeof value === 'object' && value !== null);
+    if (depth >= MAX_JSON_DEPTH && level.length > 0) return TOO_DEEP;
+    level = level.flatMap((value) => Object.values(value as object) as unknown[]);
+  }
+  return undefined;
+}
+
 /** Where the string that begins here ends; the end of the text when it does not. */
 function endOfString(json: string, start: number): number {
   for (let at = start + 1; at < json.length; at++) {

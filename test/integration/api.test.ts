@@ -508,6 +508,8 @@ describe('/v1/users/:id', () => {
     const shortened = await stack.api('DELETE', `/v1/groups/${group}/members/..`);
     expect([shortened.status, shortened.body.code]).toEqual([404, 'not_found']);
     expect(await rawStatus('DELETE', `/v1/groups/${group}/members/..`)).toBe(400);
+    expect(await rawStatus('DELETE', `/v1/Groups/${group}`)).toBe(404);
+    expect(await rawStatus('GET', '/METRICS')).toBe(404);
     expect(await rawStatus('PUT', `/v1/groups/${group}/members/%2E%2E`)).toBe(400);
     expect((await stack.api('GET', `/v1/groups/${group}`)).body.members).toBe(1);
     for (const id of ['.', '..']) {
