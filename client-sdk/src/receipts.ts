@@ -205,7 +205,9 @@ export class Receipts {
         ...(handled.length > 0 && { deviceId, handled, watched: this.#isWatched }),
       };
       // The page may be closed before the answer is there.
-      await api.call({ method: 'POST', path: 'me/receipts', body, keepalive: true });
+      const reply = await api.call({ method: 'POST', path: 'me/receipts', body, keepalive: true });
+      // The next token may be a good one.
+      if (reply.status === 401) return Math.max(reply.retryAfterMs, PAUSE_MS + backoff.next());
     } catch (error) {
       const asked = error instanceof UnavailableError ? error.retryAfterMs : 0;
       return Math.max(asked, PAUSE_MS + backoff.next());

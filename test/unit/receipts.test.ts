@@ -59,6 +59,15 @@ describe('receipts', () => {
     expect(receipts()).toHaveLength(1);
   });
 
+  it('are kept while the server refuses the token: the next one may be good', async () => {
+    const { bed, clock, track, receipts } = await setup();
+    // Each is asked for twice, the second time with a fresh token.
+    bed.callReplies.push(401, 401, 401, 401);
+    await track('a');
+    await clock.advance(60_000);
+    expect(receipts()).toEqual([{ delivered: ['a'], read: [] }]);
+  });
+
   it('that the server will not have are not sent for ever', async () => {
     const { bed, clock, track, receipts } = await setup();
     bed.callReplies.push(400);
