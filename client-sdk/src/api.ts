@@ -106,6 +106,8 @@ export class Api {
     signal: AbortSignal,
   ): Promise<Reply> {
     const { apiUrl, platform, timeoutMs } = this.#options;
+    // Before the attempt: what JSON cannot hold is no fault of the server.
+    const text = body === undefined ? undefined : JSON.stringify(body);
     const attempt = withTimeout(platform, signal, timeoutMs);
     let reply: Reply;
     try {
@@ -116,7 +118,7 @@ export class Api {
           'content-type': 'application/json',
           'warren-protocol': PROTOCOL_VERSION,
         },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
+        ...(text !== undefined && { body: text }),
         ...(keepalive && { keepalive }),
         signal: attempt.signal,
       });

@@ -102,7 +102,10 @@ export class Calls {
     path: string,
     body?: object,
   ): Promise<Reply> {
-    const reply = await this.#try({ method, path, body });
+    const reply = await this.#try({ method, path, body }).catch((cause: unknown) => {
+      if (cause instanceof WarrenError) throw cause;
+      throw new WarrenError(code, 'It cannot be written as JSON.', { cause });
+    });
     if (!reply.ok) throw new WarrenError(code, problemOf(reply).text);
     return reply;
   }
@@ -114,6 +117,8 @@ export class Calls {
       let body: { reply: unknown } | { failed: true };
       try {
         body = { reply: await answerer(message, context) };
+        // What cannot be sent is a failure, too: else whoever has asked would wait in vain.
+        JSON.stringify(body);
       } catch (cause) {
         body = { failed: true };
         const why = `The answerer of "${message.type}" failed.`;

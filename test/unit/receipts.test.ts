@@ -273,6 +273,19 @@ describe('answers and messages', () => {
     expect(errors.map(({ code }) => code)).toEqual(['handler_failed']);
   });
 
+  it('that JSON cannot hold are refused, by the client and by whoever answers', async () => {
+    const { bed, client, clock, errors } = await setup();
+    const refused = { code: 'send_refused' };
+    await expect(client.send({ user: 'bob' }, 'note', 1n)).rejects.toMatchObject(refused);
+    client.answer('count', () => 1n);
+    await bed.deliver('count', 1, { delivery: 'live', correlationId: 'k.1' });
+    await clock.advance(100);
+    expect(bed.calls.map(({ path, body }) => [path, body])).toEqual([
+      ['/v1/me/replies/k.1', { failed: true }],
+    ]);
+    expect(errors.map(({ code }) => code)).toEqual(['handler_failed']);
+  });
+
   it('are sent under one id however often it takes, and refused as the server says', async () => {
     const { bed, client, clock } = await setup();
     bed.callReplies.push(503, 503);
