@@ -41,13 +41,17 @@ export class UnavailableError extends WarrenError {
   }
 }
 
+/** What the server has answered, and not somebody on the way to it; it is not to be asked again. */
 export interface Reply {
   ok: boolean;
   status: number;
-  retryAfter: string | null;
+  retryAfterMs: number;
   /** Undefined when it is no JSON. */
   body: unknown;
 }
+
+/** What a proxy may ask for is no reason to stay away for days. */
+const MOST_RETRY_AFTER_MS = 3_600_000;
 
 /** What the server says when it does not do what it was asked for. */
 export function problemOf({ status, body }: Reply): { code: string; text: string } {
@@ -102,7 +106,10 @@ export class Api {
     signal: AbortSignal,
   ): Promise<Reply> {
     const { apiUrl, platform, timeoutMs } = this.#options;
+    // Before the attempt: what JSON cannot hold is no fault of the server.
+    const text = body === undefined ? undefined : JSON.stringify(body);
     const attempt = withTimeout(platform, signal, timeoutMs);
+    let reply: Reply;
     try {
       const response = await platform.fetch(`${apiUrl}/v1/${path}`, {
         method,
@@ -111,13 +118,14 @@ export class Api {
           'content-type': 'application/json',
           'warren-protocol': PROTOCOL_VERSION,
         },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
+        ...(text !== undefined && { body: text }),
         ...(keepalive && { keepalive }),
         signal: attempt.signal,
       });
       const { ok, status, headers } = response;
+      const retryAfterMs = toMs(headers.get('retry-after'), platform.now());
       // Within the attempt: a body that stalls would hold up everything, stop() too.
-      return { ok, status, retryAfter: headers.get('retry-after'), body: await readJson(response) };
+      reply = { ok, status, retryAfterMs, body: await readJson(response) };
     } catch (error) {
       throw new UnavailableError('api_unreachable', 'The server did not answer.', 0, {
         cause: error,
@@ -125,6 +133,11 @@ export class Api {
     } finally {
       attempt.end();
     }
+    const fault = isWarrens(reply)
+      ? isBusy(reply) && problemOf(reply).text
+      : `A proxy answered ${String(reply.status)}, or a network that asks for a login.`;
+    if (fault !== false) throw new UnavailableError('api_unavailable', fault, reply.retryAfterMs);
+    return reply;
   }
 
   async #token(reason: TokenReason, signal: AbortSignal): Promise<string> {
@@ -168,8 +181,29 @@ function faultOf(token: unknown): string | undefined {
       ? 'undefined'
       : `${typeof token === 'object' ? 'an' : 'a'} ${typeof token}`;
   if (token === '') return 'an empty string';
+  // Not every space: an application with cookies may give any text.
+  if (/^bearer /i.test(token)) return 'a text with "Bearer" before it';
   const canBeSent = /^[\x20-\x7E\x80-\xFF]+$/.test(token);
   return canBeSent ? undefined : 'a text with control characters, or some beyond U+00FF';
+}
+
+const isBusy = ({ status }: Reply): boolean => status === 429 || status >= 500;
+
+/**
+ * By its shape: the page of a hotel's network would pass for a receipt that was taken, and the 403 of a firewall for
+ * the end of a session. A login that stands before the server may refuse a token like the server itself.
+ */
+function isWarrens({ ok, status, body }: Reply): boolean {
+  if (status === 204 || status === 401) return true;
+  const { type } = Object(body) as { type?: unknown };
+  return ok ? body === Object(body) : String(type).startsWith('urn:warren:problem:');
+}
+
+/** `Retry-After`, in seconds or as a date; 0 for what is neither. */
+function toMs(retryAfter: string | null, now: number): number {
+  const seconds = Number(retryAfter ?? 0);
+  const ms = Number.isNaN(seconds) ? Date.parse(retryAfter ?? '') - now : seconds * 1000;
+  return Math.min(MOST_RETRY_AFTER_MS, Math.max(0, ms || 0));
 }
 
 async function readJson(response: Response): Promise<unknown> {

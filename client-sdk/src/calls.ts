@@ -102,7 +102,10 @@ export class Calls {
     path: string,
     body?: object,
   ): Promise<Reply> {
-    const reply = await this.#try({ method, path, body });
+    const reply = await this.#try({ method, path, body }).catch((cause: unknown) => {
+      if (cause instanceof WarrenError) throw cause;
+      throw new WarrenError(code, 'It cannot be written as JSON.', { cause });
+    });
     if (!reply.ok) throw new WarrenError(code, problemOf(reply).text);
     return reply;
   }
@@ -114,6 +117,8 @@ export class Calls {
       let body: { reply: unknown } | { failed: true };
       try {
         body = { reply: await answerer(message, context) };
+        // What cannot be sent is a failure, too: else whoever has asked would wait in vain.
+        JSON.stringify(body);
       } catch (cause) {
         body = { failed: true };
         const why = `The answerer of "${message.type}" failed.`;
@@ -129,19 +134,17 @@ export class Calls {
     };
   }
 
-  /** @returns an answer that another attempt would not change. @throws {WarrenError} */
+  /** @throws {WarrenError} */
   async #try(request: ApiRequest): Promise<Reply> {
     const { api, platform, retryDelayMs } = this.#options;
     for (let attempt = 1; ; attempt++) {
       const isLast = attempt === ATTEMPTS;
-      let retryAfterMs = 0;
+      let retryAfterMs: number;
       try {
-        const reply = await api.call(request);
-        if (reply.status !== 429 && reply.status < 500) return reply;
-        if (isLast) throw new UnavailableError('api_unavailable', problemOf(reply).text);
-        retryAfterMs = Number(reply.retryAfter ?? 0) * 1000;
+        return await api.call(request);
       } catch (error) {
         if (isLast || !(error instanceof UnavailableError)) throw error;
+        retryAfterMs = error.retryAfterMs;
       }
       const backoffMs = retryDelayMs * 2 ** (attempt - 1) * (0.5 + platform.random() / 2);
       await delay(platform, Math.max(retryAfterMs, backoffMs)).done;

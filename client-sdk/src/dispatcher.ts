@@ -147,18 +147,16 @@ export class Dispatcher {
   async recover(missed: Parcel[], signal: AbortSignal): Promise<void> {
     await new Promise<void>((resolve) => {
       let open = missed.length;
-      if (open === 0) resolve();
-      signal.addEventListener(
-        'abort',
-        () => {
-          resolve();
-        },
-        { once: true },
-      );
+      const end = (): void => {
+        signal.removeEventListener('abort', end);
+        resolve();
+      };
+      signal.addEventListener('abort', end);
+      if (open === 0) end();
       for (const { body, properties } of missed) {
         const ended = (): boolean => {
           this.#recovered.add(properties.messageId ?? '');
-          if (--open === 0) resolve();
+          if (--open === 0) end();
           return true;
         };
         const delivery = { body, properties, redelivered: false, ack: ended, reject: ended };

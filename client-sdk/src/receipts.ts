@@ -1,5 +1,5 @@
 import type { Handling } from '@warren/protocol';
-import type { Api } from './api.js';
+import { UnavailableError, type Api } from './api.js';
 import type { Backoff } from './backoff.js';
 import { WarrenError } from './errors.js';
 import type { ClientStorage, Platform } from './platform/platform.js';
@@ -206,12 +206,11 @@ export class Receipts {
       };
       // The page may be closed before the answer is there.
       const reply = await api.call({ method: 'POST', path: 'me/receipts', body, keepalive: true });
-      if (reply.status === 429 || reply.status >= 500) {
-        const asked = Number(reply.retryAfter ?? 0) * 1000;
-        return Math.max(asked, PAUSE_MS + backoff.next());
-      }
-    } catch {
-      return PAUSE_MS + backoff.next();
+      // The next token may be a good one.
+      if (reply.status === 401) return Math.max(reply.retryAfterMs, PAUSE_MS + backoff.next());
+    } catch (error) {
+      const asked = error instanceof UnavailableError ? error.retryAfterMs : 0;
+      return Math.max(asked, PAUSE_MS + backoff.next());
     }
     backoff.reset();
     for (const kind of KINDS) for (const id of told[kind]) this.#pending[kind].delete(id);

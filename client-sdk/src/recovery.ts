@@ -91,7 +91,7 @@ export class Recovery {
     const { api, platform, backoff } = this.#options;
     const giveUpAt = platform.now() + GIVE_UP_MS;
     while (!isOver(signal)) {
-      let retryAfterMs = 0;
+      let retryAfterMs: number;
       try {
         const path = `me/recovery?${toSearch(query)}`;
         const reply = await api.call({ method: 'GET', path }, signal);
@@ -99,10 +99,10 @@ export class Recovery {
           backoff.reset();
           return reply.body as RecoveryReply;
         }
-        if (reply.status !== 429 && reply.status < 500) return undefined;
-        retryAfterMs = Number(reply.retryAfter ?? 0) * 1000;
+        return undefined;
       } catch (error) {
         if (!(error instanceof UnavailableError)) throw error;
+        retryAfterMs = error.retryAfterMs;
       }
       const delayMs = Math.max(retryAfterMs, backoff.next());
       if (platform.now() + delayMs > giveUpAt) return undefined;

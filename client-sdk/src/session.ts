@@ -83,9 +83,6 @@ export class SessionApi {
   }
 }
 
-/** What a proxy may ask for is no reason to stay away for days. */
-const MOST_RETRY_AFTER_SECONDS = 3600;
-
 const TERMINAL: Partial<Record<number, TerminalCode>> = {
   400: 'request_refused',
   401: 'unauthorized',
@@ -97,14 +94,12 @@ const isOwnCode = (code: string): code is TerminalCode =>
   code === 'session_ended' || code === 'too_many_devices';
 
 function toError(reply: Reply): WarrenError {
-  const { status, retryAfter } = reply;
+  const { status } = reply;
   const { code, text } = problemOf(reply);
   const isEarly = code === 'token_not_yet_valid';
   const terminal = isOwnCode(code) ? code : TERMINAL[status];
   if (terminal !== undefined && !isEarly) return new TerminalError(terminal, text);
-  const seconds = Math.min(MOST_RETRY_AFTER_SECONDS, Number(retryAfter ?? 0));
-  const transient = isEarly ? code : 'api_unavailable';
-  return new UnavailableError(transient, text, seconds > 0 ? seconds * 1000 : 0);
+  return new UnavailableError(isEarly ? code : 'api_unavailable', text, reply.retryAfterMs);
 }
 
 /**

@@ -114,7 +114,8 @@ final class WarrenApi {
 
   static String encode(String text) {
     try {
-      return URLEncoder.encode(text, "UTF-8");
+      // As JavaScript does it: a plus would be read as one in a header.
+      return URLEncoder.encode(text, "UTF-8").replace("+", "%20");
     } catch (UnsupportedEncodingException error) {
       throw new AssertionError(error);
     }

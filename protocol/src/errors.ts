@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ID_RULE } from './names.js';
 
 /**
  * Every error that the HTTP API answers with: its code is stable, its status and title belong to it.
@@ -10,7 +11,7 @@ export const PROBLEMS = {
   unknown_field: { status: 400, title: 'The request has a field that the route does not know.' },
   invalid_id: {
     status: 400,
-    title: 'An id must have 1 to 256 bytes of valid UTF-8, and be neither "." nor "..".',
+    title: `An id must ${ID_RULE}.`,
   },
   push_not_configured: { status: 400, title: 'The server has no such provider of pushes.' },
   token_missing: { status: 401, title: 'The request carries no bearer token.' },

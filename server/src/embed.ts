@@ -62,7 +62,11 @@ export interface CreateWarrenOptions {
 export type EmbeddedKeys = Pick<CreateWarrenOptions, 'signingKey' | 'serviceKeys' | 'adminKeys'>;
 
 export interface EmbeddedWarren<Events extends EventMap> {
-  /** `app.use('/warren', warren.router)`. Below that path it answers everything, with 404 what it does not know. */
+  /**
+   * `app.use('/warren', warren.router)`. Below that path it answers everything, with 404 what it does not know. Best
+   * before `express.json()`: in a body that the application has parsed, a number that is too long has lost its digits
+   * already, and arrives as another one.
+   */
   router: Router;
   publisher: Publisher<Events>;
   /** Resolves to whether the broker was reached within `timeoutMs` (default 10,000). */

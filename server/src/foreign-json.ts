@@ -2,7 +2,7 @@
 export const MAX_JSON_DEPTH = 128;
 
 const BAD_NUMBER =
-  'A number is too large for the double that JSON is read into: send it as a string.';
+  'A number does not fit into the double that JSON is read into: send it as a string.';
 const TOO_DEEP = `Arrays and objects may stand in each other up to ${String(MAX_JSON_DEPTH)} deep.`;
 
 /** So long a number may have lost digits. Most bodies have none, and are looked at no further. */
@@ -49,6 +49,20 @@ function isTooDeep(json: string): boolean {
     } else if (character === ']' || character === '}') depth--;
   }
   return false;
+}
+
+/**
+ * As {@link flawIn}, for what somebody else has parsed: digits that were lost on the way are not seen.
+ */
+export function flawInParsed(body: unknown): string | undefined {
+  let level = [body];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (level.includes(Infinity) || level.includes(-Infinity)) return BAD_NUMBER;
+    level = level.filter((value) => typeof value === 'object' && value !== null);
+    if (depth >= MAX_JSON_DEPTH && level.length > 0) return TOO_DEEP;
+    level = level.flatMap((value) => Object.values(value as object) as unknown[]);
+  }
+  return undefined;
 }
 
 /** Where the string that begins here ends; the end of the text when it does not. */

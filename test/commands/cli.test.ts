@@ -142,6 +142,8 @@ describe('warren', () => {
     const stored = await run(['send', user, 'kept', '--stored'], environment);
     expect(JSON.parse(stored.output)).toMatchObject({ outcome: 'stored' });
     expect((await stack.user(user)).devices[0]!.depth).toBe(3);
+    const changed = await run(['send', user, '{"id":12345678901234567890}'], environment);
+    expect([changed.code, changed.output]).toEqual([1, expect.stringContaining('as a string')]);
     const both = await run(['send', user, 'x', '--stored', '--live'], environment);
     expect([both.code, both.output]).toEqual([1, expect.stringContaining('only one of')]);
   });

@@ -145,9 +145,15 @@ describe('the Java client', () => {
     let java = startJava(user);
     await says(java, '[connected]');
     const send = (number: number) =>
-      api('POST', 'messages', { to: { user }, type: 'note', data: number, delivery: 'stored' });
+      api('POST', 'messages', {
+        to: { user },
+        type: 'note',
+        data: number,
+        from: 'Anna C+',
+        delivery: 'stored',
+      });
     await send(0);
-    await says(java, 'note: 0');
+    await says(java, 'note from Anna C+: 0');
     java.interrupt();
     await java.exited;
     for (let number = 1; number <= 5; number++) await send(number);
@@ -156,8 +162,10 @@ describe('the Java client', () => {
     java = startJava(user);
     await says(java, '[connected]');
     await send(6);
-    await says(java, 'note: 6');
-    const numbers = [...java.output.matchAll(/note: (\d)/g)].map(([, number]) => Number(number));
+    await says(java, 'note from Anna C+: 6');
+    const numbers = [...java.output.matchAll(/note from Anna C\+: (\d)/g)].map(([, number]) =>
+      Number(number),
+    );
     expect(numbers).toEqual([1, 2, 3, 4, 5, 6]);
     java.interrupt();
     await java.exited;

@@ -177,6 +177,36 @@ describe('POST /v1/messages', () => {
     const zipped = await post({ 'content-type': 'application/json', 'content-encoding': 'gzip' });
     expect(zipped.status).toBe(415);
   });
+
+  it('refuses what is not UTF-8: it would arrive as something else, looked at by nobody', async () => {
+    const post = async (body: Buffer, charset = '') => {
+      const headers = {
+        authorization: `Bearer ${SERVICE_KEY}`,
+        'content-type': `application/json${charset}`,
+      };
+      const reply = await fetch(`${stack.apiUrl}/v1/messages`, {
+        method: 'POST',
+        headers,
+        body: Uint8Array.from(body),
+      });
+      return [reply.status, ((await reply.json()) as { code?: string }).code];
+    };
+    const text = JSON.stringify({ ...valid, data: 'café' });
+    const huge = JSON.stringify({ ...valid, data: 1 }).replace('1}', '12345678901234567890}');
+    expect(await post(Buffer.from(text), '; charset=UTF-8')).toEqual([202, undefined]);
+    expect(await post(Buffer.from(text, 'latin1'))).toEqual([400, 'invalid_request']);
+    for (const body of [text, huge]) {
+      expect(await post(Buffer.from(body, 'utf16le'), '; charset=utf-16le')).toEqual([
+        415,
+        'unsupported_media_type',
+      ]);
+    }
+    const hidden = huge.replace('12345', '123+ADQANQ-');
+    expect(await post(Buffer.from(hidden), '; charset=utf-7')).toEqual([
+      415,
+      'unsupported_media_type',
+    ]);
+  });
 });
 
 describe('POST /v1/sessions', () => {
@@ -478,6 +508,8 @@ describe('/v1/users/:id', () => {
     const shortened = await stack.api('DELETE', `/v1/groups/${group}/members/..`);
     expect([shortened.status, shortened.body.code]).toEqual([404, 'not_found']);
     expect(await rawStatus('DELETE', `/v1/groups/${group}/members/..`)).toBe(400);
+    expect(await rawStatus('DELETE', `/v1/Groups/${group}`)).toBe(404);
+    expect(await rawStatus('GET', '/METRICS')).toBe(404);
     expect(await rawStatus('PUT', `/v1/groups/${group}/members/%2E%2E`)).toBe(400);
     expect((await stack.api('GET', `/v1/groups/${group}`)).body.members).toBe(1);
     for (const id of ['.', '..']) {

@@ -125,6 +125,15 @@ describe('Warren in somebody’s own Express application', () => {
     const body = { to: { user: uniqueUser() }, type: 'greeting', data: { text: 'x' } };
     const sent = await request(`${url}/warren/v1/messages`, 'POST', SERVICE_KEY, body);
     expect(sent.body.recipients).toMatchObject([{ outcome: 'unprovisioned' }]);
+    const deep = JSON.parse('['.repeat(200) + ']'.repeat(200)) as unknown;
+    const refused = await request(`${url}/warren/v1/messages`, 'POST', SERVICE_KEY, {
+      ...body,
+      data: deep,
+    });
+    expect([refused.status, refused.body.detail]).toEqual([
+      400,
+      expect.stringContaining('128 deep'),
+    ]);
   });
 
   it('refuses who is not logged in, and answers errors under its own path alone', async () => {

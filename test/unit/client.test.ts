@@ -149,6 +149,98 @@ describe('backoff', () => {
     await settle();
     expect(client.getSnapshot().retryAt! - clock.now).toBeLessThan(2 * 3_600_000);
   });
+
+  it('reads also a date', async () => {
+    const { client, clock, bed } = setupBed();
+    const date = new Date(clock.now + 60_000).toUTCString();
+    bed.replies.push({ status: 503, headers: { 'retry-after': date } });
+    client.start();
+    await settle();
+    expect(client.getSnapshot().retryAt! - clock.now).toBeGreaterThanOrEqual(59_000);
+  });
+});
+
+describe('an answer of somebody on the way to the server', () => {
+  const PAGE = () => new Response('<title>Welcome to our hotel</title>', { status: 200 });
+  const JSON_OF_ANOTHER = () => Response.json({ message: 'Forbidden' }, { status: 403 });
+  const strangers: [string, () => Response][] = [
+    ['a page', PAGE],
+    ['a page that says 403', () => new Response('<h1>Forbidden</h1>', { status: 403 })],
+    ['a page that says 404', () => new Response('<h1>Not Found</h1>', { status: 404 })],
+    ['JSON that is none of its own', JSON_OF_ANOTHER],
+  ];
+
+  /** Answers in the server's place until it is over. */
+  function setupStranger(answer: () => Response, options: Parameters<typeof setupBed>[0] = {}) {
+    const stranger = { isThere: false };
+    const parts = setupBed({
+      ...options,
+      platform: {
+        fetch: (url, init) =>
+          stranger.isThere
+            ? Promise.resolve(answer())
+            : parts.bed.options.platform.fetch!(url, init),
+      },
+    });
+    return { ...parts, stranger };
+  }
+
+  it.each(strangers)('is no end of a session, if it is %s', async (_, answer) => {
+    const { client, clock, state, stranger } = setupStranger(answer);
+    stranger.isThere = true;
+    client.start();
+    await settle();
+    expect(state()).toBe('waiting: api_unavailable');
+    stranger.isThere = false;
+    await clock.advance(60_000);
+    expect(state()).toBe('connected');
+  });
+
+  it.each(strangers)('has taken no receipt, if it is %s', async (_, answer) => {
+    const { client, clock, bed, connect, stranger } = setupStranger(answer);
+    client.handle('note', () => undefined);
+    await connect();
+    stranger.isThere = true;
+    await bed.deliver('note', 1, { id: 'a', headers: { 'x-warren-track': '1' } });
+    await clock.advance(60_000);
+    stranger.isThere = false;
+    await clock.advance(60_000);
+    expect(bed.calls.map(({ body }) => body['delivered'])).toEqual([['a']]);
+  });
+
+  it.each(strangers)('has done nothing that it was asked for, if it is %s', async (_, answer) => {
+    const { client, clock, connect, stranger } = setupStranger(answer);
+    await connect();
+    stranger.isThere = true;
+    const calls = [
+      client.send({ user: 'bob' }, 'note', 1),
+      client.history(),
+      client.devices(),
+      client.removeDevice('old'),
+    ].map((call) => call.catch((error: unknown) => error));
+    await clock.advance(60_000);
+    const unavailable = { code: 'api_unavailable' };
+    expect(await Promise.all(calls)).toMatchObject(Array(4).fill(unavailable));
+    await expect(client.logout()).rejects.toMatchObject({ code: 'logout_incomplete' });
+  });
+
+  it.each(strangers)('is no history that has nothing, if it is %s', async (_, answer) => {
+    const { client, clock, bed, connect, stranger } = setupStranger(answer);
+    const handled: unknown[] = [];
+    const gaps: unknown[] = [];
+    client.handle('note', ({ id }) => handled.push(id));
+    client.on('gap', (gap) => gaps.push(gap));
+    bed.lose([{ id: 'stored', type: 'note', data: 1 }]);
+    client.start();
+    while (bed.requests.length === 0) await Promise.resolve();
+    stranger.isThere = true;
+    await clock.advance(1000);
+    expect(handled).toEqual([]);
+    stranger.isThere = false;
+    await clock.advance(30_000);
+    expect([handled, gaps]).toEqual([['stored'], []]);
+    await connect();
+  });
 });
 
 describe('an attempt', () => {
@@ -232,6 +324,7 @@ describe('an attempt', () => {
     ['a number', 7, 'a number'],
     ['an empty text', '', 'an empty string'],
     ['what no header can bear', 's→cret', 'beyond U+00FF'],
+    ['a whole header', 'Bearer the-token', '"Bearer" before it'],
   ])('says that getToken gave %s, and tries again', async (_what, given, said) => {
     const { client, bed, clock } = setupBed({ getToken: () => given as string });
     client.start();

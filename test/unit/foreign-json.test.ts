@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { flawIn } from '../../server/dist/foreign-json.js';
+import { flawIn, flawInParsed } from '../../server/dist/foreign-json.js';
 
 it.each([
   ['a string that does not end, full of quotes', '\\"'],
@@ -28,4 +28,14 @@ it('counts how deep arrays and objects stand in each other, and not what looks l
   expect(flawIn(nested(130))).toContain('128 deep');
   expect(flawIn(`[${'[],'.repeat(1000)}[]]`)).toBeUndefined();
   expect(flawIn(`["${'[{'.repeat(1000)}\\"${'['.repeat(1000)}"]`)).toBeUndefined();
+});
+
+it('looks also at what somebody else has parsed', () => {
+  const nested = (depth: number): unknown => JSON.parse('['.repeat(depth) + ']'.repeat(depth));
+  for (const good of [undefined, null, 'x', 1e300, { a: [{ b: [] }] }, nested(128)]) {
+    expect(flawInParsed(good)).toBeUndefined();
+  }
+  expect(flawInParsed(nested(129))).toContain('128 deep');
+  expect(flawInParsed(nested(100_000))).toContain('128 deep');
+  expect(flawInParsed({ a: [JSON.parse('-1e400')] })).toContain('number');
 });

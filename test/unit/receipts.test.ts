@@ -59,6 +59,15 @@ describe('receipts', () => {
     expect(receipts()).toHaveLength(1);
   });
 
+  it('are kept while the server refuses the token: the next one may be good', async () => {
+    const { bed, clock, track, receipts } = await setup();
+    // Each is asked for twice, the second time with a fresh token.
+    bed.callReplies.push(401, 401, 401, 401);
+    await track('a');
+    await clock.advance(60_000);
+    expect(receipts()).toEqual([{ delivered: ['a'], read: [] }]);
+  });
+
   it('that the server will not have are not sent for ever', async () => {
     const { bed, clock, track, receipts } = await setup();
     bed.callReplies.push(400);
@@ -260,6 +269,19 @@ describe('answers and messages', () => {
     expect(bed.calls.map(({ path, body }) => [path, body])).toEqual([
       ['/v1/me/replies/k.1', { reply: 42 }],
       ['/v1/me/replies/k.2', { failed: true }],
+    ]);
+    expect(errors.map(({ code }) => code)).toEqual(['handler_failed']);
+  });
+
+  it('that JSON cannot hold are refused, by the client and by whoever answers', async () => {
+    const { bed, client, clock, errors } = await setup();
+    const refused = { code: 'send_refused' };
+    await expect(client.send({ user: 'bob' }, 'note', 1n)).rejects.toMatchObject(refused);
+    client.answer('count', () => 1n);
+    await bed.deliver('count', 1, { delivery: 'live', correlationId: 'k.1' });
+    await clock.advance(100);
+    expect(bed.calls.map(({ path, body }) => [path, body])).toEqual([
+      ['/v1/me/replies/k.1', { failed: true }],
     ]);
     expect(errors.map(({ code }) => code)).toEqual(['handler_failed']);
   });

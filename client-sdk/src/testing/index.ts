@@ -193,7 +193,7 @@ export class TestBed {
     });
     const reply = this.replies.shift();
     if (reply !== undefined) {
-      return Response.json({}, { status: reply.status, headers: reply.headers ?? {} });
+      return refusal(reply.status, reply.headers);
     }
     if (init?.method === 'DELETE') return new Response(null, { status: 204 });
     const grant: SessionGrant = {
@@ -216,7 +216,7 @@ export class TestBed {
 
   #note(path: string, body: Record<string, unknown>, init: RequestInit | undefined): Response {
     const status = this.callReplies.shift() ?? 202;
-    if (status >= 300) return Response.json({}, { status });
+    if (status >= 300) return refusal(status);
     this.calls.push({ path, body, keepalive: init?.keepalive === true });
     if (!path.startsWith('/v1/me/recovery')) return Response.json({ id: body['id'] }, { status });
     if (init?.method === 'GET') return Response.json(this.#recover(path));
@@ -237,4 +237,10 @@ export class TestBed {
       ...(end < items.length && { next: String(end) }),
     };
   }
+}
+
+/** As the server says it: another shape would be a proxy's. */
+function refusal(status: number, headers: Record<string, string> = {}): Response {
+  const problem = { type: 'urn:warren:problem:test', title: 'As the test says.', status };
+  return Response.json(problem, { status, headers });
 }

@@ -2,6 +2,7 @@ import type { Delivery, Recipient } from '@warren/protocol';
 import { CommandError } from '../command-error.js';
 import { readDevInfo } from '../dev/index.js';
 import { judgeCertificate } from '../doctor/certificates.js';
+import { flawIn } from '../foreign-json.js';
 import { createPublisher, PublishError, type SendResult } from '../publisher/index.js';
 import { brokerNames, readVariables } from './environment.js';
 
@@ -74,10 +75,15 @@ function deliveryOf({ live, stored }: SendFlags): Delivery {
   return live === true ? 'live' : stored === true ? 'stored' : 'queued';
 }
 
+/** @throws {CommandError} when it is JSON that would arrive as something else. */
 function parse(text: string): unknown {
+  let data: unknown;
   try {
-    return JSON.parse(text);
+    data = JSON.parse(text);
   } catch {
     return text;
   }
+  const flaw = flawIn(text);
+  if (flaw !== undefined) throw new CommandError('The data cannot be sent as it is.', flaw);
+  return data;
 }

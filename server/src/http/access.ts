@@ -13,6 +13,28 @@ import type { Access } from './route.js';
 export type Authenticate = (request: Request) => MaybePromise<string | Identity | null>;
 type MaybePromise<Value> = Promise<Value> | Value;
 
+/** No clock is so far ahead. */
+const DAY_MS = 86_400_000;
+
+/**
+ * What {@link Authenticate} has answered, in JavaScript perhaps: a time that is none would be later than any
+ * revocation.
+ * @throws {HttpProblem} `token_invalid` @throws {TypeError} that says what is wrong with the function.
+ */
+function identityIn(answer: unknown): Identity {
+  if (answer === null || answer === undefined) throw new HttpProblem('token_invalid');
+  if (typeof answer === 'string') return { userId: answer, issuedAt: Date.now() };
+  const identity = Object(answer) as Identity;
+  if (typeof identity.userId !== 'string') {
+    throw new TypeError('authenticate must give a string, an object with a userId, or null.');
+  }
+  const { issuedAt } = identity;
+  if (!Number.isFinite(issuedAt) || issuedAt > Date.now() + DAY_MS) {
+    throw new TypeError('The issuedAt that authenticate gives must be milliseconds since 1970.');
+  }
+  return identity;
+}
+
 /** Opens the console. */
 export interface AdminKey {
   key: string;
@@ -147,9 +169,7 @@ export class AccessControl {
     const { ownTokens, authenticate, refuseRevoked } = this.#options;
     const token = bearerToken(request);
     const own = token === undefined ? undefined : ownTokens.verify(token);
-    const answer = own ?? (await authenticate(request));
-    if (answer === null) throw new HttpProblem('token_invalid');
-    const identity = typeof answer === 'string' ? { userId: answer, issuedAt: Date.now() } : answer;
+    const identity = identityIn(own ?? (await authenticate(request)));
     if (!isValidId(identity.userId)) throw new HttpProblem('invalid_id');
     await refuseRevoked(identity);
     return identity;

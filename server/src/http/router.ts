@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { pipeline } from 'node:stream/promises';
 import express, {
   type ErrorRequestHandler,
@@ -12,7 +13,7 @@ import type { Logger } from 'pino';
 import type { ZodType } from 'zod';
 import type { Metrics } from '../metrics.js';
 import { HttpProblem } from '../problem.js';
-import { flawIn } from '../foreign-json.js';
+import { flawIn, flawInParsed } from '../foreign-json.js';
 import { toProblem } from '../to-problem.js';
 import { parse } from '../validation.js';
 import type { AuditStore } from '../storage/audit.js';
@@ -31,18 +32,23 @@ export interface RouterOptions {
   logger: Logger;
 }
 
+const NOT_UTF8 = 'The body must be UTF-8.';
+
 /** Makes an Express router of the table; it parses, refuses and answers by itself, errors included. */
 export function createRouter(options: RouterOptions): Router {
   const { routes, metrics, logger } = options;
-  // Strict: what lost the end of its path on the way is not taken for another route.
-  const router = express.Router({ strict: true });
+  // Strict: what lost the end of its path on the way is not taken for another route, and what a proxy does not let
+  // through is not there by another spelling.
+  const router = express.Router({ strict: true, caseSensitive: true });
   router.use('/console', options.console);
   const readBody = express.json({
     limit: MAX_BODY_BYTES,
     strict: false,
     inflate: false,
-    verify: (_request, _response, body) => {
-      const flaw = flawIn(body.toString('utf8'));
+    verify: (_request, _response, body, charset) => {
+      // JSON is UTF-8 (RFC 8259). body-parser would read others, and replace what is none in silence.
+      if (charset !== 'utf-8') throw Object.assign(new Error(), { type: 'charset.unsupported' });
+      const flaw = isUtf8(body) ? flawIn(body.toString('utf8')) : NOT_UTF8;
       if (flaw !== undefined) throw new Error(flaw);
     },
   });
@@ -189,6 +195,8 @@ async function parseBody(
   if (hasBody && request.is('application/json') === false) {
     throw new HttpProblem('unsupported_media_type');
   }
+  // By the application that Warren is embedded in; express.json() leaves it alone then.
+  const isParsed = request.body !== undefined;
   await new Promise<void>((resolve, reject) => {
     const done: NextFunction = (error?: unknown) => {
       if (error === undefined) resolve();
@@ -196,7 +204,10 @@ async function parseBody(
     };
     void readBody(request, response, done);
   });
-  return parse(schema, (request.body as unknown) ?? {});
+  const body = (request.body as unknown) ?? {};
+  const flaw = isParsed ? flawInParsed(body) : undefined;
+  if (flaw !== undefined) throw new HttpProblem('invalid_request', flaw);
+  return parse(schema, body);
 }
 
 /** body-parser's errors carry a `type`: what went wrong, without the text that it was given. */

@@ -68,9 +68,10 @@ export class Cutoffs {
 
   /** @throws {HttpProblem} `token_revoked`, `token_not_yet_valid` */
   async refuseRevoked(identity: Identity): Promise<void> {
-    const { aheadMs = 0, mostAheadMs = Infinity } = identity;
-    // Also of one that is refused: it is of before a revocation when its time has come.
-    this.#lead.note(aheadMs);
+    const { issuedAt, aheadMs = 0, mostAheadMs = Infinity } = identity;
+    // Also of one that is refused: it is of before a revocation when its time has come. Not by "nbf", which may be
+    // of later on purpose.
+    this.#lead.note(issuedAt - Date.now());
     if (aheadMs > mostAheadMs) {
       const retryAfterSeconds = Math.ceil((aheadMs - mostAheadMs) / 1000);
       throw new HttpProblem('token_not_yet_valid', undefined, { retryAfterSeconds });
