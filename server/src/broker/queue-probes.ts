@@ -22,6 +22,8 @@ export interface QueueStat {
 
 /** A queue that has not answered for so long may be dead, which is looked into. */
 const SILENT_MS = 1500;
+/** What else is under way on a channel that is set aside has ended by then. */
+const CLOSE_MS = 5000;
 
 /**
  * Asks queues, some of which may be dead: those do not answer for a minute, nor does the channel then that one was asked
@@ -32,6 +34,8 @@ export class QueueProbes {
   /** Channels to ask on whether a queue exists; a "no" closes the one that was asked on. */
   readonly #channels: Channel[] = [];
   readonly #limit: LimitFunction;
+  /** When a channel of the pool has answered last: questions to other queues may be before one on it. */
+  readonly #answeredAt = new WeakMap<Channel, number>();
 
   constructor(options: QueueProbesOptions) {
     this.#options = options;
@@ -57,7 +61,11 @@ export class QueueProbes {
   async ask<Result>(queue: string, channel: Channel, work: () => Promise<Result>): Promise<Result> {
     if (this.#options.deadQueues.has(queue)) throw deadMailbox();
     const answer = work();
-    if (!(await endedWithin(answer, SILENT_MS))) this.#setAside(channel, answer);
+    const note = (): void => {
+      this.#answeredAt.set(channel, performance.now());
+    };
+    answer.then(note, note);
+    if (await this.#isSilent(channel, answer)) this.#setAside(channel, answer);
     return this.#heard(queue, answer, 0);
   }
 
@@ -84,6 +92,17 @@ export class QueueProbes {
     }
   }
 
+  /** False as soon as there is the answer; a channel that answers other questions is not silent. */
+  async #isSilent(channel: Channel, answer: Promise<unknown>): Promise<boolean> {
+    const askedAt = performance.now();
+    for (;;) {
+      const since = Math.max(askedAt, this.#answeredAt.get(channel) ?? 0);
+      const leftMs = since + SILENT_MS - performance.now();
+      if (leftMs <= 0) return true;
+      if (await endedWithin(answer, leftMs)) return false;
+    }
+  }
+
   async #heard<Result>(
     queue: string,
     answer: Promise<Result>,
@@ -100,10 +119,10 @@ export class QueueProbes {
 
   #setAside(channel: Channel, answer: Promise<unknown>): void {
     this.#options.pool.abandon(channel);
-    void answer
-      .catch(() => undefined)
-      .then(() => channel.close())
-      .catch(() => undefined);
+    const close = (): void => {
+      setTimeout(() => void channel.close().catch(() => undefined), CLOSE_MS).unref();
+    };
+    answer.then(close, close);
   }
 }
 
