@@ -1,4 +1,4 @@
-import { setTimeout as wait } from 'node:timers/promises';
+import { EventEmitter, once } from 'node:events';
 import type { Channel, ConsumeMessage } from 'amqplib';
 import type { Logger } from 'pino';
 import { endedWithin } from '../ended-within.js';
@@ -40,8 +40,8 @@ export class Consumers {
     { stop: AbortController; running: Promise<void> }
   >();
   readonly #underWay = new Set<Promise<void>>();
+  readonly #progress = new EventEmitter<{ live: [LiveConnection] }>();
   #live: LiveConnection | undefined;
-  readonly #onLive = new Set<(live: LiveConnection) => void>();
 
   constructor({ amqpUrl, connectionName, logger }: ConsumersOptions) {
     this.#logger = logger;
@@ -89,20 +89,18 @@ export class Consumers {
   }
 
   async #nextLive(): Promise<LiveConnection> {
-    let onLive: ((live: LiveConnection) => void) | undefined;
-    const next = new Promise<LiveConnection>((resolve) => {
-      onLive = resolve;
-      this.#onLive.add(resolve);
-    });
-    const live = await Promise.race([next, wait(CONNECT_MS, undefined, { ref: false })]);
-    if (onLive !== undefined) this.#onLive.delete(onLive);
-    if (live === undefined) throw new Error('The broker could not be reached in time.');
-    return live;
+    try {
+      const signal = AbortSignal.timeout(CONNECT_MS);
+      const [live] = (await once(this.#progress, 'live', { signal })) as [LiveConnection];
+      return live;
+    } catch (cause) {
+      throw new Error('The broker could not be reached in time.', { cause });
+    }
   }
 
   async #use(live: LiveConnection): Promise<void> {
     this.#live = live;
-    for (const tell of this.#onLive) tell(live);
+    this.#progress.emit('live', live);
     for (const subscription of this.#subscriptions.keys()) this.#start(live, subscription);
     await aborted(live.signal);
     this.#live = undefined;

@@ -60,7 +60,7 @@ export class LastingConnection {
     return this.#closing.signal.aborted;
   }
 
-  /** Until the connection ends, which it throws, or {@live close}. */
+  /** Until the connection ends, which it throws, or {@link close}. */
   async #connect(): Promise<void> {
     const { amqpUrl, connectionName, use } = this.#options;
     const url = new URL(amqpUrl);
@@ -95,7 +95,7 @@ export class LastingConnection {
   }
 }
 
-/** One connection of a {@live LastingConnection}. */
+/** One connection of a {@link LastingConnection}. */
 export class LiveConnection {
   readonly connection: ChannelModel;
   readonly #onUsed: () => void;
