@@ -13,7 +13,7 @@ import {
   type Entries,
 } from '../support/amqp-fields.js';
 import { createBroker } from '../support/broker.js';
-import { nestedJson } from '../support/nested.js';
+import { nestedJson } from '../support/nested-json.js';
 import { RawAmqp, type RawProperties } from '../support/raw-amqp.js';
 import { startStack, TRANSPORTS, uniqueUser, type Stack } from '../support/stack.js';
 import { until } from '../support/until.js';

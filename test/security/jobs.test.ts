@@ -5,8 +5,10 @@ import { keepUnreadable } from '@warren/protocol/amqp';
 import { Application } from '../support/application.js';
 import { ConsoleClient } from '../support/console.js';
 import { EventLog } from '../support/events.js';
-import { nestedJson, publishNested } from '../support/nested.js';
+import { nested, type Entries } from '../support/amqp-fields.js';
+import { nestedJson } from '../support/nested-json.js';
 import { QueueWatch } from '../support/queue-watch.js';
+import { RawAmqp } from '../support/raw-amqp.js';
 import { collect, startStack, TRANSPORTS, uniqueUser, type Stack } from '../support/stack.js';
 import { until } from '../support/until.js';
 
@@ -198,7 +200,19 @@ describe('a body that nothing can write again', () => {
 });
 
 describe('headers that nothing can read', () => {
-  const DEEP = 5000;
+  /** Most libraries cannot even write them. */
+  const headers: Entries = [['x-nested', nested(5000)]];
+
+  async function publishNested(
+    exchange: string,
+    routingKey: string,
+    messageId: string,
+    body: string,
+  ): Promise<void> {
+    const raw = await RawAmqp.open(inject('broker').endpoints.backendAmqpUrl);
+    expect(await raw.publish(exchange, routingKey, body, { headers, messageId })).toBe('ack');
+    raw.close();
+  }
 
   it('stop no worker: a message goes out without them', async () => {
     const user = uniqueUser();
@@ -208,11 +222,7 @@ describe('headers that nothing can read', () => {
     await client.ready();
     const body = JSON.stringify({ to: { user }, type: 'note', data: 'deep' });
     const messageId = `h-${user}`;
-    publishNested(
-      channel,
-      { exchange: 'warren.send', routingKey: '' },
-      { depth: DEEP, messageId, body },
-    );
+    await publishNested('warren.send', '', messageId, body);
     await until(() => got.length === 1);
     expect(got[0]).toMatchObject({ id: messageId, data: 'deep' });
   });
@@ -225,8 +235,7 @@ describe('headers that nothing can read', () => {
       const got = collect(client);
       client.start();
       await client.ready();
-      const to = { exchange: 'warren.direct', routingKey: `user.${user}` };
-      publishNested(channel, to, { depth: DEEP, messageId: `d-${user}`, body: '"deep"' });
+      await publishNested('warren.direct', `user.${user}`, `d-${user}`, '"deep"');
       await stack.send({ user }, 'good');
       await until(() => got.some(({ data }) => data === 'good'));
     },
@@ -235,8 +244,7 @@ describe('headers that nothing can read', () => {
   it('keep no server from what died in other mailboxes', async () => {
     const user = uniqueUser();
     await stack.api('PUT', `/v1/users/${user}`, { devices: ['phone'] });
-    const to = { exchange: 'warren.direct', routingKey: `user.${user}` };
-    publishNested(channel, to, { depth: DEEP, messageId: `e-${user}`, body: '"deep"' });
+    await publishNested('warren.direct', `user.${user}`, `e-${user}`, '"deep"');
     const waiting = async () => watch.waiting(await mailboxOf(user));
     await until(async () => (await waiting()) === 1);
     // As a client does that cannot handle it: it goes to the dead letters.
