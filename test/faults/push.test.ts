@@ -1,5 +1,5 @@
-import { connect, type ChannelModel } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { DeadLetterLog, reasonOf } from '../support/dead-letter-log.js';
 import { fcmError } from '../support/fcm-service.js';
 import { freePorts } from '@warren/rabbitmq';
 import type { Behaviour } from '../support/http-service.js';
@@ -17,30 +17,30 @@ const workers: Program[] = [];
 const SEED = 20261121;
 
 let bed: PushBed;
-let model: ChannelModel;
-/** `message user`, with the reason. */
-const deadLetters = new Map<string, string>();
+let dead: DeadLetterLog;
 
 beforeAll(async () => {
   bed = await PushBed.start({ hasWorker: false });
-  model = await connect(inject('broker').endpoints.amqpUrl);
-  const channel = await model.createChannel();
-  const { queue } = await channel.assertQueue('warren.test.dead', { exclusive: true });
-  await channel.bindQueue(queue, 'warren.dead', '');
-  await channel.consume(queue, (message) => {
-    const { id, to } = JSON.parse(message!.content.toString('utf8')) as {
-      id: string;
-      to: { user: string }[];
-    };
-    const reason = String(message!.properties.headers?.['x-warren-reason']);
-    for (const { user } of to) deadLetters.set(`${id} ${user}`, reason);
-  });
+  dead = await DeadLetterLog.open();
 });
 afterAll(async () => {
   for (const worker of workers) worker.kill();
-  await model.close();
+  await dead.close();
   await bed.close();
 });
+
+/** By `message user`. */
+function reasonsOf({ letters }: DeadLetterLog): Map<string, unknown> {
+  const reasons = new Map<string, unknown>();
+  for (const letter of letters) {
+    const { id, to } = JSON.parse(letter.content.toString('utf8')) as {
+      id: string;
+      to: { user: string }[];
+    };
+    for (const { user } of to) reasons.set(`${id} ${user}`, reasonOf(letter));
+  }
+  return reasons;
+}
 
 /** `warren worker push`, configured as an operator does it. */
 async function startWorker(more: Record<string, string> = {}): Promise<Program> {
@@ -176,6 +176,7 @@ describe('providers that fail in each way, while workers are killed', () => {
           async () => JSON.stringify((await bed.stateOf(id)).counts),
           180_000,
         );
+      const reasons = reasonsOf(dead);
       let times = 0;
       for (const id of ids) {
         const { recipients } = await bed.stateOf(id);
@@ -185,7 +186,7 @@ describe('providers that fail in each way, while workers are killed', () => {
           times += taken.times;
           if (outcome === 'pushed') expect([isDead, taken.keys]).toEqual([false, 1]);
           else if (outcome === 'push_failed') {
-            expect([isDead, reason, deadLetters.get(`${id} ${user}`)]).toEqual([
+            expect([isDead, reason, reasons.get(`${id} ${user}`)]).toEqual([
               true,
               'unregistered',
               'unregistered',

@@ -1,6 +1,7 @@
 import { connect as connectAmqp } from 'amqplib';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import type { Client, Message, StateChange, WarrenError } from '@warren/client';
+import { DeadLetterLog } from '../support/dead-letter-log.js';
 import { Proxy, via } from '../support/proxy.js';
 import {
   collect,
@@ -40,20 +41,6 @@ function watch(client: Client): {
   client.on('error', ({ error }) => seen.errors.push(error));
   client.on('unhandled', (message) => seen.unhandled.push(message));
   return seen;
-}
-
-/** What became of rejected messages: the ids that lie in the dead-letter queue. */
-async function deadLetters(): Promise<string[]> {
-  const connection = await connectAmqp(inject('broker').endpoints.amqpUrl);
-  const channel = await connection.createChannel();
-  const ids: string[] = [];
-  for (;;) {
-    const message = await channel.get('warren.dead', { noAck: true });
-    if (message === false) break;
-    ids.push(String(message.properties.messageId));
-  }
-  await connection.close();
-  return ids;
 }
 
 describe.each(['stomp', 'amqp'] as const)('a client by %s', (name) => {
@@ -182,13 +169,15 @@ describe.each(['stomp', 'amqp'] as const)('a client by %s', (name) => {
     });
     client.start();
     await client.ready();
+    const dead = await DeadLetterLog.open();
     const id = `bad-${user}`;
     await stack.send({ user }, 0, { type: 'bad', id });
     await stack.send({ user }, 'flaky', { type: 'flaky' });
     await until(() => seen.includes('flaky'));
     expect(calls).toBe(3);
     expect(errors.map(({ code }) => code)).toEqual(['handler_failed']);
-    await until(async () => (await deadLetters()).includes(id), 'the dead letter');
+    await until(() => dead.of(id) !== undefined, 'the dead letter');
+    await dead.close();
   });
 
   it('rejects what nobody handles and what cannot be read, says so, and handles the next', async () => {

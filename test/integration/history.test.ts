@@ -1,5 +1,6 @@
 import { connect, type ConfirmChannel, type ChannelModel, type Options } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { DeadLetterLog, reasonOf } from '../support/dead-letter-log.js';
 import { consumeByAmqp } from '../support/liar.js';
 import { QueueWatch } from '../support/queue-watch.js';
 import {
@@ -473,14 +474,14 @@ describe('messages of back ends that write AMQP themselves', () => {
 
   it('that cannot be kept are dead letters that say why, and hold up no other', async () => {
     const user = uniqueUser();
-    const dead = await deadLetters();
+    const dead = await DeadLetterLog.open();
     await put(user, '1', { messageId: '' });
     await put(user, '2', { headers: { 'x-warren-to': 'nonsense' } });
     await put(user, '3', { contentType: 'application/vnd.warren.listed' });
     await put(user, '4');
     expect(dataOf(await readAll({ user }, 1))).toEqual([4]);
-    await until(() => dead.reasons.length >= 3);
-    expect(dead.reasons).toEqual([
+    await until(() => dead.letters.length >= 3);
+    expect(dead.letters.map(reasonOf)).toEqual([
       expect.stringContaining('message_id') as string,
       expect.stringContaining('x-warren-to') as string,
       expect.stringContaining('must begin with a line of its users') as string,
@@ -504,23 +505,6 @@ describe('messages of back ends that write AMQP themselves', () => {
     expect(String(await refused)).toContain('ACCESS_REFUSED');
     await other.close();
   });
-
-  async function deadLetters() {
-    const reasons: string[] = [];
-    const own = await connect(inject('broker').endpoints.amqpUrl);
-    const reading = await own.createChannel();
-    const { queue } = await reading.assertQueue('warren.dead.test', { autoDelete: true });
-    await reading.bindQueue(queue, 'warren.dead', '');
-    await reading.consume(
-      queue,
-      (message) => {
-        const reason: unknown = message?.properties.headers?.['x-warren-reason'];
-        if (typeof reason === 'string') reasons.push(reason);
-      },
-      { noAck: true },
-    );
-    return { reasons, close: () => own.close() };
-  }
 });
 
 describe('a client', () => {

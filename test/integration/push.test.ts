@@ -1,6 +1,6 @@
-import { connect, type ChannelModel } from 'amqplib';
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { TimelineReply } from '@warren/protocol';
+import { DeadLetterLog, reasonOf } from '../support/dead-letter-log.js';
 import { EventLog } from '../support/events.js';
 import { fcmError } from '../support/fcm-service.js';
 import { PushBed, TEXT } from '../support/push-bed.js';
@@ -9,31 +9,18 @@ import { until } from '../support/until.js';
 
 let bed: PushBed;
 let log: EventLog;
-let model: ChannelModel;
-/** Of pushes, by the message's id. */
-const deadLetters = new Map<string, { reason: unknown; body: unknown }>();
+let dead: DeadLetterLog;
 
 beforeAll(async () => {
   bed = await PushBed.start();
   log = await EventLog.open('message.#');
-  model = await connect(inject('broker').endpoints.amqpUrl);
-  const channel = await model.createChannel();
-  const { queue } = await channel.assertQueue('warren.test.dead', { exclusive: true });
-  await channel.bindQueue(queue, 'warren.dead', '');
-  await channel.consume(queue, (message) => {
-    const { headers, messageId } = message!.properties as {
-      headers: Record<string, unknown>;
-      messageId: string;
-    };
-    const body: unknown = JSON.parse(message!.content.toString('utf8'));
-    deadLetters.set(messageId, { reason: headers['x-warren-reason'], body });
-  });
+  dead = await DeadLetterLog.open();
 });
 afterEach(() => {
   bed.beKind();
 });
 afterAll(async () => {
-  await Promise.all([log.close(), model.close(), bed.close()]);
+  await Promise.all([log.close(), dead.close(), bed.close()]);
 });
 
 /** All that was told of a user's messages, the first first. */
@@ -55,8 +42,10 @@ async function stepsOf(id: string, user: string): Promise<string[]> {
 }
 
 async function deadLetter(id: string) {
-  await until(() => deadLetters.has(id), 'the dead letter');
-  return deadLetters.get(id)!;
+  await until(() => dead.of(id) !== undefined, 'the dead letter');
+  const letter = dead.of(id)!;
+  const body: unknown = JSON.parse(letter.content.toString('utf8'));
+  return { reason: reasonOf(letter), body };
 }
 
 describe('a message with a push', () => {

@@ -1,22 +1,24 @@
 import { connect, type ConfirmChannel, type ChannelModel, type Options } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { DeadLetterLog, reasonOf } from '../support/dead-letter-log.js';
 import { EventLog } from '../support/events.js';
 import { collect, startStack, TRANSPORTS, uniqueUser, type Stack } from '../support/stack.js';
 import { until } from '../support/until.js';
 
 let stack: Stack;
 let log: EventLog;
+let dead: DeadLetterLog;
 let model: ChannelModel;
 let channel: ConfirmChannel;
 beforeAll(async () => {
   stack = await startStack();
   log = await EventLog.open('message.#');
+  dead = await DeadLetterLog.open();
   model = await connect(inject('broker').endpoints.backendAmqpUrl);
   channel = await model.createConfirmChannel();
 });
 afterAll(async () => {
-  await model.close();
-  await log.close();
+  await Promise.all([model.close(), log.close(), dead.close()]);
   await stack.close();
 });
 
@@ -77,9 +79,10 @@ describe('warren.send', () => {
       );
     await until(() => find() !== undefined);
     expect(find()).toMatchObject({ account, code: code || 'invalid_request' });
-    const dead = await deadLetter(messageId);
-    expect(dead?.content.toString()).toBe(typeof body === 'string' ? body : JSON.stringify(body));
-    expect(dead?.properties.headers?.['x-warren-reason']).toContain(code);
+    await until(() => dead.of(messageId) !== undefined);
+    const letter = dead.of(messageId);
+    expect(letter?.content.toString()).toBe(typeof body === 'string' ? body : JSON.stringify(body));
+    expect(reasonOf(letter)).toContain(code);
   });
 
   it('refuses a message_id that is none, as one in the body, and sends what has an empty one', async () => {
@@ -101,18 +104,3 @@ describe('warren.send', () => {
     expect(got.map(({ data }) => data)).toEqual(['sent']);
   });
 });
-
-/** Looks through the dead letters, and puts them back. */
-async function deadLetter(messageId: string) {
-  const server = await connect(inject('broker').endpoints.amqpUrl);
-  const reader = await server.createChannel();
-  try {
-    for (;;) {
-      const message = await reader.get('warren.dead');
-      if (message === false) return undefined;
-      if (message.properties.messageId === messageId) return message;
-    }
-  } finally {
-    await server.close();
-  }
-}

@@ -37,11 +37,13 @@ export class ManagementApi {
   async depth(queue: string): Promise<number | undefined> {
     const query = 'disable_stats=true&enable_queue_totals=true';
     const path = `/queues/${this.#vhost}/${encodeURIComponent(queue)}?${query}`;
-    const response = await this.#request('GET', path, { allow: [404] });
+    const response = await this.#request('GET', path, { allow: [404, 500] });
     if (response.status === 404) return undefined;
-    const { messages } = (await response.json()) as { messages?: unknown };
-    if (typeof messages === 'number') return messages;
-    // RabbitMQ 3 leaves the totals out when one queue is asked for.
+    if (response.ok) {
+      const { messages } = (await response.json()) as { messages?: unknown };
+      if (typeof messages === 'number') return messages;
+    } else await response.body?.cancel();
+    // RabbitMQ 3 leaves the totals out when one is asked for; RabbitMQ 4 answers 500 when its process is dead.
     return (await this.depths()).get(queue);
   }
 
