@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { connect, type ChannelModel, type ConsumeMessage } from 'amqplib';
 import { inject } from 'vitest';
 
@@ -15,7 +16,9 @@ export class DeadLetterLog {
     const model = await connect(inject('broker').endpoints.amqpUrl);
     const log = new DeadLetterLog(model);
     const channel = await model.createChannel();
-    const { queue } = await channel.assertQueue('', { exclusive: true });
+    const { queue } = await channel.assertQueue(`warren.test.dead.${randomUUID()}`, {
+      exclusive: true,
+    });
     await channel.bindQueue(queue, 'warren.dead', '');
     await channel.consume(
       queue,
