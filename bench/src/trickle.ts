@@ -103,15 +103,16 @@ function print(bench: Bench, contenders: Record<ConsumerName, Contender>): void 
   const row = (name: ConsumerName, beside?: ConsumerName) => {
     const { perSecond, microseconds } = contenders[name];
     const part = Math.ceil(ROUNDS / 4);
+    const lastToFirst = (figures: number[]): string =>
+      (median(figures.slice(-part)) / median(figures.slice(0, part))).toFixed(2);
     return {
       '': name,
       'handled/s': median(perSecond).toFixed(0),
       'Warren / bare':
         beside === undefined ? '' : medianRatio(perSecond, contenders[beside].perSecond).toFixed(2),
-      'last / first quarter': (
-        median(perSecond.slice(-part)) / median(perSecond.slice(0, part))
-      ).toFixed(2),
+      'last / first quarter': lastToFirst(perSecond),
       'broker, µs each': median(microseconds).toFixed(0),
+      'µs, last / first quarter': lastToFirst(microseconds),
     };
   };
   const type = process.env['WARREN_MAILBOX_TYPE'] ?? 'auto';

@@ -1,10 +1,11 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
+import { limitLines } from './log-budget.js';
 
 export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'silent';
 
 /**
- * JSON lines on standard output. Whatever might carry a secret is cut out by name; nothing that
- * Warren logs holds a payload.
+ * JSON lines on standard output, of each kind so many a minute. Whatever might carry a secret is cut out by name;
+ * nothing that Warren logs holds a payload.
  */
 export function createLogger(level: LogLevel, destination?: DestinationStream): Logger {
   const options = {
@@ -15,6 +16,7 @@ export function createLogger(level: LogLevel, destination?: DestinationStream): 
         .concat('req.headers'),
       remove: true,
     },
+    hooks: { logMethod: limitLines() },
     serializers: {
       err: (error: unknown) => describe(error),
     },

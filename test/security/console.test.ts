@@ -202,6 +202,24 @@ describe('what an operator watches', () => {
     expect((await watchers()).sort()).toEqual(actors.sort());
     await Promise.all([operator.close(), viewer.close()]);
   });
+
+  it('is what was said last, however many say what is to be watched at once', async () => {
+    const users = [uniqueUser(), uniqueUser(), uniqueUser(), uniqueUser()];
+    for (const userId of users) await stack.session(userId, { deviceId: 'phone' });
+    const console = await ConsoleClient.open(stack);
+    const said = await Promise.all(users.map((userId) => console.feed({ watch: [userId] })));
+    expect(said).toEqual(users.map(() => 200));
+    expect(await console.feed({ events: ['session.#'] })).toBe(200);
+    console.events.length = 0;
+    for (const userId of users) await stack.send({ user: userId }, 1);
+    const last = uniqueUser();
+    // Whatever comes of the messages has come before this.
+    await stack.session(last, { deviceId: 'phone' });
+    const isLast = (event: object): boolean => 'user' in event && event.user === last;
+    await until(() => console.events.some(isLast));
+    expect(console.events.filter((event) => !isLast(event))).toEqual([]);
+    await console.close();
+  });
 });
 
 describe("an operator's login that ends", () => {

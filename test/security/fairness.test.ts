@@ -147,3 +147,38 @@ describe('a user who takes over its own device again and again', () => {
     expect((await stack.send({ user }, 'x')).body.recipients[0]!.outcome).toBe('unprovisioned');
   });
 });
+
+describe('a back end that sends thousands of messages at once', () => {
+  const BATCHES = 4;
+  const IN_BATCH = 1000;
+
+  it('keeps nobody else waiting', async () => {
+    const user = uniqueUser();
+    await stack.session(user, { deviceId: 'phone' });
+    const idOf = (batch: number, index: number) => `${user}-${String(batch)}-${String(index)}`;
+    const batchOf = (batch: number) =>
+      Array.from({ length: IN_BATCH }, (_, index) => ({
+        id: idOf(batch, index),
+        to: { user },
+        type: 'note',
+        data: index,
+        track: true,
+      }));
+    let answered = 0;
+    const batches = Array.from({ length: BATCHES }, async (_, batch) => {
+      const messages = batchOf(batch);
+      const { body } = await stack.api('POST', '/v1/messages/batch', { messages });
+      answered++;
+      return body;
+    });
+    await until(async () => (await stack.api('GET', `/v1/messages/${idOf(0, 0)}`)).status === 200);
+    for (let index = 0; index < 5; index++) {
+      await stack.session(uniqueUser(), { deviceId: 'phone' });
+    }
+    // In one line with them, each step of a session would have waited for all of them.
+    expect(answered).toBe(0);
+    for (const { results } of await Promise.all(batches)) {
+      expect(new Set(results.map(({ status }) => status))).toEqual(new Set([202]));
+    }
+  });
+});

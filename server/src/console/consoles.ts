@@ -22,10 +22,12 @@ import type { ClientTokens } from '../sessions/client-tokens.js';
 import type { Endpoints } from '../sessions/sessions.js';
 import type { AuditStore } from '../storage/audit.js';
 import type { ConsoleSession, ConsoleStore } from '../storage/consoles.js';
+import type { Locks } from '../storage/locks.js';
 import type { Taps } from './tap.js';
 
 export interface ConsolesOptions {
   store: ConsoleStore;
+  locks: Pick<Locks, 'console'>;
   audit: AuditStore;
   link: ControlLink;
   provisioner: Provisioner;
@@ -71,22 +73,13 @@ export class Consoles {
    * @throws {HttpProblem} `token_expired`, `broker_unavailable`
    */
   async open(admin: Admin, body: ConsoleBody): Promise<SessionGrant> {
-    const { store, tokens, vhost, endpoints } = this.#options;
-    const { actor } = admin;
-    const known = body.sessionId === undefined ? undefined : await store.find(body.sessionId);
-    const session = known?.actor === actor ? known : newSession(admin);
-    const { queue } = session;
+    const { tokens, vhost, endpoints } = this.#options;
+    const { sessionId, queue } = (await this.#renew(admin, body)) ?? (await this.#create(admin));
     const liveQueue = figuresOf(queue);
     const { token, expiresAt } = tokens.issue(queue, liveQueue, admin.expiresAt);
-    await this.#declare(session);
-    const until = untilWhen(admin);
-    const { sessionId, feed } = session;
-    // One that was to be renewed may have ended meanwhile: what has queues must not be forgotten.
-    const isRenewed = session === known && (await store.extend(sessionId, feed, until));
-    if (!isRenewed) await store.add({ ...session, expiresAt: until });
     return {
       protocol: PROTOCOL_VERSION,
-      userId: actor,
+      userId: admin.actor,
       deviceId: body.deviceId ?? sessionId,
       sessionId,
       queue,
@@ -105,31 +98,57 @@ export class Consoles {
    * @throws {HttpProblem} `console_unknown`, `broker_unavailable`
    */
   async feed(admin: Admin, sessionId: string, feed: FeedBody): Promise<{ expiresAt: number }> {
-    const { store, audit } = this.#options;
-    const { actor } = admin;
-    const session = await store.find(sessionId);
-    if (session?.actor !== actor) throw new HttpProblem('console_unknown');
-    for (const user of feed.watch.filter((user) => !session.feed.watch.includes(user))) {
-      const id = await audit.add({ at: Date.now(), actor, action: 'user.watch', target: user });
-      await audit.settle(id, 'done');
-    }
-    await this.#bind(session.queue, patternsOf(session.feed), patternsOf(feed));
+    const { store, locks } = this.#options;
     const expiresAt = untilWhen(admin);
+    await locks.console(sessionId, async () => {
+      const session = await store.find(sessionId);
+      if (session?.actor !== admin.actor) throw new HttpProblem('console_unknown');
+      await this.#change(session, feed);
+      await store.extend(sessionId, feed, expiresAt);
+    });
     for (const user of feed.watch) await this.#watch(user, expiresAt);
-    if (!(await store.extend(sessionId, feed, expiresAt))) throw new HttpProblem('console_unknown');
     return { expiresAt };
   }
 
   /** Idempotent. */
   async end({ actor }: Admin, sessionId: string): Promise<void> {
-    const session = await this.#options.store.find(sessionId);
-    if (session?.actor === actor) await this.#end(session);
+    await this.#endIf(sessionId, (session) => session.actor === actor);
   }
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.#sweeping;
     this.#pool.close();
+  }
+
+  async #create(admin: Admin): Promise<ConsoleSession> {
+    const session = newSession(admin);
+    await this.#declare(session);
+    await this.#options.store.add(session);
+    return session;
+  }
+
+  /** @returns undefined when there is no such session, or it is another's. */
+  async #renew(admin: Admin, { sessionId }: ConsoleBody): Promise<ConsoleSession | undefined> {
+    const { store, locks } = this.#options;
+    if (sessionId === undefined) return undefined;
+    return locks.console(sessionId, async () => {
+      const session = await store.find(sessionId);
+      if (session?.actor !== admin.actor) return undefined;
+      await this.#declare(session);
+      await store.extend(sessionId, session.feed, untilWhen(admin));
+      return session;
+    });
+  }
+
+  /** Whom an admin begins to watch is in the audit log before anything of them arrives. */
+  async #change({ actor, queue, feed: before }: ConsoleSession, feed: FeedBody): Promise<void> {
+    const { audit } = this.#options;
+    for (const user of feed.watch.filter((user) => !before.watch.includes(user))) {
+      const id = await audit.add({ at: Date.now(), actor, action: 'user.watch', target: user });
+      await audit.settle(id, 'done');
+    }
+    await this.#bind(queue, patternsOf(before), patternsOf(feed));
   }
 
   async #watch(user: string, until: number): Promise<void> {
@@ -167,21 +186,26 @@ export class Consoles {
   }
 
   /** With the queues, whatever still consumes them has nothing to read. */
-  async #end({ sessionId, queue }: Pick<ConsoleSession, 'sessionId' | 'queue'>): Promise<void> {
-    const { provisioner, connections, store } = this.#options;
-    const queues = [queue, figuresOf(queue)];
-    await provisioner.deleteQueues(queues);
-    await store.remove(sessionId);
-    // A renewal may have made them again before it was removed; one that comes now adds it again.
-    await provisioner.deleteQueues(queues);
-    await connections.closeAll(queue, 'console_ended');
+  async #endIf(sessionId: string, isOver: (session: ConsoleSession) => boolean): Promise<void> {
+    const { locks, provisioner, connections, store } = this.#options;
+    await locks.console(sessionId, async () => {
+      const session = await store.find(sessionId);
+      if (session === undefined || !isOver(session)) return;
+      const { queue } = session;
+      await provisioner.deleteQueues([queue, figuresOf(queue)]);
+      await store.remove(sessionId);
+      await connections.closeAll(queue, 'console_ended');
+    });
   }
 
   async #sweep(): Promise<void> {
     const { store, logger } = this.#options;
+    const now = Date.now();
     try {
-      const expired = await store.listExpired(Date.now());
-      await allEnded(expired.map((session) => this.#end(session)));
+      // One may be renewed in this moment.
+      const isOver = ({ expiresAt }: ConsoleSession): boolean => expiresAt < now;
+      const expired = await store.listExpired(now);
+      await allEnded(expired.map((sessionId) => this.#endIf(sessionId, isOver)));
     } catch (error) {
       logger.debug({ err: error }, 'consoles that are gone could not be forgotten');
     }

@@ -87,6 +87,7 @@ export function openConsole(options: ConsoleOptions): {
   });
   const consoles = new Consoles({
     store: storage.consoles,
+    locks: storage.locks,
     audit: storage.audit,
     link,
     provisioner,

@@ -9,6 +9,7 @@ import {
 import type { Logger } from 'pino';
 import { uuidv7 } from 'uuidv7';
 import type { Provisioner } from '../broker/provisioner.js';
+import { FairLimit } from '../fair-limit.js';
 import type { Groups } from '../groups/groups.js';
 import type { RateLimiter } from '../http/rate-limits.js';
 import type { Metrics } from '../metrics.js';
@@ -37,8 +38,15 @@ export interface SenderOptions {
   logger: Logger;
 }
 
+/**
+ * Of one sender, in each process. One that has thousands of messages under way waits for the database behind itself:
+ * what others ask of it does not stand in that line.
+ */
+const IN_DATABASE_AT_ONCE = 16;
+
 /** A message that has been looked up, and has only to be published. */
 interface Prepared {
+  caller: string;
   body: SendBody & { id: string };
   /** Of a list or a stored message: what becomes of it for each, if it is confirmed. */
   outcomes: Outcomes | undefined;
@@ -53,6 +61,7 @@ const isToOne = (to: Recipient): boolean => 'user' in to || 'device' in to;
 /** What `POST /v1/messages` does: sees who can be reached, publishes, and says what became of it. */
 export class Sender {
   readonly #options: SenderOptions;
+  readonly #places = new FairLimit(Infinity, IN_DATABASE_AT_ONCE);
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: SenderOptions) {
@@ -60,7 +69,7 @@ export class Sender {
   }
 
   /**
-   * @param caller who asks, for the audit of broadcasts.
+   * @param caller who asks: in the audit of broadcasts, and one of those who take turns.
    * @throws {PublishError} @throws {HttpProblem} `group_unknown`, `id_reused`, `rate_limited`
    */
   async send(body: SendBody, caller: string): Promise<SendReply> {
@@ -106,7 +115,11 @@ export class Sender {
     return (await Promise.all(results)).map(toResult);
   }
 
-  async #prepare(body: SendBody, caller: string): Promise<Prepared> {
+  #prepare(body: SendBody, caller: string): Promise<Prepared> {
+    return this.#places.run(caller, () => this.#lookUp(body, caller));
+  }
+
+  async #lookUp(body: SendBody, caller: string): Promise<Prepared> {
     const { recipients, tracker, provisioner } = this.#options;
     const isTracked = body.track || body.push !== undefined;
     const identified = { ...body, id: body.id ?? uuidv7(), track: isTracked };
@@ -119,10 +132,11 @@ export class Sender {
       const isPublic = 'users' in body.to || (body.delivery === 'stored' && isToOne(body.to));
       const mustWait = outcomes.every(({ outcome }) => outcome === 'queued');
       const pushAt = mustWait ? Date.now() + (body.push?.afterMs ?? 0) : 0;
-      return { body: identified, outcomes: isPublic ? outcomes : undefined, tracking, pushAt };
+      const shown = isPublic ? outcomes : undefined;
+      return { caller, body: identified, outcomes: shown, tracking, pushAt };
     }
     const outcomes = await recipients.lookUp(body.to, body.delivery);
-    return { body: identified, outcomes, tracking: undefined, pushAt: 0 };
+    return { caller, body: identified, outcomes, tracking: undefined, pushAt: 0 };
   }
 
   async #allowBroadcast(id: string, actor: string): Promise<void> {
@@ -133,11 +147,11 @@ export class Sender {
   }
 
   async #publish(prepared: Prepared): Promise<SendReply> {
-    const { body, outcomes, tracking } = prepared;
+    const { caller, body, outcomes, tracking } = prepared;
     if (tracking === 'done') return this.#options.tracker.replyFor(body);
     const outcome = await this.#handOver(prepared);
     if (body.push !== undefined) await this.#askForPush(prepared, outcome);
-    if (body.track) await this.#noteSent(body, outcome);
+    if (body.track) await this.#places.run(caller, () => this.#noteSent(body, outcome));
     const reply = replyOf(body, outcome, outcomes);
     this.#noteUnreachable(body, reply);
     return this.#count(body, reply);

@@ -49,23 +49,22 @@ export class ConsoleStore {
     );
   }
 
-  /** @returns whether there is still such a session. */
-  async extend(sessionId: string, feed: FeedBody, expiresAt: number): Promise<boolean> {
-    const { numUpdatedRows } = await this.#database
+  async extend(sessionId: string, feed: FeedBody, expiresAt: number): Promise<void> {
+    await this.#database
       .updateTable('consoles')
       .set({ feed: JSON.stringify(feed), expires_at: expiresAt })
       .where('session_id', '=', toStored(sessionId))
-      .executeTakeFirst();
-    return numUpdatedRows > 0n;
+      .execute();
   }
 
-  async listExpired(now: number): Promise<{ sessionId: string; queue: string }[]> {
+  /** Their ids. */
+  async listExpired(now: number): Promise<string[]> {
     const rows = await this.#database
       .selectFrom('consoles')
-      .select(['session_id', 'queue'])
+      .select('session_id')
       .where('expires_at', '<', now)
       .execute();
-    return rows.map((row) => ({ sessionId: row.session_id, queue: row.queue }));
+    return rows.map((row) => row.session_id);
   }
 
   async remove(sessionId: string): Promise<void> {

@@ -19,7 +19,7 @@ class Turn {
 }
 
 /**
- * One at a time for each user, and for each group, over all processes that share the database: what is
+ * One at a time for each user, each group and each console, over all processes that share the database: what is
  * being revoked must not be opened in the same moment.
  */
 export class Locks {
@@ -53,6 +53,11 @@ export class Locks {
   /** Not to be asked for by whoever has a user's, nor the other way round. */
   group<Result>(groupId: string, work: () => Promise<Result>): Promise<Result> {
     return this.#run([`warren-group:${toStored(groupId)}`], work);
+  }
+
+  /** As a group's. */
+  console<Result>(sessionId: string, work: () => Promise<Result>): Promise<Result> {
+    return this.#run([`warren-console:${toStored(sessionId)}`], work);
   }
 
   async close(): Promise<void> {
