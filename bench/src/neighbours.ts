@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import type { NoiseKind, NoiseOptions } from './noise.js';
-import { ADMIN_KEY, SERVICE_KEY, USER_HEADER, type Bench } from './setup.js';
+import { ADMIN_KEY, NOISY_KEY, USER_HEADER, type Bench } from './setup.js';
 import { median, printTable } from './statistics.js';
 
 const COUNT = Number(process.env['WARREN_BENCH_COUNT'] ?? 100);
@@ -37,7 +37,7 @@ export async function compareNeighbours(bench: Bench): Promise<void> {
 
 async function makeNoise(bench: Bench, kind: NoiseKind): Promise<() => Promise<void>> {
   const { stompUrl, backendAmqpUrl } = bench.broker.endpoints;
-  const keys = { serviceKey: SERVICE_KEY, adminKey: ADMIN_KEY, userHeader: USER_HEADER };
+  const keys = { serviceKey: NOISY_KEY, adminKey: ADMIN_KEY, userHeader: USER_HEADER };
   const workerData: NoiseOptions = {
     kind,
     apiUrl: bench.apiUrl,

@@ -44,6 +44,8 @@ export interface Bench {
 
 export const USER_HEADER = 'x-bench-user';
 export const SERVICE_KEY = 'service-key-of-the-bench';
+/** Of a back end that is nobody's friend. */
+export const NOISY_KEY = 'service-key-of-the-noise';
 export const ADMIN_KEY = 'admin-key-of-the-bench';
 
 /** Bare clients consume the mailboxes that the server makes, so it holds for them too. */
@@ -64,7 +66,7 @@ export async function startBench(
     publicStompUrl: stompUrl,
     publicAmqpUrl: clientAmqpUrl,
     signingKey: broker.signingKey.privateKey,
-    serviceKeys: [SERVICE_KEY],
+    serviceKeys: [SERVICE_KEY, NOISY_KEY],
     adminKeys: [ADMIN_KEY],
     dataDir,
     ...(MAILBOX_TYPE !== undefined && { mailboxType: MAILBOX_TYPE }),

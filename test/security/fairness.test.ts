@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import type { SessionGrant } from '@warren/protocol';
 import { RawStomp } from '../support/raw-stomp.js';
-import { request, startStack, uniqueUser, userToken, type Stack } from '../support/stack.js';
+import {
+  request,
+  startStack,
+  uniqueUser,
+  userToken,
+  type ApiReply,
+  type Stack,
+} from '../support/stack.js';
 import { until } from '../support/until.js';
 
 /** As many as one user may ask for in a minute, but for the requests of the test itself. */
@@ -149,36 +156,57 @@ describe('a user who takes over its own device again and again', () => {
 });
 
 describe('a back end that sends thousands of messages at once', () => {
-  const BATCHES = 4;
   const IN_BATCH = 1000;
+  const idOf = (user: string, batch: number, index: number) =>
+    `${user}-${String(batch)}-${String(index)}`;
 
-  it('keeps nobody else waiting', async () => {
-    const user = uniqueUser();
-    await stack.session(user, { deviceId: 'phone' });
-    const idOf = (batch: number, index: number) => `${user}-${String(batch)}-${String(index)}`;
-    const batchOf = (batch: number) =>
-      Array.from({ length: IN_BATCH }, (_, index) => ({
-        id: idOf(batch, index),
+  const sendBatches = (user: string, count: number) =>
+    Array.from({ length: count }, (_, batch) => {
+      const messages = Array.from({ length: IN_BATCH }, (_, index) => ({
+        id: idOf(user, batch, index),
         to: { user },
         type: 'note',
         data: index,
         track: true,
       }));
-    let answered = 0;
-    const batches = Array.from({ length: BATCHES }, async (_, batch) => {
-      const messages = batchOf(batch);
-      const { body } = await stack.api('POST', '/v1/messages/batch', { messages });
-      answered++;
-      return body;
+      return stack.api('POST', '/v1/messages/batch', { messages });
     });
-    await until(async () => (await stack.api('GET', `/v1/messages/${idOf(0, 0)}`)).status === 200);
+
+  const statusesOf = ({ body }: ApiReply): number[] => [
+    ...new Set(body.results.map(({ status }) => status)),
+  ];
+
+  it('keeps nobody else waiting', async () => {
+    const user = uniqueUser();
+    await stack.session(user, { deviceId: 'phone' });
+    let answered = 0;
+    const batches = sendBatches(user, 4).map(async (batch) => {
+      const reply = await batch;
+      answered++;
+      return reply;
+    });
+    const path = `/v1/messages/${idOf(user, 0, 0)}`;
+    await until(async () => (await stack.api('GET', path)).status === 200);
     for (let index = 0; index < 5; index++) {
       await stack.session(uniqueUser(), { deviceId: 'phone' });
     }
     // In one line with them, each step of a session would have waited for all of them.
     expect(answered).toBe(0);
-    for (const { results } of await Promise.all(batches)) {
-      expect(new Set(results.map(({ status }) => status))).toEqual(new Set([202]));
+    for (const reply of await Promise.all(batches)) expect(statusesOf(reply)).toEqual([202]);
+  });
+
+  it('is told so when more wait than should, and nothing of those is sent', async () => {
+    const user = uniqueUser();
+    const replies = await Promise.all(sendBatches(user, 20));
+    const refused = replies.flatMap(({ status }, batch) => (status === 503 ? [batch] : []));
+    expect(refused.length).toBeGreaterThan(0);
+    for (const batch of refused) {
+      expect(replies[batch]!.body.code).toBe('overloaded');
+      const { status } = await stack.api('GET', `/v1/messages/${idOf(user, batch, 0)}`);
+      expect(status).toBe(404);
     }
+    const taken = replies.filter(({ status }) => status !== 503);
+    expect(taken.length).toBeGreaterThan(0);
+    for (const reply of taken) expect(statusesOf(reply)).toEqual([202]);
   });
 });

@@ -1,4 +1,5 @@
 // Warren in an application that was there before. Where the broker is and with which keys is in WARREN_…
+import { once } from 'node:events';
 import { createWarren } from '@warren/server';
 import { createTodo, type Item } from './todo.js';
 
@@ -14,6 +15,7 @@ const app = createTodo((user, item) => warren.publisher.toUser(user, 'item.added
 app.use('/warren', warren.router);
 
 const server = app.listen(Number(process.env['PORT'] ?? 3000), '127.0.0.1');
+await once(server, 'listening');
 for (const signal of ['SIGTERM', 'SIGINT'] as const)
   process.once(signal, () => {
     server.close();

@@ -13,6 +13,7 @@ import { FairLimit } from '../fair-limit.js';
 import type { Groups } from '../groups/groups.js';
 import type { RateLimiter } from '../http/rate-limits.js';
 import type { Metrics } from '../metrics.js';
+import { HttpProblem } from '../problem.js';
 import { PublishError, type Publisher, type SendResult } from '../publisher/index.js';
 import type { PushJobs } from '../push/jobs.js';
 import type { AuditStore } from '../storage/audit.js';
@@ -39,14 +40,17 @@ export interface SenderOptions {
 }
 
 /**
- * Of one sender, in each process. One that has thousands of messages under way waits for the database behind itself:
+ * Of one sender, in each process, and as many of its batches. One that has thousands of messages under way waits for the database behind itself:
  * what others ask of it does not stand in that line.
  */
 const IN_DATABASE_AT_ONCE = 16;
+/** Messages of one sender; more of them would fill the memory. */
+const MAX_WAITING = 10_000;
 
 /** A message that has been looked up, and has only to be published. */
 interface Prepared {
-  caller: string;
+  /** Whom it waits with for the database. */
+  lane: string;
   body: SendBody & { id: string };
   /** Of a list or a stored message: what becomes of it for each, if it is confirmed. */
   outcomes: Outcomes | undefined;
@@ -70,9 +74,10 @@ export class Sender {
 
   /**
    * @param caller who asks: in the audit of broadcasts, and one of those who take turns.
-   * @throws {PublishError} @throws {HttpProblem} `group_unknown`, `id_reused`, `rate_limited`
+   * @throws {PublishError} @throws {HttpProblem} `group_unknown`, `id_reused`, `rate_limited`, `overloaded`
    */
   async send(body: SendBody, caller: string): Promise<SendReply> {
+    this.#refuseIfFull(caller);
     return this.#publish(await this.#prepare(body, caller));
   }
 
@@ -86,11 +91,15 @@ export class Sender {
   /**
    * Each is checked and sent by itself. What they need to know is looked up first, for all at once; they
    * are published in their order.
+   * @throws {HttpProblem} `overloaded`: nothing was sent.
    */
   async sendBatch(messages: unknown[], caller: string): Promise<BatchReply['results']> {
+    // What is sent one by one does not wait behind all of it.
+    const lane = `batches of ${caller}`;
+    this.#refuseIfFull(lane);
     const prepared = await Promise.all(
       messages.map((message) =>
-        attempt(async () => this.#prepare(parse(sendBodySchema, message), caller)),
+        attempt(async () => this.#prepare(parse(sendBodySchema, message), caller, lane)),
       ),
     );
     const results: Promise<SendReply | Error>[] = [];
@@ -115,11 +124,17 @@ export class Sender {
     return (await Promise.all(results)).map(toResult);
   }
 
-  #prepare(body: SendBody, caller: string): Promise<Prepared> {
-    return this.#places.run(caller, () => this.#lookUp(body, caller));
+  #refuseIfFull(lane: string): void {
+    if (this.#places.waitingOf(lane) < MAX_WAITING) return;
+    throw new HttpProblem('overloaded', undefined, { retryAfterSeconds: 1 });
   }
 
-  async #lookUp(body: SendBody, caller: string): Promise<Prepared> {
+  async #prepare(body: SendBody, caller: string, lane = caller): Promise<Prepared> {
+    const prepared = await this.#places.run(lane, () => this.#lookUp(body, caller));
+    return { lane, ...prepared };
+  }
+
+  async #lookUp(body: SendBody, caller: string): Promise<Omit<Prepared, 'lane'>> {
     const { recipients, tracker, provisioner } = this.#options;
     const isTracked = body.track || body.push !== undefined;
     const identified = { ...body, id: body.id ?? uuidv7(), track: isTracked };
@@ -133,10 +148,10 @@ export class Sender {
       const mustWait = outcomes.every(({ outcome }) => outcome === 'queued');
       const pushAt = mustWait ? Date.now() + (body.push?.afterMs ?? 0) : 0;
       const shown = isPublic ? outcomes : undefined;
-      return { caller, body: identified, outcomes: shown, tracking, pushAt };
+      return { body: identified, outcomes: shown, tracking, pushAt };
     }
     const outcomes = await recipients.lookUp(body.to, body.delivery);
-    return { caller, body: identified, outcomes, tracking: undefined, pushAt: 0 };
+    return { body: identified, outcomes, tracking: undefined, pushAt: 0 };
   }
 
   async #allowBroadcast(id: string, actor: string): Promise<void> {
@@ -147,11 +162,11 @@ export class Sender {
   }
 
   async #publish(prepared: Prepared): Promise<SendReply> {
-    const { caller, body, outcomes, tracking } = prepared;
+    const { lane, body, outcomes, tracking } = prepared;
     if (tracking === 'done') return this.#options.tracker.replyFor(body);
     const outcome = await this.#handOver(prepared);
     if (body.push !== undefined) await this.#askForPush(prepared, outcome);
-    if (body.track) await this.#places.run(caller, () => this.#noteSent(body, outcome));
+    if (body.track) await this.#places.run(lane, () => this.#noteSent(body, outcome));
     const reply = replyOf(body, outcome, outcomes);
     this.#noteUnreachable(body, reply);
     return this.#count(body, reply);

@@ -21,6 +21,8 @@ type Connection = SqliteDatabase & { exec(sql: string): void; readonly inTransac
  * long once that was in vain, until something was written again.
  */
 const PATIENCE_MS = { first: 1000, then: 20 };
+/** How many ask the file in one turn of the event loop, queries or transactions. */
+const IN_ONE_TURN = 8;
 const PRAGMAS = [
   // Readers do not wait for the writer; a power cut may lose the last moments, never the file.
   'journal_mode = WAL',
@@ -70,6 +72,31 @@ class FileAdapter extends SqliteAdapter {
 }
 
 class FileDriver extends SqliteDriver {
+  readonly #waiting: (() => void)[] = [];
+  #inTurn = 0;
+
+  /**
+   * A file answers at once: whoever asks again and again, for each message of a batch, say, would have all of it
+   * before anything else was heard. Those for whom this turn of the event loop has no room wait in their order.
+   */
+  override async acquireConnection(): Promise<DatabaseConnection> {
+    if (this.#inTurn === IN_ONE_TURN) {
+      await new Promise<void>((resolve) => {
+        this.#waiting.push(resolve);
+      });
+    } else if (this.#inTurn++ === 0) this.#endTurn();
+    return super.acquireConnection();
+  }
+
+  #endTurn(): void {
+    setImmediate(() => {
+      const next = this.#waiting.splice(0, IN_ONE_TURN);
+      this.#inTurn = next.length;
+      if (next.length > 0) this.#endTurn();
+      for (const goOn of next) goOn();
+    });
+  }
+
   /** On a full disk there is nothing to roll back any more, and that error would hide the one that matters. */
   override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
     await super.rollbackTransaction(connection).catch((error: unknown) => {

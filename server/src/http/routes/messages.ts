@@ -27,6 +27,7 @@ export function messageRoutes({ sender, tracker, requests }: Services): Route[] 
         'invalid_id',
         'group_unknown',
         'id_reused',
+        'overloaded',
         'broker_unavailable',
         'outcome_unknown',
         'database_unavailable',
@@ -42,7 +43,7 @@ export function messageRoutes({ sender, tracker, requests }: Services): Route[] 
         'one user arrive in that order.',
       body: batchBodySchema,
       replies: { 202: { description: 'What became of each.', schema: batchReplySchema } },
-      problems: [],
+      problems: ['overloaded'],
       handle: async ({ body, caller }) => {
         const results = await sender.sendBatch(body.messages, caller);
         return { status: 202, body: { results } satisfies BatchReply };
