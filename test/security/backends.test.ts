@@ -1,0 +1,140 @@
+import { connect, type Channel, type ChannelModel } from 'amqplib';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { EventLog } from '../support/events.js';
+import { QueueWatch } from '../support/queue-watch.js';
+import { collect, startStack, TRANSPORTS, uniqueUser, type Stack } from '../support/stack.js';
+import { until } from '../support/until.js';
+
+/*
+ * What a back end's account can do to others with the queues, exchanges and bindings that it may have.
+ */
+
+let stack: Stack;
+let model: ChannelModel;
+let channel: Channel;
+let log: EventLog;
+let watch: QueueWatch;
+beforeAll(async () => {
+  stack = await startStack();
+  model = await connect(inject('broker').endpoints.backendAmqpUrl);
+  channel = await model.createChannel();
+  log = await EventLog.open('message.#');
+  watch = await QueueWatch.open();
+});
+afterAll(async () => {
+  await watch.close();
+  await log.close();
+  await model.close();
+  await stack.close();
+});
+
+const EXCHANGE = 'warren.events.warren-backend';
+const QUEUE = 'warren.replies.warren-backend.loop';
+
+const sendQueue = (body: object, messageId: string, userId?: string): void => {
+  const properties = { contentType: 'application/json', messageId };
+  channel.publish('warren.send', '', Buffer.from(JSON.stringify(body)), {
+    ...properties,
+    ...(userId !== undefined && { userId }),
+  });
+};
+const refused = () => log.events.filter(({ event }) => event === 'message.refused');
+const refusedOf = (messageId: string) =>
+  refused().filter((event) => 'messageId' in event && event.messageId === messageId);
+
+describe('what is told of what could not be sent', () => {
+  /** Each leads what is told on `warren.events` back to `warren.send`. */
+  const LOOPS: Record<string, [make: () => Promise<unknown>, unmake: () => Promise<unknown>]> = {
+    'a binding between the two exchanges': [
+      () => channel.bindExchange('warren.send', 'warren.events', '#'),
+      () => channel.unbindExchange('warren.send', 'warren.events', '#'),
+    ],
+    'an exchange of its own between them': [
+      async () => {
+        await channel.assertExchange(EXCHANGE, 'fanout');
+        await channel.bindExchange(EXCHANGE, 'warren.events', '#');
+        await channel.bindExchange('warren.send', EXCHANGE, '');
+      },
+      () => channel.deleteExchange(EXCHANGE),
+    ],
+    'the dead letters of a queue of its own': [
+      async () => {
+        const args = { 'x-message-ttl': 0, 'x-dead-letter-exchange': 'warren.send' };
+        await channel.assertQueue(QUEUE, { arguments: args });
+        await channel.bindQueue(QUEUE, 'warren.events', '#');
+      },
+      () => channel.deleteQueue(QUEUE),
+    ],
+  };
+
+  it.each(Object.entries(LOOPS))('is not told of again, by %s', async (_, [make, unmake]) => {
+    await make();
+    const prefix = uniqueUser();
+    const before = refused().length;
+    const total = async () => (await stack.admin('GET', 'dead-letters?reason=job')).body.total;
+    const dead = await total();
+    const ids = Array.from({ length: 5 }, (_value, index) => `${prefix}-${String(index)}`);
+    // What was told of one has come round when the next one's is told.
+    for (const id of ids) {
+      sendQueue({ to: 'nobody' }, id);
+      await until(() => refusedOf(id).length > 0);
+    }
+    const user = uniqueUser();
+    const client = stack.client(user, TRANSPORTS.amqp());
+    const got = collect(client);
+    client.start();
+    await client.ready();
+    sendQueue({ to: { user }, type: 'note', data: 'behind them' }, `${prefix}-good`);
+    await until(() => got.length === 1);
+    await unmake();
+    expect(refused().slice(before)).toHaveLength(ids.length);
+    await until(async () => (await total()) >= dead + ids.length);
+    expect(await total()).toBe(dead + ids.length);
+    await until(async () => (await watch.waiting('warren.send')) === 0);
+  });
+});
+
+it('the queues of back ends do not grow without end', async () => {
+  const own = await connect(inject('broker').endpoints.backendAmqpUrl);
+  const ownChannel = await own.createChannel();
+  await ownChannel.assertQueue(QUEUE);
+  const { origin, username, password } = new URL(inject('broker').endpoints.managementUrl);
+  for (const queue of [QUEUE, 'warren.events.warren-backend']) {
+    const response = await fetch(`${origin}/api/queues/warren/${queue}`, {
+      headers: { authorization: `Basic ${btoa(`${username}:${password}`)}` },
+    });
+    expect(await response.json(), queue).toMatchObject({
+      effective_policy_definition: { 'max-length-bytes': 1024 ** 3 },
+    });
+  }
+  await ownChannel.deleteQueue(QUEUE);
+  await own.close();
+});
+
+it("one back end's message for thousands keeps no other back end's waiting", async () => {
+  const MEMBERS = 20_000;
+  const group = uniqueUser();
+  const members = Array.from({ length: MEMBERS }, (_, index) => `${group}-${String(index)}`);
+  for (let start = 0; start < MEMBERS; start += 10_000) {
+    const add = members.slice(start, start + 10_000);
+    expect((await stack.api('POST', `/v1/groups/${group}/members`, { add })).status).toBe(200);
+  }
+  const user = uniqueUser();
+  const client = stack.client(user, TRANSPORTS.amqp());
+  const got = collect(client);
+  client.start();
+  await client.ready();
+  const id = `${group}-all`;
+  sendQueue({ to: { group }, type: 'note', data: 1, track: true }, id, 'warren-backend');
+  sendQueue({ to: { user }, type: 'note', data: 2 }, `${group}-one`);
+  await until(() => got.length === 1);
+  const written = async () =>
+    (await stack.api('GET', `/v1/messages/${id}`)).body.counts.unprovisioned ?? 0;
+  // Not yet begun, perhaps.
+  const { status } = await stack.api('GET', `/v1/messages/${id}`);
+  if (status === 200) expect(await written()).toBeLessThan(MEMBERS);
+  await until(async () => {
+    const reply = await stack.api('GET', `/v1/messages/${id}`);
+    return reply.status === 200 && (await written()) === MEMBERS;
+  });
+});
