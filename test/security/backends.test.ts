@@ -2,7 +2,15 @@ import { connect, type Channel, type ChannelModel } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { EventLog } from '../support/events.js';
 import { QueueWatch } from '../support/queue-watch.js';
-import { collect, startStack, TRANSPORTS, uniqueUser, type Stack } from '../support/stack.js';
+import {
+  collect,
+  request,
+  startStack,
+  TRANSPORTS,
+  uniqueUser,
+  userToken,
+  type Stack,
+} from '../support/stack.js';
 import { until } from '../support/until.js';
 
 /*
@@ -137,4 +145,29 @@ it("one back end's message for thousands keeps no other back end's waiting", asy
     const reply = await stack.api('GET', `/v1/messages/${id}`);
     return reply.status === 200 && (await written()) === MEMBERS;
   });
+});
+
+it('what says that it was sent in the future has nobody told of a loss', async () => {
+  const keeping = await startStack({
+    config: { history: { limits: { days: 0, count: 2 }, hasWorker: true } },
+  });
+  const user = uniqueUser();
+  await keeping.session(user, { deviceId: 'phone' });
+  const publish = (number: number) => {
+    const headers = { 'x-warren-to': 'broadcast', 'x-warren-at': '8640000000000000' };
+    const messageId = `${user}-${String(number)}`;
+    channel.publish('warren.direct', 'history', Buffer.from('1'), { messageId, headers });
+  };
+  for (let number = 0; number < 4; number++) publish(number);
+  const broadcasts = async (): Promise<string[]> =>
+    (await keeping.api('GET', `/v1/history?user=${user}`)).body.items.map(({ id }) => id);
+  await until(async () => (await broadcasts()).some((id) => id === `${user}-3`));
+  // The oldest are removed a moment later.
+  await until(async () => !(await broadcasts()).includes(`${user}-1`));
+  const recovery = async (query: string) => {
+    const path = `/v1/me/recovery?deviceId=phone&${query}`;
+    return (await request(`${keeping.apiUrl}${path}`, 'GET', userToken(user))).body.complete;
+  };
+  expect(await recovery(`lastAt=${String(Date.now())}`)).toBe(true);
+  await keeping.close();
 });

@@ -105,6 +105,21 @@ it('ends what waited in a mailbox that is gone in portions', async () => {
   for (const id of ids) expect(await messages.counts(id)).toEqual({ dropped: 1 });
 });
 
+it('writes what is stored for a list of thousands in portions', async () => {
+  const { history } = await open();
+  const record = {
+    ...{ messageId: 'm', type: 'note', at: NOW, expiresAt: null, from: null },
+    ...{ target: '{"users":3000}', body: '1', isBase64: false, properties: null, deviceId: null },
+    timelines: USERS.map((user) => `u.${user}`),
+  };
+  const write = () => history.write([record], ['mark'], NOW);
+  expect(await turnsDuring(write)).toBeGreaterThanOrEqual(PORTIONS - 1);
+  for (const timeline of [record.timelines[0]!, record.timelines.at(-1)!]) {
+    const { rows } = await history.page({ ranges: [{ timeline }], order: 'asc', limit: 10 });
+    expect(rows).toHaveLength(1);
+  }
+});
+
 it('goes on where it was broken off when the same message comes again, and tells nobody twice', async () => {
   const { messages, outbox } = await open();
   const message = messageOf('m');
