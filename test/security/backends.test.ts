@@ -1,5 +1,5 @@
 import { connect, type Channel, type ChannelModel } from 'amqplib';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
 import { EventLog } from '../support/events.js';
 import { QueueWatch } from '../support/queue-watch.js';
 import {
@@ -23,7 +23,9 @@ let channel: Channel;
 let log: EventLog;
 let watch: QueueWatch;
 beforeAll(async () => {
-  stack = await startStack();
+  stack = await startStack({
+    config: { history: { limits: { days: 0, count: 2 }, hasWorker: true } },
+  });
   model = await connect(inject('broker').endpoints.backendAmqpUrl);
   channel = await model.createChannel();
   log = await EventLog.open('message.#');
@@ -102,21 +104,38 @@ describe('what is told of what could not be sent', () => {
   });
 });
 
-it('the queues of back ends do not grow without end', async () => {
-  const own = await connect(inject('broker').endpoints.backendAmqpUrl);
-  const ownChannel = await own.createChannel();
-  await ownChannel.assertQueue(QUEUE);
-  const { origin, username, password } = new URL(inject('broker').endpoints.managementUrl);
-  for (const queue of [QUEUE, 'warren.events.warren-backend']) {
-    const response = await fetch(`${origin}/api/queues/warren/${queue}`, {
-      headers: { authorization: `Basic ${btoa(`${username}:${password}`)}` },
+describe('a queue of a back end', () => {
+  const managed = async (path: string, method = 'GET', body?: unknown): Promise<unknown> => {
+    const { origin, username, password } = new URL(inject('broker').endpoints.managementUrl);
+    const response = await fetch(`${origin}/api/${path}`, {
+      method,
+      headers: {
+        authorization: `Basic ${btoa(`${username}:${password}`)}`,
+        'content-type': 'application/json',
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
     });
-    expect(await response.json(), queue).toMatchObject({
-      effective_policy_definition: { 'max-length-bytes': 1024 ** 3 },
-    });
-  }
-  await ownChannel.deleteQueue(QUEUE);
-  await own.close();
+    expect(response.ok, path).toBe(true);
+    return method === 'GET' ? response.json() : undefined;
+  };
+
+  it.each(['classic', 'quorum'])('does not grow without end, if it is a %s one', async (type) => {
+    const [queue, exchange] = [`warren.replies.warren-backend.${type}`, EXCHANGE];
+    const path = 'policies/warren/warren-replies';
+    const policy = (await managed(path)) as { definition: object };
+    expect(policy.definition).toEqual({ 'max-length-bytes': 1024 ** 3 });
+    // The same, as nobody wants to wait for a gigabyte.
+    await managed(path, 'PUT', { ...policy, definition: { 'max-length-bytes': 3000 } });
+    onTestFinished(() => managed(path, 'PUT', policy).then(() => undefined));
+    await channel.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': type } });
+    await channel.assertExchange(exchange, 'fanout');
+    await channel.bindQueue(queue, exchange, '');
+    for (let number = 0; number < 10; number++) channel.publish(exchange, '', Buffer.alloc(1000));
+    channel.publish(exchange, '', Buffer.from('last'));
+    await until(async () => (await watch.waiting(queue)) === 3);
+    await channel.deleteQueue(queue);
+    await channel.deleteExchange(exchange);
+  });
 });
 
 it("one back end's message for thousands keeps no other back end's waiting", async () => {
@@ -148,11 +167,8 @@ it("one back end's message for thousands keeps no other back end's waiting", asy
 });
 
 it('what says that it was sent in the future has nobody told of a loss', async () => {
-  const keeping = await startStack({
-    config: { history: { limits: { days: 0, count: 2 }, hasWorker: true } },
-  });
   const user = uniqueUser();
-  await keeping.session(user, { deviceId: 'phone' });
+  await stack.session(user, { deviceId: 'phone' });
   const publish = (number: number) => {
     const headers = { 'x-warren-to': 'broadcast', 'x-warren-at': '8640000000000000' };
     const messageId = `${user}-${String(number)}`;
@@ -160,14 +176,13 @@ it('what says that it was sent in the future has nobody told of a loss', async (
   };
   for (let number = 0; number < 4; number++) publish(number);
   const broadcasts = async (): Promise<string[]> =>
-    (await keeping.api('GET', `/v1/history?user=${user}`)).body.items.map(({ id }) => id);
+    (await stack.api('GET', `/v1/history?user=${user}`)).body.items.map(({ id }) => id);
   await until(async () => (await broadcasts()).some((id) => id === `${user}-3`));
   // The oldest are removed a moment later.
   await until(async () => !(await broadcasts()).includes(`${user}-1`));
   const recovery = async (query: string) => {
     const path = `/v1/me/recovery?deviceId=phone&${query}`;
-    return (await request(`${keeping.apiUrl}${path}`, 'GET', userToken(user))).body.complete;
+    return (await request(`${stack.apiUrl}${path}`, 'GET', userToken(user))).body.complete;
   };
   expect(await recovery(`lastAt=${String(Date.now())}`)).toBe(true);
-  await keeping.close();
 });
