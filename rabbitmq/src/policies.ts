@@ -1,5 +1,5 @@
 import { isAtLeast, LIMITS_DELIVERIES, type Version } from './version.js';
-import { DEAD_LETTERS, escapeRegExp, type TopologyNames } from './names.js';
+import { DEAD_LETTERS, escapeRegExp, EVENTS, REPLIES, type TopologyNames } from './names.js';
 
 export interface Policy {
   name: string;
@@ -59,6 +59,10 @@ export function policies(names: TopologyNames, version?: Version): Policy[] {
       'max-length-bytes': 1024 * MIB,
       overflow: 'drop-head',
     }),
+    // A back end that is gone must not fill the disk of all others. One key, which queues of every type know.
+    ...[EVENTS, REPLIES].map((name) =>
+      policy(name.replace('.', '-'), `${name}.`, { 'max-length-bytes': 1024 * MIB }),
+    ),
   ];
 }
 

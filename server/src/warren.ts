@@ -279,7 +279,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     const { url, secret } = parts.webhooks;
     startWebhooks({ post: new SignedPost(url, secret), workQueues: broker.workQueues, patterns });
   }
-  startSendQueue({ sender, events, workQueues: broker.workQueues });
+  startSendQueue({ sender, events, workQueues: broker.workQueues, logger });
   const { limits, hasWorker } = parts.history ?? DEFAULT_HISTORY;
   const historyWorker = hasWorker
     ? startHistoryWorker({

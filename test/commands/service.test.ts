@@ -13,6 +13,17 @@ async function warren(args: string[]) {
   return { code: await program.exited, output: program.output };
 }
 
+/** What the management API answers; of a list, what the vhost has. */
+async function managed(path: string, method = 'GET'): Promise<unknown> {
+  const { origin, username, password } = new URL(inject('broker').endpoints.managementUrl);
+  const suffix = method === 'GET' ? '/warren' : '';
+  const response = await fetch(`${origin}/api/${path}${suffix}`, {
+    method,
+    headers: { authorization: `Basic ${btoa(`${username}:${password}`)}` },
+  });
+  return method === 'GET' ? response.json() : response.text();
+}
+
 /** What a script reads of the output: the account's address. */
 const addressIn = (output: string): string => /^amqps?:\S+$/m.exec(output)![0];
 
@@ -56,6 +67,39 @@ describe('warren service', () => {
     expect([removed.code, removed.output]).toEqual([0, 'billing is removed.\n']);
     await until(isClosed);
     await expect(connect(addressIn(added.output))).rejects.toThrow();
+  });
+
+  it('removes with an account what it has made, so that nothing of it grows or leads anywhere', async () => {
+    const added = await warren(['service', 'add', 'leaver']);
+    await warren(['service', 'add', 'leaver-2']);
+    const { model, isClosed } = await connectAs(addressIn(added.output));
+    const channel = await model.createChannel();
+    const queues = ['warren.events.leaver', 'warren.replies.leaver.1'];
+    for (const queue of queues) await channel.assertQueue(queue, { durable: true });
+    await channel.assertQueue('warren.replies.leaver.own', { exclusive: true });
+    await channel.bindQueue('warren.events.leaver', 'warren.events', '#');
+    await channel.assertExchange('warren.replies.leaver.exchange', 'fanout', { durable: true });
+    await channel.bindExchange('warren.send', 'warren.events', 'nothing.#');
+    const removed = await warren(['service', 'remove', 'leaver']);
+    expect([removed.code, removed.output]).toEqual([0, 'leaver is removed.\n']);
+    await until(isClosed);
+    const left = async (kind: string): Promise<string> =>
+      JSON.stringify(await managed(kind)).replaceAll('leaver-2', '');
+    for (const kind of ['queues', 'exchanges']) expect(await left(kind)).not.toContain('leaver');
+    expect(await left('bindings')).not.toContain('nothing.#');
+    expect((await warren(['service', 'remove', 'leaver'])).code).toBe(1);
+    expect((await warren(['service', 'remove', 'leaver-2'])).code).toBe(0);
+  });
+
+  it('removes what a removal that was broken off has left', async () => {
+    const added = await warren(['service', 'add', 'halfway']);
+    const { model } = await connectAs(addressIn(added.output));
+    const channel = await model.createChannel();
+    await channel.assertQueue('warren.events.halfway', { durable: true });
+    await model.close();
+    await managed('users/halfway', 'DELETE');
+    expect((await warren(['service', 'remove', 'halfway'])).code).toBe(0);
+    expect(JSON.stringify(await managed('queues'))).not.toContain('halfway');
   });
 
   it('lets an account publish straight to mailboxes only where that cannot crash them', async () => {

@@ -1,6 +1,6 @@
 import { connect, type Channel } from 'amqplib';
 import jwt from 'jsonwebtoken';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
 import type { SessionGrant } from '@warren/protocol';
 import { ConsoleClient } from '../support/console.js';
 import { CONSUMERS } from '../support/liar.js';
@@ -219,6 +219,73 @@ describe('what an operator watches', () => {
     await until(() => console.events.some(isLast));
     expect(console.events.filter((event) => !isLast(event))).toEqual([]);
     await console.close();
+  });
+});
+
+describe('what one viewer asks for without end', () => {
+  it('opens no more consoles than fifty, each of which gets a copy of each event', async () => {
+    const { body } = await stack.admin('POST', 'sessions', {}, ADMIN_KEY);
+    const open = () => stack.admin('POST', 'sessions', {}, VIEWER_KEY);
+    const grants: { sessionId: string }[] = [];
+    for (let count = 0; count < 55; count++) grants.push((await open()).body);
+    const feed = ({ sessionId }: { sessionId: string }, key = VIEWER_KEY) =>
+      stack.admin('PUT', `sessions/${sessionId}/feed`, {}, key);
+    const fed: boolean[] = [];
+    for (const grant of grants) fed.push((await feed(grant)).status === 200);
+    expect(fed.filter(Boolean).length).toBeLessThanOrEqual(50);
+    expect(fed.at(-1)).toBe(true);
+    // Somebody else's stay.
+    expect((await feed(body, ADMIN_KEY)).status).toBe(200);
+    for (const grant of grants) {
+      await stack.admin('DELETE', `sessions/${grant.sessionId}`, undefined, VIEWER_KEY);
+    }
+  });
+
+  it('fills the audit log with no more than ids', async () => {
+    const path = `dead-letters/${'9'.repeat(12_000)}`;
+    expect((await stack.admin('GET', path, undefined, VIEWER_KEY)).status).toBe(404);
+    expect((await stack.admin('DELETE', `users/${'x'.repeat(12_000)}`)).status).toBe(400);
+    const { entries } = (await stack.admin('GET', 'audit')).body;
+    const targets = entries.map((entry) => ('target' in entry ? entry.target : ''));
+    expect(
+      targets.filter((target) => target.startsWith('999') || target.startsWith('xxx')),
+    ).toEqual(['x'.repeat(1024), '9'.repeat(1024)]);
+  });
+
+  it('keeps nobody from the dead letters: a user with some is removed all the same', async () => {
+    const users = Array.from({ length: 3 }, uniqueUser);
+    for (const userId of users) {
+      await stack.api('PUT', `/v1/users/${userId}`, { devices: ['phone'] });
+      await stack.send({ user: userId }, 'expires', { ttlMs: 1 });
+    }
+    const lettersOf = async (userId: string) =>
+      (await stack.admin('GET', `dead-letters?user=${userId}`)).body.letters;
+    const other = uniqueUser();
+    await stack.api('PUT', `/v1/users/${other}`, { devices: ['phone'] });
+    await stack.send({ user: other }, 'expires', { ttlMs: 1 });
+    for (const userId of [...users, other]) {
+      await until(async () => (await lettersOf(userId)).length === 1);
+    }
+    const { id } = (await lettersOf(other))[0]!;
+    let isOver = false;
+    onTestFinished(() => {
+      isOver = true;
+    });
+    const statuses = new Set<number>();
+    const looks = Array.from({ length: 6 }, async () => {
+      while (!isOver) {
+        const path = `dead-letters/${String(id)}`;
+        statuses.add((await stack.admin('GET', path, undefined, VIEWER_KEY)).status);
+      }
+    });
+    for (const userId of users) {
+      expect((await stack.api('DELETE', `/v1/users/${userId}`)).status).toBe(204);
+      expect(await lettersOf(userId)).toEqual([]);
+    }
+    isOver = true;
+    await Promise.all(looks);
+    // Nor from each other.
+    expect([...statuses]).toEqual([200]);
   });
 });
 

@@ -44,6 +44,30 @@ describe('a job', () => {
     },
   );
 
+  it('is none that the broker has brought from what a back end reads, whichever way that led here', () => {
+    const died = (queue: string) => ({ 'x-death': [{ ...DEATH, queue }, DEATH] });
+    for (const [exchange, headers] of [
+      ['warren.events', {}],
+      ['warren.replies', {}],
+      ['warren.events.billing', {}],
+      ['warren.send', died('warren.events.billing')],
+      ['warren.send', died('warren.replies.billing.1')],
+    ] as const) {
+      expect(toJob(message(exchange, headers)).isForwarded, exchange).toBe(true);
+    }
+    for (const [exchange, headers] of [
+      ['warren.send', {}],
+      ['warren.send', FORGED],
+      ['warren.send', { 'x-death': [DEATH] }],
+      ['warren.direct', {}],
+      ['warren.dead', died('user.ann.1')],
+      // Of a job that waits, it was seen before.
+      ['warren.retry', died('warren.wait.1000ms')],
+    ] as const) {
+      expect(toJob(message(exchange, headers)).isForwarded, exchange).toBe(false);
+    }
+  });
+
   it('that comes again is the same one, tried once more, and knows how its message died', () => {
     const first = toJob(message('warren.dead', { 'x-death': [DEATH], 'x-own': 'kept' }));
     const next = headersOfNext({ ...first, account: 'billing' }, 1_900_000_000_000, 2);

@@ -147,8 +147,9 @@ describe('warren.send', () => {
     };
     startSendQueue(parts as unknown as Parameters<typeof startSendQueue>[0]);
     const none = { type: undefined, contentType: undefined, account: undefined, dueAt: 0 };
+    const provenance = { headers: {}, routingKey: '', isForwarded: false };
     const content = Buffer.from(JSON.stringify(body));
-    await handle?.({ ...none, headers: {}, routingKey: '', content, messageId, attempt: 1 });
+    await handle?.({ ...none, ...provenance, content, messageId, attempt: 1 });
   }
 
   it('takes the id of the body, else that of the message, and refuses what is none at once', async () => {

@@ -1,5 +1,5 @@
 import type { ConsumeMessage } from 'amqplib';
-import { DEAD_LETTERS, RETRY } from '@warren/rabbitmq';
+import { DEAD_LETTERS, EVENTS, REPLIES, RETRY } from '@warren/rabbitmq';
 import { CARRIED_DEATHS_HEADER, deathsIn } from './deaths.js';
 
 /** What a work queue holds. */
@@ -12,6 +12,8 @@ export interface Job {
   type: string | undefined;
   contentType: string | undefined;
   routingKey: string;
+  /** Whether nobody published it here: see {@link wasForwarded}. */
+  isForwarded: boolean;
   /** The account that published it; only when it says so, which the broker checks. */
   account: string | undefined;
   /** 1 for the first. */
@@ -93,6 +95,24 @@ function charactersOf(headers: Record<string, unknown>): number {
   }
 }
 
+/** What the queues and exchanges of back ends' accounts are called. */
+const OF_BACKENDS = [EVENTS, REPLIES];
+
+/**
+ * Whether the broker brought it from something that a back end reads, not from a publisher: an account may bind
+ * `warren.send`, to which it writes, to `warren.events`, and have it take the dead letters of its own queues. What
+ * servers tell would come back to them as something to tell of, for ever.
+ */
+function wasForwarded({ fields, properties }: ConsumeMessage): boolean {
+  // Of what waits, it was seen when it came first.
+  if (fields.exchange === RETRY) return false;
+  const [death] = deathsIn(properties.headers ?? {});
+  const places = [fields.exchange, death?.queue ?? ''];
+  return places.some((place) =>
+    OF_BACKENDS.some((name) => place === name || place.startsWith(`${name}.`)),
+  );
+}
+
 export function toJob(message: ConsumeMessage): Job {
   const { content, fields, properties } = message;
   const headers = trustedHeaders(message);
@@ -104,6 +124,7 @@ export function toJob(message: ConsumeMessage): Job {
     type: text(properties.type),
     contentType: text(properties.contentType),
     routingKey: fields.routingKey,
+    isForwarded: wasForwarded(message),
     account: text(properties.userId) ?? text(account),
     attempt: Math.max(1, wholeNumber(headers[ATTEMPT_HEADER])),
     dueAt: wholeNumber(headers[DUE_HEADER]),

@@ -201,6 +201,11 @@ export class ManagementApi {
     return undefined;
   }
 
+  /** Removes whatever is there by this path. A queue that one connection alone may use goes with that. */
+  async delete(path: string): Promise<void> {
+    await this.#request('DELETE', path, { allow: [400, 404, 405] });
+  }
+
   /** Of the node that answers; undefined when this account may not know. */
   async version(): Promise<Version | undefined> {
     const overview = (await this.get('/overview')) as { rabbitmq_version?: string } | undefined;

@@ -1,7 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { backendAccount, isAtLeast, SURVIVES_HEADERS, type TopologyNames } from '@warren/rabbitmq';
+import {
+  backendAccount,
+  EVENTS,
+  isAtLeast,
+  REPLIES,
+  SEND,
+  SURVIVES_HEADERS,
+  type TopologyNames,
+} from '@warren/rabbitmq';
 import type { ManagementApi } from '../broker/management.js';
 import { CommandError } from '../command-error.js';
+import { listExchanges } from '../doctor/topology-checks.js';
 
 const NAME = /^[A-Za-z0-9_-]{1,60}$/;
 
@@ -52,7 +61,8 @@ const INDIRECT = (exchange: string): string =>
   `${FAULT}, so this account may publish to warren.send alone, not to ${exchange} as the publish helper does (--direct allows it).`;
 
 /**
- * Removes a back end's account, which ends its connections. Never one of another kind.
+ * Removes a back end's account, which ends its connections, and all that it may have made: queues that nobody reads
+ * would fill the disk, and a binding would go on leading somewhere. Never an account of another kind.
  * @throws {CommandError} when there is none of this name.
  */
 export async function removeService(
@@ -60,17 +70,56 @@ export async function removeService(
   names: TopologyNames,
   name: string,
 ): Promise<void> {
-  const has = await management.permissionsOf(name);
-  const isBackend = [true, false].some((isDirect) => {
-    const { write, configure } = backendAccount('', names, name, { isDirect }).permissions;
-    return has?.write === write && has.configure === configure;
-  });
-  if (!isBackend) {
+  const isBackend = await isBackendAccount(management, names, name);
+  const isOther = !isBackend && (await management.hasAccount(name));
+  // An account that was removed may have left something, should the command have been broken off.
+  const hasLeft = !isOther && (await pathsOf(management, names, name)).length > 0;
+  if (!isBackend && !hasLeft) {
     throw new CommandError(
       `There is no back end's account ${name}.`,
       'Accounts of other kinds are not removed here.',
     );
   }
-  // The broker closes the connections of an account that is removed.
+  // First: the broker closes the connections of an account that is removed, which makes nothing any more.
   await management.removeAccount(name);
+  for (const path of await pathsOf(management, names, name)) await management.delete(path);
 }
+
+async function isBackendAccount(
+  management: ManagementApi,
+  names: TopologyNames,
+  name: string,
+): Promise<boolean> {
+  const has = await management.permissionsOf(name);
+  return [true, false].some((isDirect) => {
+    const { write, configure } = backendAccount('', names, name, { isDirect }).permissions;
+    return has?.write === write && has.configure === configure;
+  });
+}
+
+/** What an account may have made, as the management API calls it: queues, exchanges, bindings between exchanges. */
+async function pathsOf(
+  management: ManagementApi,
+  { vhost, exchange }: TopologyNames,
+  name: string,
+): Promise<string[]> {
+  const isOwn = (object: string): boolean =>
+    object === `${EVENTS}.${name}` || object.startsWith(`${REPLIES}.${name}.`);
+  const paths = [
+    ...[...(await management.queues())].filter(isOwn).map((queue) => at('queues', vhost, queue)),
+    ...(await listExchanges(management, vhost))
+      .filter((known) => isOwn(known.name))
+      .map((known) => at('exchanges', vhost, known.name)),
+  ];
+  // Whoever has made these: nothing that is told is to be sent again.
+  for (const source of [EVENTS, REPLIES]) {
+    for (const destination of [SEND, exchange]) {
+      const between = at('bindings', vhost, 'e', source, 'e', destination);
+      const bindings = (await management.get(between)) as { properties_key: string }[] | undefined;
+      paths.push(...(bindings ?? []).map(({ properties_key: key }) => between + at(key)));
+    }
+  }
+  return paths;
+}
+
+const at = (...parts: string[]): string => `/${parts.map(encodeURIComponent).join('/')}`;

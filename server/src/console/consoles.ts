@@ -44,6 +44,8 @@ export interface ConsolesOptions {
 const ARGUMENTS = { 'x-expires': 90_000, 'x-message-ttl': 30_000, 'x-max-length': 2000 };
 const PREFETCH = 200;
 const SWEEP_MS = 1000;
+/** Of one key or user; several people may share a key. When there are more, those that were fed longest ago end. */
+const MOST_OF_ONE = 50;
 /** How long a user's devices tell of all that they handle, after each word of a console. */
 const WATCH_MS = 30_000;
 const NO_FEED: FeedBody = { events: [], watch: [] };
@@ -125,7 +127,15 @@ export class Consoles {
     const session = newSession(admin);
     await this.#declare(session);
     await this.#options.store.add(session);
+    await this.#endSurplus(session);
     return session;
+  }
+
+  /** Each event is copied to all consoles. */
+  async #endSurplus({ sessionId, actor }: ConsoleSession): Promise<void> {
+    const others = (await this.#options.store.listOf(actor)).filter((id) => id !== sessionId);
+    const surplus = others.slice(0, Math.max(0, others.length + 1 - MOST_OF_ONE));
+    await allEnded(surplus.map((id) => this.#endIf(id, (session) => session.actor === actor)));
   }
 
   /** @returns undefined when there is no such session, or it is another's. */

@@ -67,6 +67,8 @@ interface Tap {
 export class Taps {
   readonly #options: TapsOptions;
   readonly #taps = new Map<string, Tap>();
+  /** Of users, what waits for its turn to be bound. */
+  readonly #waiting = new Map<string, Promise<void>>();
   /** While somebody watches. */
   #consumers: Consumers | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -133,30 +135,44 @@ export class Taps {
     }
   }
 
-  /** Again and again, since devices and groups come and go; not while one of them goes. */
-  async #bind(userId: string): Promise<void> {
-    await this.#options.locks.user(userId, async () => {
-      const tap = this.#taps.get(userId);
-      if (tap === undefined || this.#consumers === undefined) return;
-      const wanted = await this.#sourcesOf(userId);
-      const isIn = (sources: Source[]) => (source: Source) =>
-        sources.some(
-          ({ exchange, routingKey }) =>
-            exchange === source.exchange && routingKey === source.routingKey,
-        );
-      const queue = tapOf(userId);
-      await this.#consumers.withChannel(async (channel) => {
-        await channel.assertQueue(queue, { durable: true, arguments: ARGUMENTS });
-        for (const { exchange, routingKey } of wanted) {
-          await channel.bindQueue(queue, exchange, routingKey);
-        }
-        for (const source of tap.sources) {
-          if (isIn(wanted)(source)) continue;
-          await channel.unbindQueue(queue, source.exchange, source.routingKey);
-        }
-      });
-      tap.sources = wanted;
+  /**
+   * Again and again, since devices and groups come and go; not while one of them goes. Whoever asks while it waits for
+   * its turn is served by it: the user's own sessions are not to stand behind as many as there are consoles.
+   */
+  #bind(userId: string): Promise<void> {
+    const known = this.#waiting.get(userId);
+    if (known !== undefined) return known;
+    const forget = (): void => {
+      if (this.#waiting.get(userId) === bound) this.#waiting.delete(userId);
+    };
+    const bound = this.#options.locks.user(userId, async () => {
+      // What asks from now on may know of more.
+      forget();
+      await this.#bindNow(userId);
     });
+    this.#waiting.set(userId, bound);
+    bound.catch(forget);
+    return bound;
+  }
+
+  async #bindNow(userId: string): Promise<void> {
+    const tap = this.#taps.get(userId);
+    if (tap === undefined || this.#consumers === undefined) return;
+    const wanted = await this.#sourcesOf(userId);
+    const keyOf = ({ exchange, routingKey }: Source): string => `${exchange} ${routingKey}`;
+    const isWanted = new Set(wanted.map(keyOf));
+    const queue = tapOf(userId);
+    await this.#consumers.withChannel(async (channel) => {
+      await channel.assertQueue(queue, { durable: true, arguments: ARGUMENTS });
+      for (const { exchange, routingKey } of wanted) {
+        await channel.bindQueue(queue, exchange, routingKey);
+      }
+      for (const source of tap.sources) {
+        if (isWanted.has(keyOf(source))) continue;
+        await channel.unbindQueue(queue, source.exchange, source.routingKey);
+      }
+    });
+    tap.sources = wanted;
   }
 
   async #sourcesOf(userId: string): Promise<Source[]> {

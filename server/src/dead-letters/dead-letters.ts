@@ -12,6 +12,7 @@ import {
 import { PUSH, RETRY } from '@warren/rabbitmq';
 import type { Counter } from 'prom-client';
 import { carriedHeaders, REASON_HEADER, type Job } from '../broker/job.js';
+import { FairLimit } from '../fair-limit.js';
 import { HttpProblem } from '../problem.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 import type { DeadLetterStore, StoredDeadLetter } from '../storage/dead-letters.js';
@@ -33,12 +34,16 @@ export interface DeadLettersOptions {
 /** In one go; more are found when it is asked for again. */
 const AT_ONCE = 10_000;
 const MAX_SHOWN_BYTES = 64 * 1024;
+/** Of one who asks, and for each of whom there is a connection to whoever asked. */
+const MOST_WAITING = 8;
 /** On a message that was sent again: under which id it was a dead letter. */
 const RESENT_HEADER = 'x-warren-resent';
 
 /** Messages that were given up, for an operator to look at, to send again, or to throw away. */
 export class DeadLetters {
   readonly #options: DeadLettersOptions;
+  /** One at a time looks through the queue, and whoever has much to look at waits behind himself. */
+  readonly #line = new FairLimit(1, 1);
 
   constructor(options: DeadLettersOptions) {
     this.#options = options;
@@ -77,12 +82,12 @@ export class DeadLetters {
   }
 
   /** @throws {HttpProblem} `dead_letter_unknown`, `dead_letters_busy`, `broker_unavailable` */
-  async look(id: number): Promise<DeadLetterDetail> {
-    const { store, queue } = this.#options;
+  async look(id: number, caller: string): Promise<DeadLetterDetail> {
+    const { store } = this.#options;
     const [entry] = await store.listByIds([id]);
     if (entry === undefined) throw new HttpProblem('dead_letter_unknown');
     let letter: Letter | undefined;
-    await queue.find(new Map([[entry.fingerprint, 1]]), (found) => {
+    await this.#find(caller, new Map([[entry.fingerprint, 1]]), (found) => {
       letter = found;
       return Promise.resolve(false);
     });
@@ -106,21 +111,28 @@ export class DeadLetters {
    * Of work that nobody could do, to the queue that it was in.
    * @throws {HttpProblem} `dead_letters_busy`, `broker_unavailable`; what was done by then is.
    */
-  async resend(body: DeadLettersBody): Promise<DeadLettersDone> {
-    return this.#each(body, 'resent', (entry, letter) => this.#send(entry, letter));
+  async resend(body: DeadLettersBody, caller: string): Promise<DeadLettersDone> {
+    return this.#each(body, caller, 'resent', (entry, letter) => this.#send(entry, letter));
   }
 
   /** @throws {HttpProblem} as {@link resend} */
-  async discard(body: DeadLettersBody): Promise<DeadLettersDone> {
-    return this.#each(body, 'discarded', () => Promise.resolve(true));
+  async discard(body: DeadLettersBody, caller: string): Promise<DeadLettersDone> {
+    return this.#each(body, caller, 'discarded', () => Promise.resolve(true));
+  }
+
+  /** @throws {HttpProblem} `dead_letters_busy` for who waits behind himself already. */
+  #find(caller: string, ...what: Parameters<DeadLetterQueue['find']>): Promise<void> {
+    if (this.#line.waitingOf(caller) >= MOST_WAITING) throw new HttpProblem('dead_letters_busy');
+    return this.#line.run(caller, () => this.#options.queue.find(...what));
   }
 
   async #each(
     body: DeadLettersBody,
+    caller: string,
     state: 'resent' | 'discarded',
     work: (entry: StoredDeadLetter, letter: Letter) => Promise<boolean>,
   ): Promise<DeadLettersDone> {
-    const { store, queue } = this.#options;
+    const { store } = this.#options;
     const entries =
       'ids' in body ? await store.listByIds(body.ids) : await store.list(body, { limit: AT_ONCE });
     const asked = 'ids' in body ? body.ids.length : entries.length;
@@ -132,7 +144,7 @@ export class DeadLetters {
     const done: number[] = [];
     let unreachable = 0;
     try {
-      await queue.find(countsOf(entries), async (letter) => {
+      await this.#find(caller, countsOf(entries), async (letter) => {
         const entry = open.get(letter.fingerprint)?.pop();
         if (entry === undefined) return false;
         if (await work(entry, letter)) {

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import amqp, { type ChannelModel, type Channel, type ConsumeMessage } from 'amqplib';
 import { keepUnreadable } from '@warren/protocol/amqp';
 import { DEAD_LETTERS } from '@warren/rabbitmq';
@@ -20,6 +21,9 @@ export interface Letter {
 const QUIET_MS = 1000;
 /** A hundred thousand dead letters come in a few seconds. */
 const TIMEOUT_MS = 60_000;
+/** How long it waits for who has the queue in hand; and until it asks again, more or less. */
+const PATIENCE_MS = 4000;
+const RETRY_MS = 50;
 
 /**
  * Looks through the queue of dead letters for some of them. RabbitMQ hands messages out from the front alone,
@@ -36,9 +40,27 @@ export class DeadLetterQueue {
   /**
    * @param wanted fingerprints, and how many of each.
    * @param take called with each that is found, one after the other; true removes it from the queue.
-   * @throws {HttpProblem} `dead_letters_busy` when somebody else looks through it; `broker_unavailable`.
+   * @throws {HttpProblem} `dead_letters_busy` when somebody else looks through it and does not end; `broker_unavailable`.
    */
   async find(
+    wanted: Map<string, number>,
+    take: (letter: Letter) => Promise<boolean>,
+  ): Promise<void> {
+    const giveUpAt = performance.now() + PATIENCE_MS;
+    for (;;) {
+      try {
+        await this.#findNow(wanted, take);
+        return;
+      } catch (error) {
+        const isBusy = error instanceof HttpProblem && error.code === 'dead_letters_busy';
+        if (!isBusy || performance.now() > giveUpAt) throw error;
+      }
+      // Another server, whose operator has not finished. Nothing was taken yet.
+      await wait(RETRY_MS * (0.5 + Math.random()));
+    }
+  }
+
+  async #findNow(
     wanted: Map<string, number>,
     take: (letter: Letter) => Promise<boolean>,
   ): Promise<void> {

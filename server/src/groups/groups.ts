@@ -13,6 +13,7 @@ import { HttpProblem } from '../problem.js';
 import { inboxOf, mailboxesOf, type Device, type DeviceStore } from '../storage/devices.js';
 import type { Group, GroupStore } from '../storage/groups.js';
 import type { Locks } from '../storage/locks.js';
+import { PORTION, whileThereIsMore } from '../storage/portions.js';
 
 export interface GroupsOptions {
   store: GroupStore;
@@ -25,8 +26,6 @@ export interface GroupsOptions {
   forgetHistory: (group: Group) => Promise<void>;
 }
 
-/** Far more than a group may have. */
-const MAX_MEMBERS = 10_000_000;
 /** Users whose bindings are changed together; others of them wait for as long. */
 const CHUNK = 200;
 /** A group of more members than this is spread over several exchanges, where binding takes no longer. */
@@ -93,8 +92,14 @@ export class Groups {
   /** Of all members. @throws {HttpProblem} `group_unknown` */
   async memberIds(groupId: string): Promise<string[]> {
     const group = await this.#known(groupId);
-    const members = await this.#options.store.listMembers(group, { limit: MAX_MEMBERS });
-    return members.map(({ userId }) => userId);
+    const all: string[] = [];
+    await whileThereIsMore(async () => {
+      const page = { after: all.at(-1), limit: PORTION };
+      const members = await this.#options.store.listMembers(group, page);
+      for (const { userId } of members) all.push(userId);
+      return members.length === PORTION;
+    });
+    return all;
   }
 
   /**

@@ -32,7 +32,7 @@ export class Losses {
     const { devices } = this.#options;
     const now = Date.now();
     const sentAt = Number(headers[AT_HEADER]);
-    const since = Number.isSafeInteger(sentAt) ? sentAt : now;
+    const since = Number.isSafeInteger(sentAt) ? Math.min(sentAt, now) : now;
     if (await devices.setMissed(queue, { now, since, isForGood: !isStored })) {
       await this.#tell(queue);
     }

@@ -36,6 +36,11 @@ const NOT_KEPT = [TO_HEADER, AT_HEADER, FROM_HEADER, TTL_HEADER, 'x-death'];
 const BROKERS_OWN = /^x-(first|last)-death-/;
 const JSON_TYPE = /^application\/([\w.-]+\+)?json\b/i;
 const PLAIN_JSON = 'application/json';
+/**
+ * By so much the clock of a publisher may be ahead. What is sent later than now would be newer than anything that is
+ * asked for: whoever has handled it has missed nothing, and once it is removed everybody has.
+ */
+const CLOCKS_MS = 60_000;
 /** JavaScript's dates end here, in milliseconds since 1970. */
 const LAST_DATE = 8.64e15;
 
@@ -53,7 +58,8 @@ export function readMessage({ content, properties }: ConsumeMessage, now: number
     contentType === LISTED_CONTENT_TYPE
       ? readListed(content)
       : { to: readTo(headers[TO_HEADER]), ...readBody(content, contentType) };
-  const at = readTime(headers[AT_HEADER]) ?? fromSeconds(properties.timestamp) ?? now;
+  const sentAt = readTime(headers[AT_HEADER]) ?? fromSeconds(properties.timestamp) ?? now;
+  const at = sentAt > now + CLOCKS_MS ? now : sentAt;
   const ttlMs = readTime(headers[TTL_HEADER] ?? properties.expiration);
   return {
     messageId,

@@ -33,6 +33,8 @@ export interface RouterOptions {
 }
 
 const NOT_UTF8 = 'The body must be UTF-8.';
+/** Of what the audit log keeps for a year: two ids fit. A path may be any text of 16 KB, and is written before it is looked at. */
+const MAX_TARGET = 1024;
 
 /** Makes an Express router of the table; it parses, refuses and answers by itself, errors included. */
 export function createRouter(options: RouterOptions): Router {
@@ -168,7 +170,7 @@ async function audited(
 ): Promise<RouteReply> {
   if (entry === undefined) return work(context);
   const { caller: actor } = context;
-  const target = entry.target(context);
+  const target = entry.target(context).slice(0, MAX_TARGET);
   const id = await audit.add({ at: Date.now(), actor, action: entry.action, target });
   const settle = (result: string): Promise<void> =>
     audit.settle(id, result).catch((error: unknown) => {

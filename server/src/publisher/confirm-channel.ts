@@ -41,6 +41,8 @@ interface Entry {
  */
 export type LinkState = 'connecting' | 'ready' | 'blocked' | 'closed';
 
+/** Of those that wait, however few: as many as may, each of the largest size, would be gigabytes. */
+const MAX_WAITING_BYTES = 256 * 1024 * 1024;
 const REOPEN_DELAY_MS = 100;
 const SWEEP_INTERVAL_MS = 100;
 /** The broker's default for a channel's frames; the library's own, 8192, cuts a body in 16 times as many. */
@@ -62,6 +64,7 @@ export class ConfirmChannel {
   #closing = false;
   readonly #inFlight = new Set<Entry>();
   readonly #waiting: Entry[] = [];
+  #waitingBytes = 0;
   readonly #unconfirmed = new Unconfirmed();
   /** Confirmed, but whether they were returned is not known yet. */
   readonly #confirmed: [Entry, Sent][] = [];
@@ -127,11 +130,15 @@ export class ConfirmChannel {
         this.#inFlight.size < this.#options.maxInFlight
       ) {
         this.#transmit(entry);
-      } else if (this.#waiting.length < this.#options.maxWaiting) {
+      } else if (
+        this.#waiting.length < this.#options.maxWaiting &&
+        this.#waitingBytes + body.length <= MAX_WAITING_BYTES
+      ) {
         this.#waiting.push(entry);
+        this.#waitingBytes += body.length;
       } else {
-        const waiting = String(this.#options.maxWaiting);
-        this.#fail(entry, 'broker_unavailable', `${waiting} messages wait for the broker already.`);
+        const waiting = `${String(this.#waiting.length)} messages (${String(this.#waitingBytes)} bytes)`;
+        this.#fail(entry, 'broker_unavailable', `${waiting} wait for the broker already.`);
       }
       this.#sweepLater();
     });
@@ -146,6 +153,7 @@ export class ConfirmChannel {
     if (this.pending > 0) {
       await endedWithin(new Promise<void>((resolve) => this.#idle.push(resolve)), timeoutMs);
     }
+    this.#waitingBytes = 0;
     for (const entry of this.#waiting.splice(0)) {
       this.#fail(
         entry,
@@ -308,9 +316,16 @@ export class ConfirmChannel {
       this.#inFlight.size < this.#options.maxInFlight &&
       this.#waiting.length > 0
     ) {
-      const entry = this.#waiting.shift();
+      const entry = this.#next();
       if (entry !== undefined) this.#transmit(entry);
     }
+  }
+
+  /** The one that has waited for longest, which waits no more. */
+  #next(): Entry | undefined {
+    const entry = this.#waiting.shift();
+    this.#waitingBytes -= entry?.body.length ?? 0;
+    return entry;
   }
 
   // One timer for all rather than one for each message. All wait equally long, so the oldest stand
@@ -320,7 +335,7 @@ export class ConfirmChannel {
     this.#sweeper ??= setInterval(() => {
       const now = performance.now();
       while (this.#waiting[0] !== undefined && this.#waiting[0].deadline <= now) {
-        const entry = this.#waiting.shift();
+        const entry = this.#next();
         if (entry !== undefined) {
           this.#fail(entry, 'broker_unavailable', 'The broker could not be reached in time.');
         }

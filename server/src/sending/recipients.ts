@@ -4,6 +4,7 @@ import type { Groups } from '../groups/groups.js';
 import { HttpProblem } from '../problem.js';
 import { isDatabaseUnavailable } from '../storage/database-errors.js';
 import type { DeviceStore } from '../storage/devices.js';
+import { oneByOne, portions } from '../storage/portions.js';
 
 export interface RecipientsOptions {
   devices: DeviceStore;
@@ -63,6 +64,14 @@ export class Recipients {
   }
 
   async #outcomes(userIds: string[], delivery: Delivery): Promise<Outcomes> {
+    const all: Outcomes = [];
+    await oneByOne(portions(userIds), async (some) => {
+      all.push(...(await this.#outcomesOf(some, delivery)));
+    });
+    return all;
+  }
+
+  async #outcomesOf(userIds: string[], delivery: Delivery): Promise<Outcomes> {
     const known = await this.#options.devices.findUsers(userIds);
     const online = delivery === 'live' ? await this.#online(userIds) : known;
     return userIds.map((user) => ({

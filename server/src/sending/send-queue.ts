@@ -1,5 +1,6 @@
 import { sendBodySchema } from '@warren/protocol';
 import { SEND } from '@warren/rabbitmq';
+import type { Logger } from 'pino';
 import { jsonIn, RefusedJob, type Job } from '../broker/job.js';
 import { inSteps, type WorkQueues } from '../broker/work-queues.js';
 import type { Events } from '../events/events.js';
@@ -13,20 +14,28 @@ export interface SendQueueOptions {
   sender: Sender;
   events: Events;
   workQueues: WorkQueues;
+  logger: Logger;
 }
 
 const AT_ONCE = 64;
 /** While the database or the broker is away; what waits loses its place in the order. */
 const RETRIES_MS = [1000, 5000, 30_000, 300_000];
+const FORWARDED =
+  `what no back end has published on ${SEND} is passed over: an account has bound it to events or answers, or has ` +
+  'its own queues dead-letter to it; look at its bindings';
 
 /** Takes what back ends put on `warren.send`: bodies of `POST /v1/messages`, with the same effect. */
-export function startSendQueue({ sender, events, workQueues }: SendQueueOptions): void {
+export function startSendQueue({ sender, events, workQueues, logger }: SendQueueOptions): void {
   workQueues.consume({
     queue: SEND,
     bindings: [],
     concurrency: AT_ONCE,
     retryDelayMs: inSteps(RETRIES_MS),
-    handle: (job) => send(sender, job),
+    handle: async (job) => {
+      // Neither told nor kept: there is no end to what is told of what was told.
+      if (job.isForwarded) logger.warn(FORWARDED);
+      else await send(sender, job);
+    },
     onDead: (job, error) => refuse(events, job, error),
   });
 }

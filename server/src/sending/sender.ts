@@ -66,7 +66,8 @@ const isToOne = (to: Recipient): boolean => 'user' in to || 'device' in to;
 export class Sender {
   readonly #options: SenderOptions;
   readonly #places = new FairLimit(Infinity, IN_DATABASE_AT_ONCE);
-  #turn: Promise<unknown> = Promise.resolve();
+  /** Of each who sends in turn, the last. */
+  readonly #turns = new Map<string, Promise<void>>();
 
   constructor(options: SenderOptions) {
     this.#options = options;
@@ -81,10 +82,16 @@ export class Sender {
     return this.#publish(await this.#prepare(body, caller));
   }
 
-  /** As {@link send}; those that are called one after the other are published in that order. */
+  /** As {@link send}; those of one caller are published in the order in which they are called. */
   async sendInTurn(body: SendBody, caller: string): Promise<SendReply> {
-    const prepared = this.#turn.then(() => this.#prepare(body, caller));
-    this.#turn = prepared.catch(() => undefined);
+    const before = this.#turns.get(caller) ?? Promise.resolve();
+    const prepared = before.then(() => this.#prepare(body, caller));
+    const turn = prepared
+      .catch(() => undefined)
+      .then(() => {
+        if (this.#turns.get(caller) === turn) this.#turns.delete(caller);
+      });
+    this.#turns.set(caller, turn);
     return prepared.then((message) => this.#publish(message));
   }
 

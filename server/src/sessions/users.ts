@@ -150,7 +150,7 @@ export class Users {
     const { deadLetters, trail } = this.#options;
     let done: number;
     do {
-      ({ done } = await deadLetters.discard({ all: true, user: userId }));
+      ({ done } = await deadLetters.discard({ all: true, user: userId }, `removal:${userId}`));
     } while (done > 0);
     return trail.erase(userId, Date.now());
   }

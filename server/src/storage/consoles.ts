@@ -57,6 +57,17 @@ export class ConsoleStore {
       .execute();
   }
 
+  /** The ids of an actor's, the one that was fed longest ago first. */
+  async listOf(actor: string): Promise<string[]> {
+    const rows = await this.#database
+      .selectFrom('consoles')
+      .select('session_id')
+      .where('actor', '=', toStored(actor))
+      .orderBy('expires_at')
+      .execute();
+    return rows.map((row) => row.session_id);
+  }
+
   /** Their ids. */
   async listExpired(now: number): Promise<string[]> {
     const rows = await this.#database

@@ -2,6 +2,7 @@ import { sql, type Selectable } from 'kysely';
 import { inList, type Database } from './database.js';
 import type { DeviceTable, MailboxType } from './schema.js';
 import { fromStored, toStored } from './ids.js';
+import { PORTION, whileThereIsMore } from './portions.js';
 
 /** The device id of a mailbox that waits for the user's first device. */
 export const UNCLAIMED = '';
@@ -75,8 +76,21 @@ export class DeviceStore {
 
   /** Everybody who is known. */
   async listUsers(): Promise<string[]> {
-    const rows = await this.#database.selectFrom('users').select('user_id').execute();
-    return rows.map((row) => fromStored(row.user_id));
+    const all: string[] = [];
+    let after = '';
+    await whileThereIsMore(async () => {
+      const rows = await this.#database
+        .selectFrom('users')
+        .select('user_id')
+        .where('user_id', '>', after)
+        .orderBy('user_id')
+        .limit(PORTION)
+        .execute();
+      for (const row of rows) all.push(fromStored(row.user_id));
+      after = rows.at(-1)?.user_id ?? '';
+      return rows.length === PORTION;
+    });
+    return all;
   }
 
   async listOf(userId: string): Promise<Device[]> {

@@ -3,6 +3,7 @@ import { sql, type Kysely, type RawBuilder, type Selectable } from 'kysely';
 import { inList, isSqlite, type Database } from './database.js';
 import type { HistoryTable, Schema } from './schema.js';
 import { fromStored, toStored } from './ids.js';
+import { oneByOne, portions } from './portions.js';
 
 /** A message as it is written down. Times are milliseconds since 1970. */
 export interface HistoryRecord {
@@ -295,11 +296,13 @@ export class HistoryStore {
         const device = deviceId === null ? null : encodeId(deviceId);
         return timelines.map((timeline) => [timeline, seq, at, body.length, device] as const);
       });
-    if (entries.length === 0) return;
-    await sql`
-      insert into history_entries (timeline, seq, at, size, device_id)
-      select ${this.#columns(['text', 'bigint', 'bigint', 'integer', 'text'], 0)} from ${this.#each(entries)} as listed
-    `.execute(transaction);
+    // A message to a list has one for each user.
+    await oneByOne(portions(entries), async (some) => {
+      await sql`
+        insert into history_entries (timeline, seq, at, size, device_id)
+        select ${this.#columns(['text', 'bigint', 'bigint', 'integer', 'text'], 0)} from ${this.#each(some)} as listed
+      `.execute(transaction);
+    });
   }
 
   /** Rows as one parameter: thousands of parameters take longer to write down than to insert. */

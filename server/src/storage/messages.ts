@@ -5,11 +5,13 @@ import {
   type Push,
   type Recipient,
 } from '@warren/protocol';
-import { sql } from 'kysely';
+import { sql, type Kysely } from 'kysely';
 import { inList, type Database } from './database.js';
 import { fromStored, toStored } from './ids.js';
 import type { OutboxStore } from './outbox.js';
 import { newsOf } from './outcomes.js';
+import { oneByOne, PORTION, portions, whileThereIsMore } from './portions.js';
+import type { Schema } from './schema.js';
 
 /** A message to be followed. Times are milliseconds since 1970. */
 export interface TrackedMessage {
@@ -104,7 +106,8 @@ export class MessageStore {
   }
 
   /**
-   * Follows a message from now on.
+   * Follows a message from now on. Its recipients are written down some at a time; if that is broken off, the same
+   * message goes on with it.
    * @param outcomes of each recipient, if the broker confirms it.
    * @returns the message of this id that is followed already, whoever has sent it; else undefined.
    */
@@ -112,43 +115,31 @@ export class MessageStore {
     message: TrackedMessage,
     outcomes: { user: string; outcome: Outcome }[],
   ): Promise<KnownMessage | undefined> {
-    const { id, createdAt, deadline } = message;
+    const { id, fingerprint } = message;
+    const portions = portionsOf(message, outcomes);
     const isNew = await this.#database.transaction().execute(async (transaction) => {
-      const groups = groupRecipients(message, outcomes);
-      const pushTimes = groups.flatMap(({ pushAt }) => pushAt ?? []);
-      const { numInsertedOrUpdatedRows } = await transaction
-        .insertInto('messages')
-        .values({
-          id,
-          fingerprint: message.fingerprint,
-          type: message.type,
-          target: JSON.stringify(message.target),
-          queue: message.queue,
-          is_confirmed: 0,
-          created_at: createdAt,
-          expires_at: message.expiresAt,
-          from_user: message.from === undefined ? null : toStored(message.from),
-          push: message.push === undefined ? null : JSON.stringify(message.push.content),
-          push_at: pushTimes.length === 0 ? null : Math.min(...pushTimes),
-        })
-        .onConflict((conflict) => conflict.doNothing())
-        .executeTakeFirst();
-      if (numInsertedOrUpdatedRows !== 1n) return false;
-      for (const { users, outcome, isOpen, hasCopy, pushAt } of groups) {
-        await sql`
-          insert into recipients
-            (message_id, user_id, outcome, outcome_at, deadline, has_copy, push_at)
-          select cast(${id} as text), listed.*, cast(${outcome} as text),
-            cast(${createdAt} as bigint), cast(${isOpen ? deadline : null} as bigint),
-            cast(${hasCopy ? 1 : 0} as integer), cast(${pushAt} as bigint)
-          from ${inList(this.#database, users.map(toStored))} as listed
-        `.execute(transaction);
-        if (isOpen) continue;
-        await this.#outbox.add(newsOf(message, users, { outcome, at: createdAt }), transaction);
+      const pushTimes = portions.flatMap(({ pushAt }) => pushAt ?? []);
+      const pushAt = pushTimes.length === 0 ? null : Math.min(...pushTimes);
+      if (!(await insertMessage(message, pushAt, transaction))) return false;
+      // Most have no more than this one.
+      for (const portion of portions.splice(0, 1)) {
+        await this.#addRecipients(message, portion, transaction);
       }
       return true;
     });
-    return isNew ? undefined : this.find(id);
+    const known = isNew ? undefined : await this.find(id);
+    if (known?.isConfirmed === true || (known ?? message).fingerprint !== fingerprint) return known;
+    try {
+      await oneByOne(portions, (portion) =>
+        this.#database
+          .transaction()
+          .execute((transaction) => this.#addRecipients(message, portion, transaction)),
+      );
+    } catch (error) {
+      if (isNew) await this.remove(id).catch(() => undefined);
+      throw error;
+    }
+    return known;
   }
 
   async confirm(id: string): Promise<void> {
@@ -161,15 +152,12 @@ export class MessageStore {
 
   /** It was not sent, unless somebody else has sent it meanwhile. */
   async remove(id: string): Promise<void> {
-    await this.#database.transaction().execute(async (transaction) => {
-      const { numDeletedRows } = await transaction
-        .deleteFrom('messages')
-        .where('id', '=', id)
-        .where('is_confirmed', '=', 0)
-        .executeTakeFirst();
-      if (numDeletedRows === 0n) return;
-      await transaction.deleteFrom('recipients').where('message_id', '=', id).execute();
-    });
+    const { numDeletedRows } = await this.#database
+      .deleteFrom('messages')
+      .where('id', '=', id)
+      .where('is_confirmed', '=', 0)
+      .executeTakeFirst();
+    if (numDeletedRows > 0n) await this.#removeOf([id], 'recipients', 'user_id');
   }
 
   async counts(id: string): Promise<Partial<Record<MessageOutcome, number>>> {
@@ -208,14 +196,89 @@ export class MessageStore {
 
   /** Forgets messages whose time was over so long ago. */
   async removeOld(before: number): Promise<void> {
-    await this.#database.transaction().execute(async (transaction) => {
-      const old = transaction.selectFrom('messages').select('id').where('expires_at', '<', before);
-      await transaction.deleteFrom('failed_copies').where('message_id', 'in', old).execute();
-      await transaction.deleteFrom('pushes').where('message_id', 'in', old).execute();
-      await transaction.deleteFrom('recipients').where('message_id', 'in', old).execute();
-      await transaction.deleteFrom('messages').where('expires_at', '<', before).execute();
+    await whileThereIsMore(async () => {
+      const old = await this.#database
+        .selectFrom('messages')
+        .select('id')
+        .where('expires_at', '<', before)
+        .limit(PORTION)
+        .execute();
+      const ids = old.map(({ id }) => id);
+      if (ids.length === 0) return false;
+      await this.#removeOf(ids, 'failed_copies', 'queue');
+      await this.#removeOf(ids, 'pushes', 'user_id');
+      await this.#removeOf(ids, 'recipients', 'user_id');
+      // Last: should this be broken off, the others are found again.
+      await this.#database
+        .deleteFrom('messages')
+        .where('id', 'in', inList(this.#database, ids))
+        .execute();
+      return ids.length === PORTION;
     });
   }
+
+  /** What a table has of these messages. @param column which tells the rows of one message apart. */
+  async #removeOf(ids: string[], table: string, column: string): Promise<void> {
+    const key = sql.raw(`message_id, ${column}`);
+    await whileThereIsMore(async () => {
+      const { numAffectedRows = 0n } = await sql`
+        delete from ${sql.table(table)} where (${key}) in (
+          select ${key} from ${sql.table(table)}
+          where message_id in ${inList(this.#database, ids)} limit ${PORTION}
+        )
+      `.execute(this.#database);
+      return numAffectedRows >= BigInt(PORTION);
+    });
+  }
+
+  /** Those that are not written down yet; of a message that was given up meanwhile none is. */
+  async #addRecipients(
+    message: TrackedMessage,
+    { users, outcome, isOpen, hasCopy, pushAt }: RecipientGroup,
+    transaction: Kysely<Schema>,
+  ): Promise<void> {
+    const { id, createdAt, deadline } = message;
+    const { rows } = await sql<{ user_id: string }>`
+      insert into recipients
+        (message_id, user_id, outcome, outcome_at, deadline, has_copy, push_at)
+      select cast(${id} as text), listed.*, cast(${outcome} as text),
+        cast(${createdAt} as bigint), cast(${isOpen ? deadline : null} as bigint),
+        cast(${hasCopy ? 1 : 0} as integer), cast(${pushAt} as bigint)
+      from ${inList(this.#database, users.map(toStored))} as listed
+      where exists (select 1 from messages where messages.id = ${id})
+      on conflict do nothing
+      returning user_id
+    `.execute(transaction);
+    if (isOpen) return;
+    const added = rows.map(({ user_id: user }) => fromStored(user));
+    await this.#outbox.add(newsOf(message, added, { outcome, at: createdAt }), transaction);
+  }
+}
+
+/** @returns false when there is one of this id. */
+async function insertMessage(
+  message: TrackedMessage,
+  pushAt: number | null,
+  transaction: Kysely<Schema>,
+): Promise<boolean> {
+  const { numInsertedOrUpdatedRows } = await transaction
+    .insertInto('messages')
+    .values({
+      id: message.id,
+      fingerprint: message.fingerprint,
+      type: message.type,
+      target: JSON.stringify(message.target),
+      queue: message.queue,
+      is_confirmed: 0,
+      created_at: message.createdAt,
+      expires_at: message.expiresAt,
+      from_user: message.from === undefined ? null : toStored(message.from),
+      push: message.push === undefined ? null : JSON.stringify(message.push.content),
+      push_at: pushAt,
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst();
+  return numInsertedOrUpdatedRows === 1n;
 }
 
 interface RecipientGroup {
@@ -229,7 +292,7 @@ interface RecipientGroup {
 }
 
 /** For whom there is no mailbox, it is over, unless there is a push. */
-function groupRecipients(
+function portionsOf(
   { from, push, createdAt }: TrackedMessage,
   outcomes: { user: string; outcome: Outcome }[],
 ): RecipientGroup[] {
@@ -247,5 +310,5 @@ function groupRecipients(
       { outcome: 'queued', isOpen: true, hasCopy, pushAt, users: others },
     ];
   });
-  return groups.filter(({ users }) => users.length > 0);
+  return groups.flatMap((group) => portions(group.users).map((users) => ({ ...group, users })));
 }

@@ -1,9 +1,10 @@
 import type { MessageOutcome } from '@warren/protocol';
 import { sql, type Kysely, type RawBuilder } from 'kysely';
-import { inList, type Database } from './database.js';
+import { inList, inPairs, type Database } from './database.js';
 import type { Schema } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 import type { News, OutboxStore } from './outbox.js';
+import { oneByOne, PORTION, portions, whileThereIsMore } from './portions.js';
 
 /** Why a message will not be handled out of a mailbox. */
 export type Failure = Extract<
@@ -54,7 +55,25 @@ export class OutcomeStore {
 
   /** The broker says so of those that are still open. */
   async settle(id: string, outcome: MessageOutcome, now: number): Promise<void> {
-    await this.#end(now, outcome, sql`message_id = ${id}`);
+    let after = '';
+    await whileThereIsMore(async () => {
+      const users = await this.#database
+        .selectFrom('recipients')
+        .select('user_id')
+        .where('message_id', '=', id)
+        .where('deadline', 'is not', null)
+        .where('user_id', '>', after)
+        .orderBy('user_id')
+        .limit(PORTION)
+        .execute();
+      const listed = inList(
+        this.#database,
+        users.map(({ user_id: user }) => user),
+      );
+      await this.#end(now, outcome, sql`message_id = ${id} and user_id in ${listed}`);
+      after = users.at(-1)?.user_id ?? '';
+      return users.length === PORTION;
+    });
   }
 
   /**
@@ -134,29 +153,32 @@ export class OutcomeStore {
       .where('recipients.deadline', 'is not', null)
       .where('messages.created_at', '<=', now)
       .execute();
-    const ids = rows.map(({ id }) => id);
-    if (ids.length === 0) return;
-    const listed = inList(this.#database, ids);
-    await sql`
-      insert into failed_copies (message_id, queue)
-      select listed.*, cast(${queue} as text) from ${listed} as listed where true
-      on conflict do nothing
-    `.execute(this.#database);
-    await this.#endHopeless(userId, ids, reason, now);
+    await oneByOne(portions(rows.map(({ id }) => id)), async (ids) => {
+      const listed = inList(this.#database, ids);
+      await sql`
+        insert into failed_copies (message_id, queue)
+        select listed.*, cast(${queue} as text) from ${listed} as listed where true
+        on conflict do nothing
+      `.execute(this.#database);
+      await this.#endHopeless(userId, ids, reason, now);
+    });
   }
 
-  /** Those of whom there was no word in time. @returns how many. */
-  async expire(now: number, limit: number): Promise<number> {
+  /** Some of those of whom there was no word in time. @returns how many. */
+  async expire(now: number): Promise<number> {
     const due = await this.#database
       .selectFrom('recipients')
-      .select('message_id')
+      .select(['message_id', 'user_id'])
       .where('deadline', '<', now)
       .orderBy('deadline')
-      .limit(limit)
+      .limit(PORTION)
       .execute();
-    const ids = [...new Set(due.map((row) => row.message_id))];
-    if (ids.length === 0) return 0;
-    const chosen = sql<boolean>`message_id in ${inList(this.#database, ids)} and deadline < ${now}`;
+    if (due.length === 0) return 0;
+    const listed = inPairs(
+      this.#database,
+      due.map(({ message_id: id, user_id: user }) => [id, user]),
+    );
+    const chosen = sql<boolean>`(message_id, user_id) in ${listed} and deadline < ${now}`;
     return (await this.#end(now, 'unconfirmed', chosen)).length;
   }
 

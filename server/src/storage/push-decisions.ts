@@ -4,6 +4,7 @@ import { inList, type Database } from './database.js';
 import type { Schema } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 import type { OutboxStore } from './outbox.js';
+import { PORTION, whileThereIsMore } from './portions.js';
 import { PushDeviceStore, type PushDevice } from './push-devices.js';
 import type { PushAddress } from './pushes.js';
 import { setUnpushed } from './unpushed.js';
@@ -70,16 +71,34 @@ export class PushDecisionStore {
 
   /** The broker says that nobody has a copy: whoever would wait for an ack is due for a push now. */
   async hasten(id: string, now: number): Promise<void> {
-    await this.#database.transaction().execute(async (transaction) => {
-      await transaction
-        .updateTable('messages')
-        .set({ push_at: now })
-        .where('id', '=', id)
-        .where('push_at', '>', now)
+    await this.#database
+      .updateTable('messages')
+      .set({ push_at: now })
+      .where('id', '=', id)
+      .where('push_at', '>', now)
+      .execute();
+    let after = '';
+    await whileThereIsMore(async () => {
+      const rows = await this.#database
+        .selectFrom('recipients')
+        .select('user_id')
+        .where('message_id', '=', id)
+        .where('user_id', '>', after)
+        .orderBy('user_id')
+        .limit(PORTION)
         .execute();
-      const recipients = transaction.updateTable('recipients').where('message_id', '=', id);
-      await recipients.set({ has_copy: 0 }).execute();
-      await recipients.set({ push_at: now }).where('push_at', '>', now).execute();
+      const users = rows.map(({ user_id: user }) => user);
+      await this.#database
+        .updateTable('recipients')
+        .set({
+          has_copy: 0,
+          push_at: sql<number>`case when push_at > ${now} then cast(${now} as bigint) else push_at end`,
+        })
+        .where('message_id', '=', id)
+        .where('user_id', 'in', inList(this.#database, users))
+        .execute();
+      after = users.at(-1) ?? '';
+      return rows.length === PORTION;
     });
   }
 

@@ -9,6 +9,7 @@ import type { Events } from '../events/events.js';
 import type { Losses } from '../history/losses.js';
 import { isUnfitForDatabase } from '../storage/database-errors.js';
 import type { Failure, OutcomeStore } from '../storage/outcomes.js';
+import { whileThereIsMore } from '../storage/portions.js';
 import type { Tracker } from './tracker.js';
 
 export interface SettlementOptions {
@@ -24,7 +25,6 @@ export interface SettlementOptions {
 /** A copy of each dead letter, beside the one that is kept for an operator to look at. */
 const QUEUE = 'warren.dead.outcomes';
 const SWEEP_MS = 1000;
-const SWEEP_SIZE = 500;
 const AT_ONCE = 16;
 /** While the database is away; whoever sent the message waits to be told, however long that takes. */
 const RETRY_MS = { low: 1000, high: 60_000 };
@@ -91,7 +91,11 @@ export class Settlement {
   async #sweep(): Promise<void> {
     const { outcomes, events, logger } = this.#options;
     try {
-      while ((await outcomes.expire(Date.now(), SWEEP_SIZE)) > 0) events.poke();
+      await whileThereIsMore(async () => {
+        const count = await outcomes.expire(Date.now());
+        if (count > 0) events.poke();
+        return count > 0;
+      });
       this.#warned = false;
     } catch (error) {
       if (!this.#warned) logger.warn({ err: error }, 'outcomes could not be settled');

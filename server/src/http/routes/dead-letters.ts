@@ -22,7 +22,10 @@ export function deadLetterRoutes({ deadLetters }: Services): Route[] {
       replies: { 200: { description: 'How many.', schema: deadLettersDoneSchema } },
       problems: ['dead_letters_busy', 'broker_unavailable', 'outcome_unknown'],
       audit: { action: `dead_letters.${name}`, target: ({ body }) => targetOf(body) },
-      handle: async ({ body }) => ({ status: 200, body: await deadLetters[name](body) }),
+      handle: async ({ body, caller }) => ({
+        status: 200,
+        body: await deadLetters[name](body, caller),
+      }),
     });
   return [
     route({
@@ -49,10 +52,10 @@ export function deadLetterRoutes({ deadLetters }: Services): Route[] {
       replies: { 200: { description: 'All of it.', schema: deadLetterDetailSchema } },
       problems: ['dead_letter_unknown', 'dead_letters_busy', 'broker_unavailable'],
       audit: { action: 'dead_letters.look', target: ({ params }) => params['id'] ?? '' },
-      handle: async ({ params }) => {
+      handle: async ({ params, caller }) => {
         const id = Number(params['id']);
         if (!Number.isSafeInteger(id)) throw new HttpProblem('dead_letter_unknown');
-        return { status: 200, body: await deadLetters.look(id) };
+        return { status: 200, body: await deadLetters.look(id, caller) };
       },
     }),
   ];
