@@ -30,6 +30,8 @@ const STABLE_MS = 10_000;
 const CLOSE_MS = 2000;
 /** Renew when this part of the token's life is over; the rest is for a server that is away. */
 const RENEW_AT = 0.75;
+/** Whatever end a grant names, or none that can be read: a server must not have its clients ask without a pause. */
+const SOONEST_RENEWAL_MS = 1000;
 /** How often a connection that is held is looked at. */
 const TICK_MS = 5000;
 /** A broker that was silent for so long is gone, or the device has slept. */
@@ -395,7 +397,8 @@ export class Connector {
   /** In milliseconds; with jitter, so that many clients of one moment do not renew in step. */
   #renewalDelay(grant: SessionGrant): number {
     const { now, random } = this.#options.platform;
-    return lifetimeMs(grant, now()) * RENEW_AT * (1 - random() * 0.1);
+    const delayMs = lifetimeMs(grant, now()) * RENEW_AT * (1 - random() * 0.1);
+    return delayMs > SOONEST_RENEWAL_MS ? delayMs : SOONEST_RENEWAL_MS;
   }
 }
 

@@ -77,11 +77,12 @@ export type PushProviderName = z.infer<typeof pushProviderSchema>;
 const TIME = /^([01]\d|2[0-3]):[0-5]\d$/;
 const timeSchema = z.string().regex(TIME, { error: 'must be a time of day, as "22:30"' });
 
-function isTimeZone(timeZone: string): boolean {
+/** As it is written in the list of them, whatever its case; undefined for what is none. */
+function timeZoneIn(timeZone: string): string | undefined {
   try {
-    return new Intl.DateTimeFormat('en', { timeZone }).resolvedOptions().timeZone !== '';
+    return new Intl.DateTimeFormat('en', { timeZone }).resolvedOptions().timeZone;
   } catch {
-    return false;
+    return undefined;
   }
 }
 
@@ -93,7 +94,11 @@ export const quietHoursSchema = z
     timeZone: z
       .string()
       .max(64)
-      .refine(isTimeZone, { error: 'must be a time zone, as "Europe/Berlin"' }),
+      .refine((text) => timeZoneIn(text) !== undefined, {
+        error: 'must be a time zone, as "Europe/Berlin"',
+      })
+      // Each has one spelling: what is kept of a time zone would be kept of millions.
+      .overwrite((text) => timeZoneIn(text) ?? text),
   })
   .refine(({ from, to }) => from !== to, { error: 'must end at another time than they begin' });
 export type QuietHours = z.infer<typeof quietHoursSchema>;

@@ -25,7 +25,7 @@ export interface ServerExtras {
   /** What clients may send to each other. Default: `WARREN_POLICY_URL` is asked; without it, nothing. */
   policy?: Policy;
   /** Times that only tests have a reason to change. */
-  timing?: Pick<WarrenParts, 'offlineGraceMs' | 'unconfirmedAfterMs'>;
+  timing?: Pick<WarrenParts, 'offlineGraceMs' | 'unconfirmedAfterMs'> & { stalledMs?: number };
   /** Origins besides those of the configuration. */
   corsOrigins?: RegExp[];
 }
@@ -37,6 +37,9 @@ export interface RunningServer {
   /** Stops listening, lets requests end within 5 s, then closes all. Idempotent. */
   close: () => Promise<void>;
 }
+
+/** Longer than anything takes that a request asks for. In milliseconds. */
+const STALLED_MS = 300_000;
 
 /** The port is in use by another program. */
 export class PortTakenError extends Error {
@@ -76,6 +79,8 @@ export async function startServer(
     config.tls === undefined
       ? createServer(often, app)
       : createTlsServer({ ...config.tls, ...often }, app);
+  // Whoever does not read its answer holds that and a socket; the default is no end.
+  server.timeout = extras.timing?.stalledMs ?? STALLED_MS;
   // Slow requests hold a socket each; the defaults allow five minutes.
   server.requestTimeout = 30_000;
   server.headersTimeout = 10_000;

@@ -309,7 +309,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     tracker,
     receipts: new Receipts({ tracker, publisher, events: passing, timeline, rates, metrics }),
     requests: new Requests({ publisher, devices, watch }),
-    clientMessages: new ClientMessages({ sender, groups, policy: parts.policy }),
+    clientMessages: new ClientMessages({ sender, groups, policy: parts.policy, rates }),
     answer: (answer) => handOverAnswer(broker.internal, answer),
     presence,
     history,

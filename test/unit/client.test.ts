@@ -382,6 +382,30 @@ describe('renewal', () => {
     expect(changes.some(({ current }) => current === 'waiting')).toBe(false);
   });
 
+  it.each([
+    ['has ended long ago', '2001-01-01T00:00:00.000Z'],
+    ['ends now', new Date(Date.UTC(2026, 0, 1)).toISOString()],
+    ['ends at no time', 'tomorrow'],
+  ])('is once a second at most, also of a grant that %s', async (_, expiresAt) => {
+    const asked: number[] = [];
+    const { bed, clock, connect } = setupBed({
+      platform: {
+        fetch: async (url: string | URL | Request, init?: RequestInit) => {
+          asked.push(clock.now);
+          // An end for a client that asks for ever.
+          if (asked.length > 100) return new Response(null, { status: 503 });
+          const reply = await bed.options.platform.fetch!(url, init);
+          return Response.json({ ...((await reply.json()) as object), expiresAt }, { status: 201 });
+        },
+      },
+    });
+    await connect();
+    await clock.advance(10_000);
+    expect(asked.length).toBeGreaterThan(5);
+    const pauses = asked.slice(1).map((at, index) => at - asked[index]!);
+    expect(Math.min(...pauses)).toBeGreaterThanOrEqual(1000);
+  });
+
   it('leaves the server alone for as long as it asks', async () => {
     const { clock, bed, connect } = setupBed();
     await connect();

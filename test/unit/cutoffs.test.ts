@@ -6,8 +6,9 @@ import type { Cutoff, CutoffStore } from '../../server/dist/storage/cutoffs.js';
 /** What is ended, in memory. */
 function setup() {
   const raised: Cutoff[] = [];
-  const store: Pick<CutoffStore, 'listOf' | 'raise'> = {
+  const store: Pick<CutoffStore, 'listOf' | 'findWhole' | 'raise'> = {
     listOf: () => Promise.resolve(raised),
+    findWhole: () => Promise.resolve(raised.find(({ deviceId }) => deviceId === undefined)),
     raise: (_userId, cutoff) => {
       raised.push(cutoff);
       return Promise.resolve();

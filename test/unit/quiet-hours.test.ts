@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { pushDeviceBodySchema } from '@warren/protocol';
 import { quietUntil } from '../../server/dist/push/quiet-hours.js';
 
 // Only once or twice a year does a clock change, and no test from outside can wait for it.
@@ -50,5 +51,24 @@ describe('quiet hours', () => {
     expect(asked('01:10')).toBe('2026-10-25T01:30Z');
     // Summer time ends before they would.
     expect(until('22:00-03:00', 'Europe/Berlin', '2026-10-25T00:00Z')).toBe('2026-10-25T02:00Z');
+  });
+});
+
+describe('the time zone of quiet hours', () => {
+  const read = (timeZone: string) =>
+    pushDeviceBodySchema.safeParse({
+      provider: 'webhook',
+      token: 'x',
+      preferences: { quietHours: { from: '22:00', to: '07:00', timeZone } },
+    }).data?.preferences.quietHours?.timeZone;
+
+  it('has one spelling, of millions that mean the same', () => {
+    for (const spelling of ['Europe/Berlin', 'europe/berlin', 'eUROPE/bERLIN', 'EUROPE/BERLIN']) {
+      expect(read(spelling)).toBe('Europe/Berlin');
+    }
+  });
+
+  it('must be one', () => {
+    expect(read('Europe/Nowhere')).toBeUndefined();
   });
 });

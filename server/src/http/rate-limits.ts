@@ -7,7 +7,7 @@ export interface RateLimits {
   perKey: number;
   /**
    * Of one user, a minute, by all its devices together; ten times as many of an admin. As many KiB a minute its
-   * devices are told of what it has read.
+   * devices are told of what it has read, and sixteen times as many it may send to others.
    */
   perUser: number;
   /** Messages to everybody, a minute, by whomever. */
@@ -31,6 +31,7 @@ export class RateLimiter {
       key: limiter(perKey, 1),
       user: limiter(perUser, 60),
       read: limiter(perUser, 60),
+      sent: limiter(perUser * 16, 60),
       // A page of the console asks several times a second.
       admin: limiter(perUser * 10, 60),
       broadcast: limiter(broadcasts, 60),
@@ -38,7 +39,7 @@ export class RateLimiter {
   }
 
   /**
-   * @param budget `key:…`, `user:…`, `read:…`, `admin:…` or `broadcast:…`
+   * @param budget `key:…`, `user:…`, `read:…`, `sent:…`, `admin:…` or `broadcast:…`
    * @param points how much of it; what is more than all of it takes all of it.
    * @throws {HttpProblem} `rate_limited`
    */

@@ -20,6 +20,7 @@ import type { AuditStore } from '../storage/audit.js';
 import { SHOWN_CHARACTERS, type AccessControl, type Caller } from './access.js';
 import type { RateLimiter } from './rate-limits.js';
 import type { Route, RouteContext, RouteReply } from './route.js';
+import { UnreadAnswers } from './unread-answers.js';
 
 export interface RouterOptions {
   routes: Route[];
@@ -55,6 +56,7 @@ export function createRouter(options: RouterOptions): Router {
     },
   });
 
+  const unread = new UnreadAnswers();
   for (const path of new Set(routes.map((entry) => entry.path))) {
     const here = routes.filter((entry) => entry.path === path);
     const mounted = router.route(path.replaceAll(/\{(\w+)\}/g, ':$1'));
@@ -62,7 +64,7 @@ export function createRouter(options: RouterOptions): Router {
       mounted[entry.method](
         observe(entry, metrics),
         authorize(entry, options),
-        handle(entry, readBody, options),
+        handle(entry, readBody, unread, options),
       );
     }
     mounted.all((_request, response) => {
@@ -111,9 +113,12 @@ interface Locals extends Caller {
   caller: string;
 }
 
+/** What the budgets of service keys begin with. */
+const KEY = 'key:';
+
 const nameOf = ({ admin, budget = 'anybody' }: Caller): string =>
   admin?.actor ??
-  (budget.startsWith('key:') ? budget.slice(0, 'key:'.length + SHOWN_CHARACTERS) : budget);
+  (budget.startsWith(KEY) ? budget.slice(0, KEY.length + SHOWN_CHARACTERS) : budget);
 
 /** The first is waited for: what fails before is answered as any other error. */
 async function sendLines(lines: AsyncGenerator<string>, response: Response): Promise<void> {
@@ -133,6 +138,7 @@ const isPremature = (error: unknown): boolean =>
 function handle(
   entry: Route,
   readBody: RequestHandler,
+  unread: UnreadAnswers,
   { audit, logger }: RouterOptions,
 ): RequestHandler {
   return async (request, response) => {
@@ -140,7 +146,7 @@ function handle(
       entry.body === undefined
         ? undefined
         : await parseBody(entry.body, request, response, readBody);
-    const { identity, admin, caller } = response.locals as Locals;
+    const { identity, admin, caller, budget } = response.locals as Locals;
     const context: RouteContext<unknown> = {
       params: request.params as Record<string, string>,
       query: entry.query === undefined ? undefined : parse(entry.query, request.query),
@@ -151,15 +157,24 @@ function handle(
       request,
     };
     const reply = await audited(entry, context, audit, logger);
-    response.status(reply.status);
     if (reply.lines !== undefined) {
+      response.status(reply.status);
       await sendLines(reply.lines, response);
-    } else if (reply.body === undefined) response.end();
-    else if (typeof reply.body === 'string')
-      response.type(reply.contentType ?? 'text').send(reply.body);
-    else response.json(reply.body);
+      return;
+    }
+    const text = typeof reply.body === 'object' ? JSON.stringify(reply.body) : reply.body;
+    // Only what has changed nothing can be refused now. Back ends are trusted to read what they ask for.
+    if (entry.method === 'get' && budget?.startsWith(KEY) === false) {
+      unread.add(budget, text?.length ?? 0, response);
+    }
+    response.status(reply.status);
+    if (text === undefined) response.end();
+    else response.type(contentTypeOf(reply)).send(text);
   };
 }
+
+const contentTypeOf = ({ body, contentType }: RouteReply): string =>
+  contentType ?? (typeof body === 'string' ? 'text' : 'json');
 
 /** What cannot be written into the audit log is not done. */
 async function audited(

@@ -42,7 +42,7 @@ function minutesOf(time: string): number {
 
 const clocks = new Map<string, Intl.DateTimeFormat>();
 
-/** Making a clock takes much longer than reading it. There are some 400 time zones. */
+/** Making a clock takes much longer than reading it. There are some 400 time zones, each with one spelling here. */
 function minuteOfDay(now: number, timeZone: string): number {
   let clock = clocks.get(timeZone);
   if (clock === undefined) {

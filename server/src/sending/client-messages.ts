@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { pushSchema, type ClientSendBody, type ClientSendReply, type Push } from '@warren/protocol';
 import { uuidv7 } from 'uuidv7';
 import type { Groups } from '../groups/groups.js';
+import type { RateLimiter } from '../http/rate-limits.js';
 import type { ClientMessage, Policy } from '../outbound/policy.js';
 import { DEFAULT_MAX_MESSAGE_BYTES, encode } from '../publisher/compose.js';
 import { HttpProblem } from '../problem.js';
@@ -12,7 +13,10 @@ export interface ClientMessagesOptions {
   groups: Groups;
   /** Undefined: no client may send anything. */
   policy: Policy | undefined;
+  rates: Pick<RateLimiter, 'take'>;
 }
+
+const KIB = 1024;
 
 /** Messages that clients send to each other, as far as the application allows it. */
 export class ClientMessages {
@@ -24,11 +28,11 @@ export class ClientMessages {
 
   /**
    * Tells nothing of the recipients: whether somebody exists or is online is not for everybody to know.
-   * @throws {HttpProblem} `not_allowed`, `not_a_member`, `policy_unavailable`
+   * @throws {HttpProblem} `not_allowed`, `not_a_member`, `rate_limited`, `policy_unavailable`
    * @throws {PublishError}
    */
   async send(from: string, body: ClientSendBody): Promise<ClientSendReply> {
-    const { sender, groups, policy } = this.#options;
+    const { sender, groups, policy, rates } = this.#options;
     const { to, type, data, delivery } = body;
     if (policy === undefined) throw new HttpProblem('not_allowed');
     // Also of a group that does not exist.
@@ -36,8 +40,9 @@ export class ClientMessages {
       throw new HttpProblem('not_a_member');
     }
     const id = ownId(from, body.id ?? uuidv7());
-    // Before anybody else has to write it down.
-    encode(data, id, DEFAULT_MAX_MESSAGE_BYTES);
+    // Before anybody else has to write it down. Each device of all recipients keeps a copy, and the history one.
+    const { length } = encode(data, id, DEFAULT_MAX_MESSAGE_BYTES);
+    await rates.take(`sent:${from}`, Math.ceil(length / KIB));
     const push = await askFor(policy, { from, to, type, data, delivery });
     await sender.send({ ...body, id, from, track: false, push }, `user:${from}`);
     return { id };

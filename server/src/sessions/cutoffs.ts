@@ -76,8 +76,7 @@ export class Cutoffs {
       const retryAfterSeconds = Math.ceil((aheadMs - mostAheadMs) / 1000);
       throw new HttpProblem('token_not_yet_valid', undefined, { retryAfterSeconds });
     }
-    const cutoffs = await this.#store.listOf(identity.userId);
-    const whole = cutoffs.find(({ deviceId }) => deviceId === undefined);
+    const whole = await this.#store.findWhole(identity.userId);
     if (whole !== undefined) this.#refuseOlder(identity, whole.tokensBefore);
   }
 

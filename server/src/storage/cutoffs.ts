@@ -1,8 +1,12 @@
 import type { Database } from './database.js';
 import { fromStored, toStored } from './ids.js';
+import type { CutoffTable } from './schema.js';
 
 /** Stands for all devices of a user; no real id is empty. */
 const ALL_DEVICES = '';
+
+/** Logouts of one user, the newest: whoever logs devices out that never were must not fill the database. */
+const MOST_LOGOUTS = 200;
 
 /** What of a user is over. Times are milliseconds since 1970. */
 export interface Cutoff {
@@ -33,16 +37,28 @@ export class CutoffStore {
       .selectAll()
       .where('user_id', '=', toStored(userId))
       .execute();
-    return rows.map((row) => ({
-      deviceId: row.device_id === ALL_DEVICES ? undefined : fromStored(row.device_id),
-      sessionsBefore: row.sessions_before,
-      tokensBefore: row.tokens_before,
-      installationId: row.installation_id ?? undefined,
-    }));
+    return rows.map(toCutoff);
+  }
+
+  /** Of all devices of a user. Asked at each request, so that it reads one row at most. */
+  async findWhole(userId: string): Promise<Cutoff | undefined> {
+    const row = await this.#database
+      .selectFrom('cutoffs')
+      .selectAll()
+      .where('user_id', '=', toStored(userId))
+      .where('device_id', '=', ALL_DEVICES)
+      .executeTakeFirst();
+    return row && toCutoff(row);
   }
 
   /** A later one replaces an earlier one, except for what it does not name; neither time ever goes back. */
   async raise(userId: string, cutoff: Cutoff): Promise<void> {
+    await this.#write(userId, cutoff);
+    // Who revokes devices is a back end, and what it has revoked is never forgotten.
+    if (cutoff.deviceId !== undefined && cutoff.tokensBefore === 0) await this.#trim(userId);
+  }
+
+  async #write(userId: string, cutoff: Cutoff): Promise<void> {
     const { sessionsBefore, tokensBefore, installationId } = cutoff;
     await this.#database
       .insertInto('cutoffs')
@@ -73,6 +89,28 @@ export class CutoffStore {
       .execute();
   }
 
+  async #trim(userId: string): Promise<void> {
+    const logouts = this.#database
+      .selectFrom('cutoffs')
+      .select('sessions_before')
+      .where('user_id', '=', toStored(userId))
+      .where('device_id', '<>', ALL_DEVICES)
+      .where('tokens_before', '=', 0);
+    const oldest = await logouts
+      .orderBy('sessions_before', 'desc')
+      .offset(MOST_LOGOUTS - 1)
+      .limit(1)
+      .executeTakeFirst();
+    if (oldest === undefined) return;
+    await this.#database
+      .deleteFrom('cutoffs')
+      .where('user_id', '=', toStored(userId))
+      .where('device_id', '<>', ALL_DEVICES)
+      .where('tokens_before', '=', 0)
+      .where('sessions_before', '<', oldest.sessions_before)
+      .execute();
+  }
+
   /** Forgets those that refuse no token and whose sessions nobody can still name. */
   async removeOld(before: number): Promise<void> {
     await this.#database
@@ -82,3 +120,10 @@ export class CutoffStore {
       .execute();
   }
 }
+
+const toCutoff = (row: CutoffTable): Cutoff => ({
+  deviceId: row.device_id === ALL_DEVICES ? undefined : fromStored(row.device_id),
+  sessionsBefore: row.sessions_before,
+  tokensBefore: row.tokens_before,
+  installationId: row.installation_id ?? undefined,
+});

@@ -2,6 +2,9 @@ import type { Database } from './database.js';
 import type { Device } from './devices.js';
 import { toStored } from './ids.js';
 
+/** Of one user, the newest: a client that is a new device each time must not fill the database. */
+const MOST = 200;
+
 /** Devices whose mailbox has expired: they are none any more, but may come back, and have missed something then. */
 export class ExpiredDeviceStore {
   readonly #database: Database;
@@ -22,6 +25,7 @@ export class ExpiredDeviceStore {
       })
       .onConflict((conflict) => conflict.doNothing())
       .execute();
+    await this.#trim(toStored(device.user_id));
   }
 
   /** Those of one user, or one of them, will not come back. @returns whether there were any. */
@@ -32,6 +36,23 @@ export class ExpiredDeviceStore {
     if (deviceId !== undefined) query = query.where('device_id', '=', toStored(deviceId));
     const { numDeletedRows } = await query.executeTakeFirst();
     return numDeletedRows > 0n;
+  }
+
+  async #trim(user: string): Promise<void> {
+    const oldest = await this.#database
+      .selectFrom('expired_devices')
+      .select('expired_at')
+      .where('user_id', '=', user)
+      .orderBy('expired_at', 'desc')
+      .offset(MOST - 1)
+      .limit(1)
+      .executeTakeFirst();
+    if (oldest === undefined) return;
+    await this.#database
+      .deleteFrom('expired_devices')
+      .where('user_id', '=', user)
+      .where('expired_at', '<', oldest.expired_at)
+      .execute();
   }
 
   /** Forgets those that have expired before `time`, in milliseconds since 1970. */

@@ -1,4 +1,10 @@
-import { READ_TYPE, type Handling, type ReadNews, type ReceiptsBody } from '@warren/protocol';
+import {
+  READ_TYPE,
+  type Handling,
+  type ReadNews,
+  type ReceiptsBody,
+  type Trace,
+} from '@warren/protocol';
 import type { PassingEvents } from '../events/passing-events.js';
 import type { RateLimiter } from '../http/rate-limits.js';
 import type { Metrics } from '../metrics.js';
@@ -63,7 +69,8 @@ export class Receipts {
 
   /** Rejections are remembered; all of it is for whoever watches, and only then is it told. */
   #noteHandled(userId: string, { handled, deviceId, watched }: ReceiptsBody, now: number): void {
-    const { events, timeline, metrics } = this.#options;
+    const { timeline, metrics } = this.#options;
+    const traces: [Trace, at: number][] = [];
     for (const { id, type, error, name, tookMs, agoMs } of handled) {
       const at = Math.round(now - agoMs);
       if (error !== undefined) {
@@ -73,16 +80,27 @@ export class Receipts {
         timeline.noteSome('handler_failed', { ...entry, messageId: id });
       }
       if (!watched) continue;
-      const trace = {
+      const trace: Trace = {
         user: userId,
-        step: error === undefined ? ('handled' as const) : ('rejected' as const),
+        step: error === undefined ? 'handled' : 'rejected',
         messageId: id ?? null,
         type,
         tookMs,
         ...(deviceId !== undefined && { deviceId }),
         ...(error !== undefined && { error: reasonOf(error, name) }),
       };
-      void events.trace(trace, at);
+      traces.push([trace, at]);
+    }
+    void this.#trace(traces);
+  }
+
+  /**
+   * One after the other, until nobody listens: that somebody does is the client's word, and thousands at once would
+   * hold up all else that goes by the same channel.
+   */
+  async #trace(traces: [Trace, at: number][]): Promise<void> {
+    for (const [trace, at] of traces) {
+      if (!(await this.#options.events.trace(trace, at))) return;
     }
   }
 }
