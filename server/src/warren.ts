@@ -1,8 +1,8 @@
 import type { Router } from 'express';
-import { DEFAULT_NAMES, type TopologyNames } from '@warren/rabbitmq';
+import { CONSOLE_PREFIX, DEFAULT_NAMES, type TopologyNames } from '@warren/rabbitmq';
 import { openBroker } from './broker/index.js';
 import { probeKey } from './broker/login-probe.js';
-import { openConsole } from './console/index.js';
+import { CONSOLE_TTL_SECONDS, openConsole } from './console/index.js';
 import { consolePages } from './console/pages.js';
 import { Events } from './events/events.js';
 import { PassingEvents } from './events/passing-events.js';
@@ -41,6 +41,7 @@ import { Cutoffs } from './sessions/cutoffs.js';
 import { Endings } from './sessions/endings.js';
 import { Gatekeeper } from './sessions/gatekeeper.js';
 import { KeyRing } from './sessions/key-ring.js';
+import { OutlivedTokens } from './sessions/outlived-tokens.js';
 import { OwnTokens } from './sessions/own-tokens.js';
 import { Retirement } from './sessions/retirement.js';
 import { Sessions } from './sessions/sessions.js';
@@ -87,7 +88,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   );
   const { devices, locks } = storage;
   const timeline = new TimelineWriter(storage.timeline, logger);
-  const maxDevices = parts.maxDevices ?? 50;
+  const { maxDevices = 50, sessionTtlSeconds = 3600, expiryGraceMs = 10_000 } = parts;
   const { managementUrl } = parts;
   const broker = openBroker({ amqpUrl, managementUrl, names, storage, logger });
   const { publisher, link, provisioner, exchanges, management, watch, connections, metrics } =
@@ -165,7 +166,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     timeline,
     provisioner,
     connections,
-    tokens: new ClientTokens({ keys, vhost, ttlSeconds: parts.sessionTtlSeconds ?? 3600 }),
+    tokens: new ClientTokens({ keys, vhost, ttlSeconds: sessionTtlSeconds }),
     prefixes,
     vhost,
     endpoints: parts.endpoints,
@@ -195,10 +196,26 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     provisioner,
     store: devices,
     queuePrefix,
-    graceMs: parts.expiryGraceMs ?? 10_000,
+    graceMs: expiryGraceMs,
     logger,
   });
-  const quota = new ConnectionQuota({ watch, connections, devices, timeline, queuePrefix, logger });
+  const outlivedTokens = new OutlivedTokens({
+    watch,
+    connections,
+    lifetimesMs: {
+      [queuePrefix]: sessionTtlSeconds * 1000 + expiryGraceMs,
+      [CONSOLE_PREFIX]: CONSOLE_TTL_SECONDS * 1000 + expiryGraceMs,
+    },
+    logger,
+  });
+  const quota = new ConnectionQuota({
+    watch,
+    connections,
+    devices,
+    timeline,
+    queuePrefixes: [queuePrefix, CONSOLE_PREFIX],
+    logger,
+  });
   const presence = new Presence({
     watch,
     devices,
@@ -343,6 +360,7 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
   let closing: Promise<void> | undefined;
   const closeAll = async (): Promise<void> => {
     quota.close();
+    outlivedTokens.close();
     const first = [
       gatekeeper,
       upkeep,

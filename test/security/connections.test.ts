@@ -69,3 +69,20 @@ describe.each(['stomp', 'amqp'] as const)('the connections of one device (%s)', 
     await Promise.all([...few, ...others].map((each) => each.close()));
   });
 });
+
+describe('the connections of a console', () => {
+  it('are closed but for the newest, as those of a device', async () => {
+    const { status, body } = await stack.admin('POST', 'sessions', {});
+    expect(status).toBe(201);
+    const grant = body as unknown as SessionGrant;
+    const all: RawConsumer[] = [];
+    for (let index = 0; index < 3 * MOST; index++) all.push(await CONSUMERS.stomp(grant));
+    const alive = () => all.map(({ isGone }) => !isGone());
+    const wanted = all.map((_, index) => index >= all.length - MOST);
+    await until(
+      () => alive().join() === wanted.join(),
+      () => alive().join(),
+    );
+    await Promise.all(all.map((each) => each.close()));
+  });
+});

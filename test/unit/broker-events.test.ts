@@ -29,6 +29,7 @@ describe('what the broker tells of connections', () => {
     expect(opened).toMatchObject({ kind: 'opened', name, login, at });
     // By AMQP the broker looks at the token before it speaks of anybody.
     expect(opened).toHaveProperty('user', isStomp ? undefined : QUEUE);
+    expect(opened).toHaveProperty('isStomp', isStomp);
     expect(opened).toHaveProperty(
       'run',
       expect.stringMatching(/^warren-[0-9a-f]+@localhost\.\d+$/),
@@ -65,6 +66,7 @@ describe('what the broker tells of connections', () => {
       user: QUEUE,
       run: 'warren@localhost.1795723847',
       mark: undefined,
+      isStomp: true,
       at: headers.timestamp_in_ms,
     });
   });
@@ -96,6 +98,7 @@ describe('many events', () => {
     user,
     run: 'a@b.1',
     mark: undefined,
+    isStomp: true,
     at: 0,
   });
   const authenticated = (name: string): BrokerEvent => ({
@@ -117,7 +120,9 @@ describe('many events', () => {
       closed('oldest'),
     ]);
     expect(changes).toEqual({
-      opened: [{ name: 'stays', login: LIE, user: QUEUE, run: 'a@b.1', mark: undefined }],
+      opened: [
+        { name: 'stays', login: LIE, user: QUEUE, run: 'a@b.1', mark: undefined, isStomp: true },
+      ],
       authenticated: [{ name: 'older', user: QUEUE }],
       closed: ['goes', 'oldest'],
     });
@@ -126,7 +131,9 @@ describe('many events', () => {
   it('tell of whoever has a name last', () => {
     const changes = summarize([opened('a'), authenticated('a'), closed('a'), opened('a')]);
     expect(changes).toEqual({
-      opened: [{ name: 'a', login: LIE, user: undefined, run: 'a@b.1', mark: undefined }],
+      opened: [
+        { name: 'a', login: LIE, user: undefined, run: 'a@b.1', mark: undefined, isStomp: true },
+      ],
       authenticated: [],
       closed: [],
     });

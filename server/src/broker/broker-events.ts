@@ -11,6 +11,8 @@ export interface ConnectionOpened {
   login: string;
   /** Undefined where the broker tells only what the client called itself. */
   user: string | undefined;
+  /** Whether it is by STOMP. */
+  isStomp: boolean;
   /** The node that has it, and which of its runs: all of a run's connections end with it, without events. */
   run: string | undefined;
   /** Of a connection that a server has made to see its own event come by. */
@@ -59,6 +61,7 @@ export function readEvent(
         name,
         login: user,
         user: text('type') === 'direct' ? undefined : user,
+        isStomp: text('protocol').includes('STOMP'),
         run: runOf(text('pid')),
         mark: MARK.exec(text('user_provided_name'))?.[0],
         at,

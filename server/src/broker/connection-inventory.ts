@@ -63,11 +63,12 @@ export class ConnectionInventory {
     const strangers = listed
       .filter(({ name }) => !recorded.has(name))
       .map(({ name, login }) => ({ name, login, user: undefined }));
-    const known = [...recorded.values()].map(({ name, login, user }) => ({
+    const known = [...recorded.values()].map(({ name, login, user, isStomp }) => ({
       name,
       // Where only its channel was heard of, the journal takes it to be honest.
       login: logins.get(name) ?? login,
       user,
+      isStomp,
     }));
     return [...known, ...strangers];
   }
@@ -136,7 +137,13 @@ export class ConnectionInventory {
         page.map(({ queue }) =>
           this.#limit(async () => {
             const names = await management.connectionsOf(queue);
-            return names.map((name) => ({ name, login: queue, user: undefined, run: undefined }));
+            return names.map((name) => ({
+              name,
+              login: queue,
+              user: undefined,
+              run: undefined,
+              isStomp: false,
+            }));
           }),
         ),
       );

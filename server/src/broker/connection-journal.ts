@@ -187,10 +187,10 @@ export function summarize(events: BrokerEvent[]): ConnectionChanges {
     const { name } = event;
     const fresh = opened.get(name);
     if (event.kind === 'opened') {
-      const { login, user, run, mark } = event;
+      const { login, user, run, mark, isStomp } = event;
       closed.delete(name);
       authenticated.delete(name);
-      opened.set(name, { name, login, user, run, mark });
+      opened.set(name, { name, login, user, run, mark, isStomp });
     } else if (event.kind === 'closed') {
       opened.delete(name);
       authenticated.delete(name);

@@ -14,6 +14,8 @@ export interface ClientConnection {
   login: string;
   /** Whose token or account it logged in with; unknown for one that nobody has heard of. */
   user: string | undefined;
+  /** Whether it is known to be by STOMP, where no token can take the place of the one that it was opened with. */
+  isStomp?: boolean;
 }
 
 /** Times are the broker's own, in milliseconds since 1970, and the same for all who listen. */
@@ -171,7 +173,12 @@ export class BrokerWatch extends EventEmitter<Events> {
     const event = readEvent(routingKey, headers, this.#options.vhost);
     switch (event?.kind) {
       case 'opened':
-        this.#add({ name: event.name, login: event.login, user: undefined });
+        this.#add({
+          name: event.name,
+          login: event.login,
+          user: undefined,
+          isStomp: event.isStomp,
+        });
         if (event.user !== undefined) this.#authenticate(event.name, event.user, event.at);
         return;
       case 'authenticated':
@@ -192,16 +199,20 @@ export class BrokerWatch extends EventEmitter<Events> {
     this.#index(connection);
   }
 
-  #found({ name, login, user }: ClientConnection): void {
+  #found(connection: ClientConnection): void {
+    const { name, login, user, isStomp = false } = connection;
     const known = this.#byName.get(name);
     if (known === undefined) {
-      const found = { name, login, user };
+      const found = { ...connection };
       this.#add(found);
       this.emit('found', found);
-    } else if (known.login === known.user && login !== known.login) {
+    } else if (
+      (known.login === known.user && login !== known.login) ||
+      (isStomp && known.isStomp !== true)
+    ) {
       // Its channel was heard of here, but not what it had called itself before.
       this.#unindex(known);
-      this.#add(Object.assign(known, { login, user: user ?? known.user }));
+      this.#add(Object.assign(known, { login, user: user ?? known.user, isStomp }));
       this.emit('found', known);
     } else if (known.user === undefined && user !== undefined) {
       this.#authenticate(name, user, Date.now());

@@ -35,7 +35,7 @@ export interface ConsoleOptions {
 }
 
 /** Of the broker's logins; a console whose admin key is taken away ends within a minute all the same. */
-const TTL_SECONDS = 600;
+export const CONSOLE_TTL_SECONDS = 600;
 
 /** All of a server that is for its operators: what they look at, and what is written down for them. */
 export function openConsole(options: ConsoleOptions): {
@@ -92,7 +92,7 @@ export function openConsole(options: ConsoleOptions): {
     link,
     provisioner,
     connections,
-    tokens: new ClientTokens({ keys, vhost, ttlSeconds: TTL_SECONDS }),
+    tokens: new ClientTokens({ keys, vhost, ttlSeconds: CONSOLE_TTL_SECONDS }),
     publisher,
     taps,
     vhost,

@@ -11,8 +11,8 @@ export interface ConnectionQuotaOptions {
   connections: Pick<Connections, 'close'>;
   devices: DeviceStore;
   timeline: TimelineWriter;
-  /** What the names of all clients' queues begin with, and so the name in every token of ours. */
-  queuePrefix: string;
+  /** What the names of all queues begin with that tokens of ours are for, and so the name in each token. */
+  queuePrefixes: string[];
   logger: Logger;
 }
 
@@ -24,7 +24,7 @@ const AT_ONCE = 8;
 const TELL_MS = 60_000;
 
 /**
- * Ends all but the newest connections of a device. One token opens any number, each takes the broker's memory and a
+ * Ends all but the newest connections of a device, or of a console. One token opens any number, each takes the broker's memory and a
  * place in the vhost's limit, and RabbitMQ has no limit for users that it does not keep itself.
  */
 export class ConnectionQuota {
@@ -52,8 +52,9 @@ export class ConnectionQuota {
   }
 
   #trim(user: string | undefined): void {
-    const { watch, queuePrefix, logger } = this.#options;
-    if (this.#isClosed || user?.startsWith(queuePrefix) !== true) return;
+    const { watch, queuePrefixes, logger } = this.#options;
+    if (this.#isClosed || user === undefined) return;
+    if (!queuePrefixes.some((prefix) => user.startsWith(prefix))) return;
     // In the order in which they have proved to be this user. Whoever only says so must not have others closed.
     const open = watch
       .connectionsOf(user)

@@ -4,6 +4,7 @@ import { addDeviceDetails } from './device-migration.js';
 import { createErasures } from './erasure-migration.js';
 import { createHistory } from './history-migration.js';
 import { addLogouts } from './logout-migration.js';
+import { addStomp } from './stomp-migration.js';
 import { addMailboxTypes } from './mailbox-migration.js';
 import { addPushFailures } from './push-failure-migration.js';
 import { sql, type CreateTableBuilder, type Kysely, type Migration } from 'kysely';
@@ -249,5 +250,6 @@ export function migrationsFor(dialect: Dialect): Record<string, Migration> {
     '012_erasures': { up: createErasures },
     '013_push_failures': { up: addPushFailures },
     '014_logouts': { up: addLogouts },
+    '015_stomp': { up: addStomp },
   };
 }

@@ -70,6 +70,8 @@ export interface ConnectionTable {
   run: string | null;
   /** What a server called it that has made it to see how far the journal is; null for all others. */
   mark: string | null;
+  /** Whether it is known to be by STOMP; 0 or 1. */
+  is_stomp: number;
 }
 
 /** One row: what is known of the journal that the connections are written from. */
