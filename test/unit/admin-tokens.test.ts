@@ -7,6 +7,7 @@ import { AdminTokens, type Admin } from '../../server/dist/sessions/admin-tokens
 import { ClientTokens } from '../../server/dist/sessions/client-tokens.js';
 import type { Identity } from '../../server/dist/sessions/identity.js';
 import { KeyRing } from '../../server/dist/sessions/key-ring.js';
+import { Locks } from '../../server/dist/storage/locks.js';
 import type { ConsoleSession } from '../../server/dist/storage/consoles.js';
 
 const HOUR_MS = 3_600_000;
@@ -105,14 +106,17 @@ function openConsoles() {
     extend: (id: string, feed: ConsoleSession['feed'], expiresAt: number) => {
       const row = rows.get(id);
       if (row !== undefined) rows.set(id, { ...row, feed, expiresAt });
-      return Promise.resolve(row !== undefined);
+      return Promise.resolve();
     },
+    listOf: (actor: string) =>
+      Promise.resolve([...rows].filter(([, row]) => row.actor === actor).map(([id]) => id)),
     listExpired: (now: number) =>
-      Promise.resolve([...rows.values()].filter(({ expiresAt }) => expiresAt < now)),
+      Promise.resolve([...rows].filter(([, row]) => row.expiresAt < now).map(([id]) => id)),
     remove: (id: string) => Promise.resolve(void rows.delete(id)),
   };
   const consoles = new Consoles({
     store,
+    locks: new Locks(undefined, () => undefined),
     audit: { add: () => Promise.resolve(1), settle: () => Promise.resolve() },
     link: {
       guard: (work: () => Promise<unknown>) => work(),
@@ -181,17 +185,23 @@ describe('a console', () => {
     await consoles.close();
   });
 
-  it('that is renewed while it ends is known, and so ends again', async () => {
+  it('that is to be renewed as it ends is made anew, and what has queues is known', async () => {
     const { consoles, rows, done } = openConsoles();
     const who = admin(NOW + 20_000);
     const { sessionId, queue } = await consoles.open(who, {});
-    const renewal = consoles.open(who, { sessionId });
-    rows.delete(sessionId);
-    await renewal;
-    expect(rows.get(sessionId)).toMatchObject({ queue, expiresAt: NOW + 20_000 });
-    await vi.advanceTimersByTimeAsync(22_000);
+    const [, renewed] = await Promise.all([
+      consoles.end(who, sessionId),
+      consoles.open(who, { sessionId }),
+    ]);
+    expect(done).toContain(queue);
+    expect(renewed.queue).not.toBe(queue);
+    expect([...rows.values()].map((row) => row.queue)).toEqual([renewed.queue]);
+    await Promise.all([
+      consoles.open(who, { sessionId: renewed.sessionId }),
+      consoles.end(who, renewed.sessionId),
+    ]);
     expect(rows.size).toBe(0);
-    expect(done).toContain(`${queue} console_ended`);
+    expect(done).toContain(renewed.queue);
     await consoles.close();
   });
 });
