@@ -1,5 +1,5 @@
 import type { TestProject } from 'vitest/node';
-import type { BrokerEndpoints, BrokerPorts } from '@warren/rabbitmq';
+import type { BrokerEndpoints, BrokerPorts, Version } from '@warren/rabbitmq';
 import { createBroker } from './broker.js';
 import { startPostgres } from './postgres.js';
 
@@ -10,6 +10,7 @@ export interface SharedBroker {
   /** The private key that the broker knows the public half of. */
   signingKey: string;
   publicKeyPath: string;
+  version: Version | undefined;
 }
 
 declare module 'vitest' {
@@ -31,6 +32,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     ports: broker.ports,
     signingKey: broker.signingKey.privateKey,
     publicKeyPath: broker.signingKey.publicKeyPath,
+    version: broker.version,
   });
   return async () => {
     await postgres?.close();

@@ -50,6 +50,8 @@ const PATIENCE_MS = 25;
 const PATIENCE = 20;
 /** How long after it was asked for the end of a connection is heard of, at most, in milliseconds. */
 const REASON_MS = 30_000;
+/** By then the broker has told of those that it has closed. In milliseconds. */
+const LEFT_MS = 500;
 /** How long a process that has just begun waits to know of all connections, in milliseconds. */
 const LISTED_MS = 2000;
 
@@ -119,7 +121,22 @@ export class Connections {
       }),
       ...liars.map((connection) => this.close(connection, reason)),
     ]);
+    void this.#closeLeft(queue, known, reason);
     await this.#closeHidden(queue);
+  }
+
+  /** RabbitMQ 4 closes no connection by AMQP 1.0 when all of a login are to be closed, but each by its name. */
+  async #closeLeft(queue: string, known: ClientConnection[], reason: CloseReason): Promise<void> {
+    const { watch, management, logger } = this.#options;
+    await wait(LEFT_MS, undefined, { ref: false });
+    const left = watch.connectionsOf(queue).filter((connection) => known.includes(connection));
+    await Promise.all(
+      left.map(({ name }) =>
+        this.#limit.run(ownerOf(queue), () => management.closeConnection(name, reason)),
+      ),
+    ).catch((error: unknown) => {
+      logger.warn({ err: error, reason }, 'a connection could not be closed');
+    });
   }
 
   /**
