@@ -24,8 +24,8 @@ const AT_ONCE = 8;
 const TELL_MS = 60_000;
 
 /**
- * Ends all but the newest connections of a device, or of a console. One token opens any number, each takes the broker's memory and a
- * place in the vhost's limit, and RabbitMQ has no limit for users that it does not keep itself.
+ * Ends all but the newest connections of a device, or of a console. One token opens any number, each takes the
+ * broker's memory and a place in the vhost's limit, and RabbitMQ has no limit for users that it does not keep itself.
  */
 export class ConnectionQuota {
   readonly #options: ConnectionQuotaOptions;
