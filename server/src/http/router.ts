@@ -34,7 +34,10 @@ export interface RouterOptions {
 }
 
 const NOT_UTF8 = 'The body must be UTF-8.';
-/** Of what the audit log keeps for a year: two ids fit. A path may be any text of 16 KB, and is written before it is looked at. */
+/**
+ * Of what the audit log keeps for a year: two ids fit. A path may be any text of 16 KB, and is written before it is
+ * looked at.
+ */
 const MAX_TARGET = 1024;
 
 /** Makes an Express router of the table; it parses, refuses and answers by itself, errors included. */

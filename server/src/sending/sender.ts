@@ -40,8 +40,8 @@ export interface SenderOptions {
 }
 
 /**
- * Of one sender, in each process, and as many of its batches. One that has thousands of messages under way waits for the database behind itself:
- * what others ask of it does not stand in that line.
+ * Of one sender, in each process, and as many of its batches. One that has thousands of messages under way waits for
+ * the database behind itself: what others ask of it does not stand in that line.
  */
 const IN_DATABASE_AT_ONCE = 16;
 /** Messages of one sender; more of them would fill the memory. */
