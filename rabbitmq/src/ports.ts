@@ -32,9 +32,12 @@ function range(): [lowest: number, highest: number] {
   return [lowest, highest];
 }
 
+/** What was handed out before. Of two brokers that start side by side, neither listens on its ports yet. */
+const drawnBefore = new Set<number>();
+
 /**
- * Finds `count` ports on loopback that nothing listens on; all different. A broker takes seconds until
- * it listens, and any connection that is made meanwhile could be given a port that the system itself
+ * Finds `count` ports on loopback that nothing listens on; all different, and others at each call. A broker takes
+ * seconds until it listens, and any connection that is made meanwhile could be given a port that the system itself
  * proposed; so they are drawn by lot from where it proposes none.
  */
 export async function freePorts(count: number): Promise<number[]> {
@@ -43,12 +46,13 @@ export async function freePorts(count: number): Promise<number[]> {
   const servers = new Map<number, Server>();
   for (let attempt = 0; servers.size < count && attempt < ATTEMPTS; attempt++) {
     const port = lowest + Math.floor(Math.random() * (highest - lowest));
-    if (servers.has(port)) continue;
+    if (servers.has(port) || drawnBefore.has(port)) continue;
     const server = await listen(port).catch(() => undefined);
     if (server !== undefined) servers.set(port, server);
   }
   await Promise.all([...servers.values()].map(close));
   if (servers.size < count) throw new Error('No free ports were found.');
+  for (const port of servers.keys()) drawnBefore.add(port);
   return [...servers.keys()];
 }
 
