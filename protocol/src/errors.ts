@@ -40,7 +40,6 @@ export const PROBLEMS = {
   request_unknown: { status: 404, title: 'Nobody waits for this answer any more.' },
   method_not_allowed: { status: 405, title: 'This address does not know the method.' },
   id_reused: { status: 409, title: 'Another message has been sent with this id.' },
-  dead_letters_busy: { status: 409, title: 'Somebody else has the dead letters in hand now.' },
   session_replaced: { status: 409, title: 'A newer session has taken the device over.' },
   payload_too_large: { status: 413, title: 'The body is over 256 KiB.' },
   unsupported_media_type: { status: 415, title: 'The body must be application/json.' },

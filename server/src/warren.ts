@@ -259,17 +259,16 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     provisioner,
     history,
     pushDevices: storage.pushDevices,
-    deadLetters: consoleSide.services.deadLetters,
     trail: storage.userTrail,
     timeline,
     tracker,
   });
   const settlement = new Settlement({
+    amqpUrl,
     tracker,
     deadLetters: consoleSide.services.deadLetters,
     losses: new Losses({ devices, publisher }),
     outcomes: storage.outcomes,
-    workQueues: broker.workQueues,
     events,
     logger,
   });

@@ -238,7 +238,7 @@ async function destinations(): Promise<[exchange: string, key: string][]> {
       'broadcast.live',
       mail,
       live,
-      'warren.dead.outcomes',
+      'warren.dead',
       'list',
     ],
   ];
@@ -285,7 +285,7 @@ describe('the queues of servers and clients, fed with anything', () => {
 async function expectWell(): Promise<void> {
   const watch = await QueueWatch.open(broker.endpoints.amqpUrl);
   try {
-    for (const queue of ['warren.send', 'warren.history', 'warren.push', 'warren.dead.outcomes']) {
+    for (const queue of ['warren.send', 'warren.history', 'warren.push', 'warren.dead']) {
       await until(async () => (await watch.waiting(queue)) === 0, `${queue} empty`, 120_000);
     }
   } finally {

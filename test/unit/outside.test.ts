@@ -146,7 +146,13 @@ describe('warren.send', () => {
       events: {},
     };
     startSendQueue(parts as unknown as Parameters<typeof startSendQueue>[0]);
-    const none = { type: undefined, contentType: undefined, account: undefined, dueAt: 0 };
+    const none = {
+      type: undefined,
+      contentType: undefined,
+      correlationId: undefined,
+      account: undefined,
+      dueAt: 0,
+    };
     const provenance = { headers: {}, routingKey: '', isForwarded: false };
     const content = Buffer.from(JSON.stringify(body));
     await handle?.({ ...none, ...provenance, content, messageId, attempt: 1 });

@@ -11,31 +11,17 @@ export interface Death {
 
 /** Written by the broker, the newest death first; older brokers leave behind it what a publisher has put there. */
 const BROKERS_HEADER = 'x-death';
-/**
- * The same on a job that waits, as JSON: from 4.0 on the broker takes its own from no publisher, and so forgets those
- * of before; older ones crash over some.
- */
-export const CARRIED_DEATHS_HEADER = 'x-warren-deaths';
 /** A message has died in few queues, unless its publisher says so. */
 const MOST = 32;
 
 /** Those that can be one, the newest first. */
 export function deathsIn(headers: Record<string, unknown>): Death[] {
-  const carried = headers[CARRIED_DEATHS_HEADER];
-  const value = carried === undefined ? headers[BROKERS_HEADER] : parsed(carried);
+  const value = headers[BROKERS_HEADER];
   if (!Array.isArray(value)) return [];
   return value
     .slice(0, MOST)
     .map(toDeath)
     .filter((death) => death !== undefined);
-}
-
-function parsed(json: unknown): unknown {
-  try {
-    return JSON.parse(String(json));
-  } catch {
-    return undefined;
-  }
 }
 
 function toDeath(value: unknown): Death | undefined {

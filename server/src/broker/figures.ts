@@ -5,8 +5,8 @@ export interface FiguresOptions {
   management: ManagementApi;
   /** Where the Prometheus plugin of each node answers. */
   metricsUrls: string[];
-  /** The queue of dead letters. */
-  deadLetters: string;
+  /** Those that wait to be seen to. */
+  countDeadLetters: () => Promise<number>;
   /** What the names of all mailboxes begin with. */
   queuePrefix: string;
 }
@@ -61,13 +61,14 @@ export class BrokerFiguresSource {
   }
 
   async #gather(): Promise<BrokerFigures> {
-    const { management, deadLetters, queuePrefix } = this.#options;
-    const [overview, nodes, isWell, depths, rates] = await Promise.all([
+    const { management, countDeadLetters, queuePrefix } = this.#options;
+    const [overview, nodes, isWell, depths, rates, deadLetters] = await Promise.all([
       management.get('/overview'),
       management.get('/nodes'),
       management.answers('/health/checks/alarms'),
       management.depths().catch(() => undefined),
       this.#rates().catch(() => undefined),
+      countDeadLetters().catch(() => null),
     ]);
     const { rabbitmq_version: version, object_totals: totals } = (overview ?? {}) as Overview;
     return {
@@ -80,7 +81,7 @@ export class BrokerFiguresSource {
       connections: totals?.connections ?? null,
       queues: totals?.queues ?? null,
       waiting: depths === undefined ? null : sumOf(depths, queuePrefix),
-      deadLetters: depths?.get(deadLetters) ?? null,
+      deadLetters,
       published: rates?.published ?? null,
       acked: rates?.acked ?? null,
     };

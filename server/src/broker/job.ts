@@ -1,6 +1,6 @@
 import type { ConsumeMessage } from 'amqplib';
 import { DEAD_LETTERS, EVENTS, REPLIES, RETRY } from '@warren/rabbitmq';
-import { CARRIED_DEATHS_HEADER, deathsIn } from './deaths.js';
+import { deathsIn } from './deaths.js';
 
 /** What a work queue holds. */
 export interface Job {
@@ -11,6 +11,7 @@ export interface Job {
   messageId: string | undefined;
   type: string | undefined;
   contentType: string | undefined;
+  correlationId: string | undefined;
   routingKey: string;
   /** Whether nobody published it here: see {@link wasForwarded}. */
   isForwarded: boolean;
@@ -44,13 +45,7 @@ const ATTEMPT_HEADER = 'x-warren-attempt';
 /** Who published it; the broker lets nobody but that account say so in the property. */
 const ACCOUNT_HEADER = 'x-warren-account';
 /** What belongs to the job, and not to what it is about. */
-const BOOKKEEPING = [
-  DUE_HEADER,
-  REASON_HEADER,
-  ATTEMPT_HEADER,
-  ACCOUNT_HEADER,
-  CARRIED_DEATHS_HEADER,
-];
+const BOOKKEEPING = [DUE_HEADER, REASON_HEADER, ATTEMPT_HEADER, ACCOUNT_HEADER];
 const IS_DEATH = /^x-(first-|last-)?death/;
 /** Further routing keys, which the broker would follow again with the rights of whoever publishes it again. */
 const ROUTING = ['CC', 'BCC'];
@@ -123,6 +118,7 @@ export function toJob(message: ConsumeMessage): Job {
     messageId: text(properties.messageId),
     type: text(properties.type),
     contentType: text(properties.contentType),
+    correlationId: text(properties.correlationId),
     routingKey: fields.routingKey,
     isForwarded: wasForwarded(message),
     account: text(properties.userId) ?? text(account),
@@ -131,12 +127,10 @@ export function toJob(message: ConsumeMessage): Job {
   };
 }
 
-/** Of a job that comes again, with where its message died, should it be about that. */
+/** Of a job that comes again. */
 export function headersOfNext(job: Job, dueAt: number, attempt: number): Record<string, unknown> {
-  const deaths = deathsIn(job.headers);
   return {
     ...carriedHeaders(job.headers),
-    ...(deaths.length > 0 && { [CARRIED_DEATHS_HEADER]: JSON.stringify(deaths) }),
     ...(job.account !== undefined && { [ACCOUNT_HEADER]: job.account }),
     [ATTEMPT_HEADER]: String(attempt),
     [DUE_HEADER]: String(dueAt),

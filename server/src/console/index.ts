@@ -1,5 +1,5 @@
 import type { NamePrefixes } from '@warren/protocol';
-import { DEAD_LETTERS, type TopologyNames } from '@warren/rabbitmq';
+import type { TopologyNames } from '@warren/rabbitmq';
 import type { Counter } from 'prom-client';
 import { BrokerFiguresSource } from '../broker/figures.js';
 import type { BrokerSide } from '../broker/index.js';
@@ -16,7 +16,6 @@ import { Timeline } from '../timeline/timeline.js';
 import type { TimelineWriter } from '../timeline/writer.js';
 import { VERSION } from '../version.js';
 import { DeadLetters } from '../dead-letters/dead-letters.js';
-import { DeadLetterQueue } from '../dead-letters/queue.js';
 import { Consoles } from './consoles.js';
 import { MessageLives } from './messages.js';
 import { Taps } from './tap.js';
@@ -67,7 +66,6 @@ export function openConsole(options: ConsoleOptions): {
   const deadLetters = new DeadLetters({
     store: storage.deadLetters,
     devices: storage.devices,
-    queue: new DeadLetterQueue(amqpUrl),
     channel: broker.internal,
     exchange,
     prefixes,
@@ -102,7 +100,7 @@ export function openConsole(options: ConsoleOptions): {
   const figures = new BrokerFiguresSource({
     management,
     metricsUrls: parts.brokerMetricsUrls ?? [],
-    deadLetters: DEAD_LETTERS,
+    countDeadLetters: () => storage.deadLetters.count({}),
     queuePrefix,
   });
   const stats = new StatsFeed({

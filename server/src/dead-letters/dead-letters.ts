@@ -12,18 +12,20 @@ import {
 import { PUSH, RETRY } from '@warren/rabbitmq';
 import type { Counter } from 'prom-client';
 import { carriedHeaders, REASON_HEADER, type Job } from '../broker/job.js';
-import { FairLimit } from '../fair-limit.js';
 import { HttpProblem } from '../problem.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
-import type { DeadLetterStore, StoredDeadLetter } from '../storage/dead-letters.js';
+import type {
+  DeadLetterContent,
+  DeadLetterStore,
+  StoredDeadLetter,
+} from '../storage/dead-letters.js';
 import { UNCLAIMED, type DeviceStore } from '../storage/devices.js';
+import { portions } from '../storage/portions.js';
 import { deathOf, fingerprintOf, type Cause } from './letter.js';
-import { DeadLetterQueue, type Letter } from './queue.js';
 
 export interface DeadLettersOptions {
   store: DeadLetterStore;
   devices: DeviceStore;
-  queue: DeadLetterQueue;
   channel: ConfirmChannel;
   /** The direct exchange. */
   exchange: string;
@@ -33,31 +35,29 @@ export interface DeadLettersOptions {
 
 /** In one go; more are found when it is asked for again. */
 const AT_ONCE = 10_000;
+/** So many are in memory at a time. */
+const PART = 50;
 const MAX_SHOWN_BYTES = 64 * 1024;
-/** Of one who asks, and for each of whom there is a connection to whoever asked. */
-const MOST_WAITING = 8;
 /** On a message that was sent again: under which id it was a dead letter. */
 const RESENT_HEADER = 'x-warren-resent';
+
+type Letter = StoredDeadLetter & DeadLetterContent;
 
 /** Messages that were given up, for an operator to look at, to send again, or to throw away. */
 export class DeadLetters {
   readonly #options: DeadLettersOptions;
-  /** One at a time looks through the queue, and whoever has much to look at waits behind himself. */
-  readonly #line = new FairLimit(1, 1);
 
   constructor(options: DeadLettersOptions) {
     this.#options = options;
   }
 
-  /** Writes down that there is one. */
-  async note(
-    { headers, messageId, type, routingKey, content }: Job,
-    { reason, queue }: Cause,
-  ): Promise<void> {
+  /** @param isRedelivered whether it may have been kept already. */
+  async keep(job: Job, { reason, queue }: Cause, isRedelivered: boolean): Promise<void> {
     const { store, devices, counter } = this.#options;
+    const { headers, messageId, type, content, contentType, correlationId } = job;
     const device = await devices.findByQueue(queue);
     const detail = headers[REASON_HEADER];
-    await store.add({
+    const entry = {
       at: Date.now(),
       reason,
       queue,
@@ -68,9 +68,10 @@ export class DeadLetters {
       size: content.length,
       // Of a message that has died its publisher may have written it.
       detail: reason === 'job' && typeof detail === 'string' ? detail : undefined,
-      fingerprint: fingerprintOf(headers, { routingKey, messageId }),
-    });
-    counter.inc({ reason });
+      fingerprint: fingerprintOf(job),
+    };
+    const letter = { content, contentType, correlationId, headers };
+    if (await store.add(entry, letter, isRedelivered)) counter.inc({ reason });
   }
 
   async list({ after, limit, ...filter }: DeadLettersQuery): Promise<DeadLettersReply> {
@@ -81,90 +82,60 @@ export class DeadLetters {
     return { letters: letters.map(toPublic), total, ...(next !== undefined && { next }) };
   }
 
-  /** @throws {HttpProblem} `dead_letter_unknown`, `dead_letters_busy`, `broker_unavailable` */
-  async look(id: number, caller: string): Promise<DeadLetterDetail> {
-    const { store } = this.#options;
-    const [entry] = await store.listByIds([id]);
-    if (entry === undefined) throw new HttpProblem('dead_letter_unknown');
-    let letter: Letter | undefined;
-    await this.#find(caller, new Map([[entry.fingerprint, 1]]), (found) => {
-      letter = found;
-      return Promise.resolve(false);
-    });
-    if (letter === undefined) {
-      await store.settle([id], 'gone');
-      throw new HttpProblem('dead_letter_unknown');
-    }
-    const { contentType, headers } = letter;
-    const body = readable(letter.body);
-    return {
-      ...toPublic(entry),
-      size: letter.body.length,
-      ...(body !== undefined && { body }),
-      ...(contentType !== undefined && { contentType }),
-      headers,
-    };
+  /** @throws {HttpProblem} `dead_letter_unknown` */
+  async look(id: number): Promise<DeadLetterDetail> {
+    const [letter] = await this.details([id]);
+    if (letter === undefined) throw new HttpProblem('dead_letter_unknown');
+    return letter;
+  }
+
+  /** Of those that wait still, the oldest first. */
+  async details(ids: number[]): Promise<DeadLetterDetail[]> {
+    return (await this.#options.store.read(ids)).map(toDetail);
   }
 
   /**
    * To the same device, under a new id: under the old one the device knows it, and would reject it again.
    * Of work that nobody could do, to the queue that it was in.
-   * @throws {HttpProblem} `dead_letters_busy`, `broker_unavailable`; what was done by then is.
+   * @throws {PublishError} what was done by then is.
    */
-  async resend(body: DeadLettersBody, caller: string): Promise<DeadLettersDone> {
-    return this.#each(body, caller, 'resent', (entry, letter) => this.#send(entry, letter));
-  }
-
-  /** @throws {HttpProblem} as {@link resend} */
-  async discard(body: DeadLettersBody, caller: string): Promise<DeadLettersDone> {
-    return this.#each(body, caller, 'discarded', () => Promise.resolve(true));
-  }
-
-  /** @throws {HttpProblem} `dead_letters_busy` for who waits behind himself already. */
-  #find(caller: string, ...what: Parameters<DeadLetterQueue['find']>): Promise<void> {
-    if (this.#line.waitingOf(caller) >= MOST_WAITING) throw new HttpProblem('dead_letters_busy');
-    return this.#line.run(caller, () => this.#options.queue.find(...what));
-  }
-
-  async #each(
-    body: DeadLettersBody,
-    caller: string,
-    state: 'resent' | 'discarded',
-    work: (entry: StoredDeadLetter, letter: Letter) => Promise<boolean>,
-  ): Promise<DeadLettersDone> {
+  async resend(body: DeadLettersBody): Promise<DeadLettersDone> {
     const { store } = this.#options;
-    const entries =
-      'ids' in body ? await store.listByIds(body.ids) : await store.list(body, { limit: AT_ONCE });
-    const asked = 'ids' in body ? body.ids.length : entries.length;
-    if (entries.length === 0) return { done: 0, unreachable: 0, gone: asked };
-    const open = new Map<string, StoredDeadLetter[]>();
-    for (const entry of entries) {
-      open.set(entry.fingerprint, [...(open.get(entry.fingerprint) ?? []), entry]);
-    }
-    const done: number[] = [];
+    const { ids, asked } = await this.#chosen(body);
+    let done = 0;
     let unreachable = 0;
-    try {
-      await this.#find(caller, countsOf(entries), async (letter) => {
-        const entry = open.get(letter.fingerprint)?.pop();
-        if (entry === undefined) return false;
-        if (await work(entry, letter)) {
-          done.push(entry.id);
-          return true;
+    for (const part of portions(ids, PART)) {
+      const sent: number[] = [];
+      try {
+        for (const letter of await store.read(part)) {
+          if (await this.#send(letter)) sent.push(letter.id);
+          else unreachable++;
         }
-        unreachable++;
-        return false;
-      });
-    } finally {
-      await store.settle(done, state);
+      } finally {
+        done += await store.settle(sent, 'resent');
+      }
     }
-    const missing = [...open.values()].flat().map(({ id }) => id);
-    await store.settle(missing, 'gone');
-    return { done: done.length, unreachable, gone: asked - done.length - unreachable };
+    return { done, unreachable, gone: asked - done - unreachable };
+  }
+
+  async discard(body: DeadLettersBody): Promise<DeadLettersDone> {
+    const { ids, asked } = await this.#chosen(body);
+    let done = 0;
+    for (const part of portions(ids)) done += await this.#options.store.settle(part, 'discarded');
+    return { done, unreachable: 0, gone: asked - done };
+  }
+
+  /** The oldest first, which was before the others in its mailbox. */
+  async #chosen(body: DeadLettersBody): Promise<{ ids: number[]; asked: number }> {
+    const ids =
+      'ids' in body ? [...new Set(body.ids)] : await this.#options.store.listIds(body, AT_ONCE);
+    const asked = 'ids' in body ? body.ids.length : ids.length;
+    return { ids: ids.sort((a, b) => a - b), asked };
   }
 
   /** @returns whether there was anybody to send it to. */
-  async #send(entry: StoredDeadLetter, letter: Letter): Promise<boolean> {
-    const { queue, reason, userId, deviceId } = entry;
+  async #send(letter: Letter): Promise<boolean> {
+    const { queue, reason, userId, deviceId } = letter;
     const { exchange, prefixes } = this.#options;
     if (reason === 'job') {
       // Noted by a server that believed its publisher.
@@ -173,7 +144,7 @@ export class DeadLetters {
       if (queue.startsWith(PUSH)) return false;
       return this.#publish(RETRY, queue, letter, letter.messageId ?? '');
     }
-    const id = newIdOf(entry);
+    const id = newIdOf(letter);
     if (await this.#publish(exchange, queue, letter, id)) return true;
     // The device has another mailbox now.
     if (userId === undefined || deviceId === undefined) return false;
@@ -187,7 +158,7 @@ export class DeadLetters {
     letter: Letter,
     messageId: string,
   ): Promise<boolean> {
-    const { type = '', contentType = 'application/octet-stream', correlationId } = letter;
+    const { type = '', contentType = 'application/octet-stream', correlationId, content } = letter;
     const routing = await this.#options.channel.publish(
       {
         exchange,
@@ -203,7 +174,7 @@ export class DeadLetters {
           ...(letter.messageId !== undefined && { [RESENT_HEADER]: letter.messageId }),
         },
       },
-      letter.body,
+      content,
     );
     return routing === 'routed';
   }
@@ -222,14 +193,6 @@ function withoutTracking({
   ...headers
 }: Record<string, unknown>): Record<string, unknown> {
   return headers;
-}
-
-function countsOf(entries: StoredDeadLetter[]): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (const { fingerprint } of entries) {
-    counts.set(fingerprint, (counts.get(fingerprint) ?? 0) + 1);
-  }
-  return counts;
 }
 
 function readable(body: Buffer): string | undefined {
@@ -254,3 +217,14 @@ const toPublic = (entry: StoredDeadLetter): DeadLetter => ({
   size: entry.size,
   ...(entry.detail !== undefined && { detail: entry.detail }),
 });
+
+function toDetail(letter: Letter): DeadLetterDetail {
+  const { content, contentType, headers } = letter;
+  const body = readable(content);
+  return {
+    ...toPublic(letter),
+    ...(body !== undefined && { body }),
+    ...(contentType !== undefined && { contentType }),
+    headers,
+  };
+}

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { DeadReason } from '@warren/protocol';
 import { WAIT_PREFIX } from '@warren/rabbitmq';
 import { deathsIn, type Death } from '../broker/deaths.js';
-import { REASON_HEADER } from '../broker/job.js';
+import { REASON_HEADER, type Job } from '../broker/job.js';
 
 /** RabbitMQ's reasons for a dead letter. */
 const REASONS = new Map<string, Exclude<DeadReason, 'job'>>([
@@ -36,14 +36,8 @@ export function causeOf(headers: Record<string, unknown>, routingKey: string): C
   return reason && { reason, queue: death.queue };
 }
 
-/**
- * The same of the same dead letter, whichever library reads it; two that share it say the same to the same
- * mailbox, so that either may stand for the other.
- */
-export function fingerprintOf(
-  headers: Record<string, unknown>,
-  { routingKey, messageId }: { routingKey: string; messageId: string | undefined },
-): string {
+/** The same of the same dead letter, whenever and by whichever server it is taken. */
+export function fingerprintOf({ headers, routingKey, messageId, content }: Job): string {
   const deaths = deathsIn(headers).map((death) => [
     death.queue,
     death.reason,
@@ -52,5 +46,5 @@ export function fingerprintOf(
     death.time,
   ]);
   const said = JSON.stringify([deaths, routingKey, messageId ?? null, headers[REASON_HEADER]]);
-  return createHash('sha256').update(said).digest('base64url');
+  return createHash('sha256').update(said).update(content).digest('base64url');
 }

@@ -92,7 +92,9 @@ export class UserExport {
       const query = { user: userId, after, limit: PAGE };
       const { letters, next }: { letters: DeadLetter[]; next?: number | undefined } =
         await deadLetters.list(query);
-      for (const letter of letters) yield line('dead_letter', letter);
+      for (const { id } of letters) {
+        for (const letter of await deadLetters.details([id])) yield line('dead_letter', letter);
+      }
       after = next;
     }
   }

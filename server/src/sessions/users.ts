@@ -2,7 +2,6 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { AdminUser, OwnDevices, UserState } from '@warren/protocol';
 import type { Connections } from '../broker/connections.js';
 import type { Provisioner } from '../broker/provisioner.js';
-import type { DeadLetters } from '../dead-letters/dead-letters.js';
 import type { Depths } from '../mailboxes/depths.js';
 import { HttpProblem } from '../problem.js';
 import { mailboxesOf, UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
@@ -27,7 +26,6 @@ export interface UsersOptions {
   provisioner: Provisioner;
   history: History;
   pushDevices: PushDeviceStore;
-  deadLetters: Pick<DeadLetters, 'discard'>;
   trail: UserTrail;
   timeline: Pick<TimelineWriter, 'flush'>;
   tracker: Tracker;
@@ -130,7 +128,7 @@ export class Users {
       // One whose mailboxes have expired is not known any more, and may have left something.
       const hadExpired = await this.#options.expired.forget(userId);
       await groups.forgetUser(userId);
-      const hadTrail = await this.#eraseTrail(userId);
+      const hadTrail = await this.#options.trail.erase(userId, Date.now());
       if (!hadHistory && !hadExpired && !hadPush && !hadTrail)
         throw new HttpProblem('user_unknown');
       return;
@@ -143,16 +141,7 @@ export class Users {
       return devices;
     });
     // Last: what became of its messages has been told to their senders by now.
-    await this.#eraseTrail(userId);
-  }
-
-  async #eraseTrail(userId: string): Promise<boolean> {
-    const { deadLetters, trail } = this.#options;
-    let done: number;
-    do {
-      ({ done } = await deadLetters.discard({ all: true, user: userId }, `removal:${userId}`));
-    } while (done > 0);
-    return trail.erase(userId, Date.now());
+    await this.#options.trail.erase(userId, Date.now());
   }
 
   /**

@@ -1,8 +1,9 @@
 import type { DeadReason } from '@warren/protocol';
-import { sql, type Selectable } from 'kysely';
+import type { Selectable } from 'kysely';
 import { inNumbers, type Database } from './database.js';
-import type { DeadLetterTable } from './schema.js';
+import { DeadLetterBounds, WAITING } from './dead-letter-bounds.js';
 import { fromStored, toStored } from './ids.js';
+import type { DeadLetterTable } from './schema.js';
 
 export interface DeadLetterEntry {
   /** Milliseconds since 1970. */
@@ -15,7 +16,17 @@ export interface DeadLetterEntry {
   type: string | undefined;
   size: number;
   detail: string | undefined;
+  /** The same of one that is handed over twice. */
   fingerprint: string;
+}
+
+/** What it says, as it was published. */
+export interface DeadLetterContent {
+  content: Buffer;
+  contentType: string | undefined;
+  correlationId: string | undefined;
+  /** Whatever the broker has read. */
+  headers: Record<string, unknown>;
 }
 
 export type StoredDeadLetter = DeadLetterEntry & {
@@ -24,8 +35,7 @@ export type StoredDeadLetter = DeadLetterEntry & {
   changedAt: number | null;
 };
 
-/** `gone`: it is not in the queue any more, for whatever reason. */
-export type DeadLetterState = 'waiting' | 'resent' | 'discarded' | 'gone';
+export type DeadLetterState = 'waiting' | 'resent' | 'discarded';
 
 export interface DeadLetterFilter {
   reason?: DeadReason | undefined;
@@ -33,35 +43,68 @@ export interface DeadLetterFilter {
   type?: string | undefined;
 }
 
-const MOST = 200_000;
-const PART = 1000;
-
-/** What lies in the queue of dead letters, so that one need not take it all out to find something. */
+/** Messages that were given up, and what was done with them. */
 export class DeadLetterStore {
   readonly #database: Database;
+  readonly #bounds: DeadLetterBounds;
 
   constructor(database: Database) {
     this.#database = database;
+    this.#bounds = new DeadLetterBounds(database);
   }
 
-  async add(entry: DeadLetterEntry): Promise<void> {
-    await this.#database
-      .insertInto('dead_letters')
-      .values({
-        at: entry.at,
-        reason: entry.reason,
-        queue: entry.queue,
-        user_id: stored(entry.userId),
-        device_id: stored(entry.deviceId),
-        message_id: stored(entry.messageId),
-        type: stored(entry.type),
-        size: entry.size,
-        detail: stored(entry.detail),
-        fingerprint: entry.fingerprint,
-        state: 'waiting',
-        changed_at: null,
-      })
-      .execute();
+  /**
+   * @param isRedelivered whether it may be here already. Of two that say the same to the same mailbox, without an id,
+   *   and died in one second, the second one is then taken for the first.
+   * @returns whether it is new.
+   */
+  async add(
+    entry: DeadLetterEntry,
+    letter: DeadLetterContent,
+    isRedelivered: boolean,
+  ): Promise<boolean> {
+    if (isRedelivered && (await this.#has(entry.fingerprint))) return false;
+    await this.#database.transaction().execute(async (transaction) => {
+      const { id } = await transaction
+        .insertInto('dead_letters')
+        .values({
+          at: entry.at,
+          reason: entry.reason,
+          queue: entry.queue,
+          user_id: stored(entry.userId),
+          device_id: stored(entry.deviceId),
+          message_id: stored(entry.messageId),
+          type: stored(entry.type),
+          size: entry.size,
+          detail: stored(entry.detail),
+          fingerprint: entry.fingerprint,
+          state: 'waiting',
+          changed_at: null,
+        })
+        .returning('id')
+        .executeTakeFirstOrThrow();
+      await transaction
+        .insertInto('dead_letter_contents')
+        .values({
+          id,
+          content: letter.content,
+          content_type: stored(letter.contentType),
+          correlation_id: stored(letter.correlationId),
+          headers: headersToText(letter.headers),
+        })
+        .execute();
+    });
+    await this.#bounds.trimWhenDue(entry.userId, entry.queue);
+    return true;
+  }
+
+  async #has(fingerprint: string): Promise<boolean> {
+    const row = await this.#database
+      .selectFrom('dead_letters')
+      .select('id')
+      .where('fingerprint', '=', fingerprint)
+      .executeTakeFirst();
+    return row !== undefined;
   }
 
   /** Those that wait, the newest first. @param after the last one of the page before. */
@@ -81,14 +124,33 @@ export class DeadLetterStore {
     return count;
   }
 
-  async listByIds(ids: number[]): Promise<StoredDeadLetter[]> {
+  /** As {@link list}, their ids alone. */
+  async listIds(filter: DeadLetterFilter, limit: number): Promise<number[]> {
+    const rows = await this.#waiting(filter)
+      .select('id')
+      .orderBy('id', 'desc')
+      .limit(limit)
+      .execute();
+    return rows.map(({ id }) => id);
+  }
+
+  /** Those of them that wait, with what they say; the oldest first. */
+  async read(ids: number[]): Promise<(StoredDeadLetter & DeadLetterContent)[]> {
     const rows = await this.#database
       .selectFrom('dead_letters')
+      .innerJoin('dead_letter_contents', 'dead_letter_contents.id', 'dead_letters.id')
       .selectAll()
-      .where('id', 'in', inNumbers(this.#database, ids))
-      .where('state', '=', 'waiting')
+      .where('dead_letters.id', 'in', inNumbers(this.#database, ids))
+      .where('state', '=', WAITING)
+      .orderBy('dead_letters.id')
       .execute();
-    return rows.map(toEntry);
+    return rows.map((row) => ({
+      ...toEntry(row),
+      content: Buffer.from(row.content),
+      contentType: read(row.content_type),
+      correlationId: read(row.correlation_id),
+      headers: headersFromText(row.headers),
+    }));
   }
 
   /** Of one user, whatever was done with them; the newest first. */
@@ -118,37 +180,31 @@ export class DeadLetterStore {
     return rows.map(toEntry);
   }
 
-  async settle(ids: number[], state: Exclude<DeadLetterState, 'waiting'>): Promise<void> {
-    if (ids.length === 0) return;
-    await this.#database
-      .updateTable('dead_letters')
-      .set({ state, changed_at: Date.now() })
-      .where('id', 'in', inNumbers(this.#database, ids))
-      .execute();
+  /** @returns how many of them have waited until now. */
+  async settle(ids: number[], state: 'resent' | 'discarded'): Promise<number> {
+    if (ids.length === 0) return 0;
+    return this.#database.transaction().execute(async (transaction) => {
+      const settled = await transaction
+        .updateTable('dead_letters')
+        .set({ state, changed_at: Date.now() })
+        .where('id', 'in', inNumbers(this.#database, ids))
+        .where('state', '=', 'waiting')
+        .executeTakeFirst();
+      await transaction
+        .deleteFrom('dead_letter_contents')
+        .where('id', 'in', inNumbers(this.#database, ids))
+        .execute();
+      return Number(settled.numUpdatedRows);
+    });
   }
 
-  /** As old, and as many, as the queue's own messages become by its policy, or twice that. */
+  /** @param before milliseconds since 1970. */
   async removeOld(before: number): Promise<void> {
-    const { last } = await this.#database
-      .selectFrom('dead_letters')
-      .select(({ fn }) => fn.max('id').as('last'))
-      .executeTakeFirstOrThrow();
-    const tooMany = ((last as number | null) ?? 0) - MOST;
-    for (const isOld of [sql`at < ${before} order by at`, sql`id <= ${tooMany} order by id`]) {
-      let removed: bigint;
-      do {
-        const { numAffectedRows = 0n } = await sql`
-          delete from dead_letters where id in (
-            select id from dead_letters where ${isOld} limit ${PART}
-          )
-        `.execute(this.#database);
-        removed = numAffectedRows;
-      } while (removed === BigInt(PART));
-    }
+    await this.#bounds.removeOld(before);
   }
 
   #waiting({ reason, user, type }: DeadLetterFilter) {
-    let query = this.#database.selectFrom('dead_letters').where('state', '=', 'waiting');
+    let query = this.#database.selectFrom('dead_letters').where('state', '=', WAITING);
     if (reason !== undefined) query = query.where('reason', '=', reason);
     if (user !== undefined) query = query.where('user_id', '=', toStored(user));
     if (type !== undefined) query = query.where('type', '=', toStored(type));
@@ -160,6 +216,22 @@ const stored = (text: string | undefined): string | null =>
   text === undefined ? null : toStored(text);
 const read = (text: string | null): string | undefined =>
   text === null ? undefined : fromStored(text);
+
+/** What JSON does not know is bytes: `{ type: 'Buffer', data }`, as they write themselves. */
+function headersToText(headers: Record<string, unknown>): string {
+  try {
+    return JSON.stringify(headers);
+  } catch {
+    // Tables in tables in tables.
+    return '{}';
+  }
+}
+
+const headersFromText = (text: string): Record<string, unknown> =>
+  JSON.parse(text, (_name, value: unknown) => {
+    const { type, data } = Object(value) as { type?: unknown; data?: unknown };
+    return type === 'Buffer' && Array.isArray(data) ? Buffer.from(data as number[]) : value;
+  }) as Record<string, unknown>;
 
 const toEntry = (row: Selectable<DeadLetterTable>): StoredDeadLetter => ({
   id: row.id,

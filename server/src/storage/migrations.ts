@@ -1,5 +1,6 @@
 import { createConnections } from './connection-migration.js';
 import { createConsole } from './console-migration.js';
+import { addDeadLetterContents } from './dead-letter-migration.js';
 import { addDeviceDetails } from './device-migration.js';
 import { createErasures } from './erasure-migration.js';
 import { createHistory } from './history-migration.js';
@@ -251,5 +252,8 @@ export function migrationsFor(dialect: Dialect): Record<string, Migration> {
     '013_push_failures': { up: addPushFailures },
     '014_logouts': { up: addLogouts },
     '015_stomp': { up: addStomp },
+    '016_dead_letter_contents': {
+      up: (db: Kysely<unknown>) => addDeadLetterContents(db, dialect),
+    },
   };
 }

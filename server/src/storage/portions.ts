@@ -6,10 +6,10 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
  */
 export const PORTION = 500;
 
-export function portions<Item>(items: readonly Item[]): Item[][] {
+export function portions<Item>(items: readonly Item[], size = PORTION): Item[][] {
   const all: Item[][] = [];
-  for (let start = 0; start < items.length; start += PORTION) {
-    all.push(items.slice(start, start + PORTION));
+  for (let start = 0; start < items.length; start += size) {
+    all.push(items.slice(start, start + size));
   }
   return all;
 }

@@ -179,11 +179,21 @@ export interface DeadLetterTable {
   size: number;
   /** Of a job: what was wrong. */
   detail: string | null;
-  /** By which it is found in the queue. */
+  /** The same of one that is handed over twice. */
   fingerprint: string;
-  /** `waiting`, `resent`, `discarded` or `gone`. */
+  /** `waiting`, `resent` or `discarded`. */
   state: string;
   changed_at: number | null;
+}
+
+/** Of those that wait. */
+export interface DeadLetterContentTable {
+  id: number;
+  content: Buffer;
+  content_type: string | null;
+  correlation_id: string | null;
+  /** As JSON. */
+  headers: string;
 }
 
 /** Whether a user is online, as it was last told to others. */
@@ -359,6 +369,7 @@ export interface Schema {
   consoles: ConsoleTable;
   timeline: TimelineTable;
   dead_letters: DeadLetterTable;
+  dead_letter_contents: DeadLetterContentTable;
   presence: PresenceTable;
   outbox: OutboxTable;
   messages: MessageTable;

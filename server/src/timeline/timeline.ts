@@ -147,7 +147,7 @@ function pushesOf(pushes: FailedPushRow[], tracked: TrackedRow[]): TimelineEntry
 
 function isTold({ messageId, reason, state }: StoredDeadLetter, tracked: TrackedRow[]): boolean {
   return (
-    (state === 'waiting' || state === 'gone') &&
+    state === 'waiting' &&
     tracked.some((row) => row.message_id === messageId && row.outcome === reason)
   );
 }

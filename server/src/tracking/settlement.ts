@@ -1,8 +1,9 @@
 import { TRACK_HEADER } from '@warren/protocol';
 import { DEAD_LETTERS } from '@warren/rabbitmq';
+import type { Channel } from 'amqplib';
 import type { Logger } from 'pino';
-import type { Job } from '../broker/job.js';
-import type { WorkQueues } from '../broker/work-queues.js';
+import { Consumers } from '../broker/consumers.js';
+import { toJob, type Job } from '../broker/job.js';
 import type { DeadLetters } from '../dead-letters/dead-letters.js';
 import { causeOf, deathOf } from '../dead-letters/letter.js';
 import type { Events } from '../events/events.js';
@@ -13,37 +14,40 @@ import { whileThereIsMore } from '../storage/portions.js';
 import type { Tracker } from './tracker.js';
 
 export interface SettlementOptions {
+  amqpUrl: string;
   tracker: Tracker;
   losses: Losses;
   deadLetters: DeadLetters;
   outcomes: OutcomeStore;
-  workQueues: WorkQueues;
   events: Events;
   logger: Logger;
 }
 
-/** A copy of each dead letter, beside the one that is kept for an operator to look at. */
-const QUEUE = 'warren.dead.outcomes';
+/** The queue of a former version. */
+const FORMER_COPIES = 'warren.dead.outcomes';
 const SWEEP_MS = 1000;
 const AT_ONCE = 16;
-/** While the database is away; whoever sent the message waits to be told, however long that takes. */
-const RETRY_MS = { low: 1000, high: 60_000 };
 
-/** Sees to it that no outcome stays open: by the dead letters, which are quick, and by the deadlines. */
+/**
+ * Sees to it that no outcome stays open: by the dead letters, which are quick, and by the deadlines. It takes the dead
+ * letters into the database; while that is away they go back into their queue, as they came.
+ */
 export class Settlement {
   readonly #options: SettlementOptions;
+  readonly #consumers: Consumers;
   readonly #timer: NodeJS.Timeout;
   #sweeping: Promise<void> | undefined;
   #warned = false;
 
   constructor(options: SettlementOptions) {
     this.#options = options;
-    options.workQueues.consume({
-      queue: QUEUE,
-      bindings: [{ exchange: DEAD_LETTERS, routingKey: '' }],
-      concurrency: AT_ONCE,
-      retryDelayMs: (attempt) => Math.min(RETRY_MS.high, RETRY_MS.low * 4 ** (attempt - 1)),
-      handle: (job) => this.#takeIfFit(job),
+    const { amqpUrl, logger } = options;
+    this.#consumers = new Consumers({ amqpUrl, connectionName: 'warren dead letters', logger });
+    this.#consumers.add({
+      queue: DEAD_LETTERS,
+      declare,
+      prefetch: AT_ONCE,
+      take: (message) => this.#take(toJob(message), message.fields.redelivered),
     });
     this.#timer = setInterval(() => {
       this.#sweeping ??= this.#sweep().finally(() => {
@@ -55,27 +59,27 @@ export class Settlement {
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    await this.#sweeping;
+    await Promise.all([this.#sweeping, this.#consumers.close()]);
   }
 
-  /** What the database will never take, a publisher's odd texts, has no outcome there. */
-  async #takeIfFit(job: Job): Promise<void> {
-    try {
-      await this.#take(job);
-    } catch (error) {
-      if (!isUnfitForDatabase(error)) throw error;
-      this.#options.logger.warn({ err: error }, 'a dead letter does not fit into the database');
-    }
-  }
-
-  async #take(job: Job): Promise<void> {
+  async #take(job: Job, isRedelivered: boolean): Promise<void> {
     const { headers, messageId, routingKey } = job;
     const cause = causeOf(headers, routingKey);
     if (cause === undefined) return;
     const { queue, reason } = cause;
-    if (reason !== 'job') await this.#settle(messageId, { queue, reason, headers });
-    // Last: a job that is done again must not be counted twice.
-    await this.#options.deadLetters.note(job, cause);
+    if (reason !== 'job') await this.#ifFit(this.#settle(messageId, { queue, reason, headers }));
+    // Last: what is handed over again must not be counted twice.
+    await this.#ifFit(this.#options.deadLetters.keep(job, cause, isRedelivered));
+  }
+
+  /** A publisher's odd texts, which the database will never take, hold up no other. */
+  async #ifFit(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      if (!isUnfitForDatabase(error)) throw error;
+      this.#options.logger.warn({ err: error }, 'a dead letter does not fit into the database');
+    }
   }
 
   async #settle(
@@ -102,4 +106,10 @@ export class Settlement {
       this.#warned = true;
     }
   }
+}
+
+async function declare(channel: Channel): Promise<void> {
+  await channel.assertQueue(DEAD_LETTERS, { durable: true });
+  await channel.bindQueue(DEAD_LETTERS, DEAD_LETTERS, '');
+  await channel.deleteQueue(FORMER_COPIES);
 }

@@ -20,12 +20,9 @@ export function deadLetterRoutes({ deadLetters }: Services): Route[] {
       summary,
       body: deadLettersBodySchema,
       replies: { 200: { description: 'How many.', schema: deadLettersDoneSchema } },
-      problems: ['dead_letters_busy', 'broker_unavailable', 'outcome_unknown'],
+      problems: ['broker_unavailable', 'outcome_unknown'],
       audit: { action: `dead_letters.${name}`, target: ({ body }) => targetOf(body) },
-      handle: async ({ body, caller }) => ({
-        status: 200,
-        body: await deadLetters[name](body, caller),
-      }),
+      handle: async ({ body }) => ({ status: 200, body: await deadLetters[name](body) }),
     });
   return [
     route({
@@ -50,12 +47,12 @@ export function deadLetterRoutes({ deadLetters }: Services): Route[] {
       access: 'viewer',
       summary: 'What one of them says.',
       replies: { 200: { description: 'All of it.', schema: deadLetterDetailSchema } },
-      problems: ['dead_letter_unknown', 'dead_letters_busy', 'broker_unavailable'],
+      problems: ['dead_letter_unknown'],
       audit: { action: 'dead_letters.look', target: ({ params }) => params['id'] ?? '' },
-      handle: async ({ params, caller }) => {
+      handle: async ({ params }) => {
         const id = Number(params['id']);
         if (!Number.isSafeInteger(id)) throw new HttpProblem('dead_letter_unknown');
-        return { status: 200, body: await deadLetters.look(id, caller) };
+        return { status: 200, body: await deadLetters.look(id) };
       },
     }),
   ];

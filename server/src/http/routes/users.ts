@@ -69,13 +69,7 @@ export function userRoutes({ sessions, users, userExport, timeline }: Services):
       access: 'service',
       summary: 'Remove a user: its queues with what waits in them, its connections, its record.',
       replies: { 204: { description: 'Nothing of the user is left.' } },
-      problems: [
-        'invalid_id',
-        'user_unknown',
-        'dead_letters_busy',
-        'broker_unavailable',
-        ...database,
-      ],
+      problems: ['invalid_id', 'user_unknown', 'broker_unavailable', ...database],
       handle: async (context) => {
         await users.remove(idIn(context));
         return { status: 204 };
