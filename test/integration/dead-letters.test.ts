@@ -27,6 +27,18 @@ async function expire(
   return { user, ids: (await lettersOf(user)).map(({ id }) => id) };
 }
 
+/** Bare messages, as any AMQP library sends them. */
+async function publishExpiring(user: string, count: number): Promise<void> {
+  const model = await connect(inject('broker').endpoints.amqpUrl);
+  const channel = await model.createConfirmChannel();
+  const properties = { persistent: true, expiration: '1' };
+  for (let number = 0; number < count; number++) {
+    channel.publish('warren.direct', `user.${user}`, Buffer.from('hello, client!'), properties);
+  }
+  await channel.waitForConfirms();
+  await model.close();
+}
+
 describe('dead letters', () => {
   it('are listed with why and whose, the newest first, and can be looked at', async () => {
     const { user, ids } = await expire(3);
@@ -105,7 +117,7 @@ describe('dead letters', () => {
       Array.from({ length: 4 }, () => stack.admin('POST', 'dead-letters/discard', { ids })),
     );
     const sum = (key: 'done' | 'gone'): number =>
-      replies.reduce((total, { body }) => total + (body[key]), 0);
+      replies.reduce((total, { body }) => total + body[key], 0);
     expect([sum('done'), sum('gone')]).toEqual([20, 60]);
     expect(await lettersOf(user)).toEqual([]);
     const again = await stack.admin('GET', `dead-letters/${String(ids[0])}`);
@@ -131,15 +143,26 @@ describe('dead letters', () => {
   it('that were published without any properties are all kept', async () => {
     const user = uniqueUser();
     await stack.api('PUT', `/v1/users/${user}`, { devices: ['phone'] });
-    const { amqpUrl } = inject('broker').endpoints;
-    const model = await connect(amqpUrl);
-    const channel = await model.createConfirmChannel();
-    const properties = { persistent: true, expiration: '1' };
-    for (let count = 0; count < 5; count++) {
-      channel.publish('warren.direct', `user.${user}`, Buffer.from('hello, client!'), properties);
-    }
-    await channel.waitForConfirms();
-    await model.close();
+    await publishExpiring(user, 5);
     await until(async () => (await lettersOf(user)).length === 5);
+  });
+
+  it('are kept in such number of each user that nobody pushes out those of others', async () => {
+    const { user: quiet } = await expire(1);
+    const loud = uniqueUser();
+    await stack.api('PUT', `/v1/users/${loud}`, { devices: ['phone'] });
+    const count = async (): Promise<number> =>
+      (await stack.admin('GET', `dead-letters?user=${loud}&limit=1`)).body.total;
+    await publishExpiring(loud, 2000);
+    await until(async () => (await count()) === 2000, 'all of them', 60_000);
+    const [oldest] = (await stack.admin('GET', `dead-letters?user=${loud}&limit=1`)).body.letters;
+    await publishExpiring(loud, 200);
+    await until(
+      async () => (await lettersOf(loud))[0]!.id === oldest!.id + 200,
+      'the newest',
+      60_000,
+    );
+    expect(await count()).toBeLessThan(2050);
+    expect(await lettersOf(quiet)).toHaveLength(1);
   });
 });
