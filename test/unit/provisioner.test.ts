@@ -15,11 +15,16 @@ function setUp(answers: Record<string, () => unknown> = {}) {
   let looks = 0;
   let isFound = false;
   const silent: (() => void)[] = [];
-  const counts = { opened: 0, closed: 0 };
+  const counts = { opened: 0, retired: 0 };
   const openChannel = () => {
     counts.opened++;
     let isBusy = false;
+    const channel = { active: true };
+    const assertOpen = () => {
+      if (!channel.active) throw refused('CH_CLOSE', 'channel is closed');
+    };
     const answer = async ({ queue }: { queue: string }) => {
+      assertOpen();
       if (isBusy) await new Promise<never>(() => undefined);
       if (queue === SILENT) {
         isBusy = true;
@@ -27,18 +32,28 @@ function setUp(answers: Record<string, () => unknown> = {}) {
       }
       return answers[queue]?.() ?? { messageCount: 7, consumerCount: 1 };
     };
-    return Promise.resolve({
-      active: true,
-      queueDeclare: answer,
-      queueDelete: answer,
-      queueBind: () => Promise.resolve(),
-      close: () => Promise.resolve(counts.closed++),
-    });
+    return Promise.resolve(
+      Object.assign(channel, {
+        queueDeclare: answer,
+        queueDelete: answer,
+        queueBind: async () => {
+          assertOpen();
+          await Promise.resolve();
+        },
+        exchangeDeclare: () => Promise.resolve(),
+        exchangeBind: () => Promise.resolve(),
+      }),
+    );
   };
   const link = {
     isConnected: true,
     onConnected: () => undefined,
     openChannel,
+    // As soon as nothing is under way on it.
+    retire: (channel: { active: boolean }) => {
+      counts.retired++;
+      silent.push(() => (channel.active = false));
+    },
     guard: (work: () => Promise<unknown>) => work(),
   };
   const deadQueues = {
@@ -68,9 +83,12 @@ function setUp(answers: Record<string, () => unknown> = {}) {
   };
 }
 
+// Its constructor is the library's own affair.
+const refused = (code: string, message: string): Error =>
+  Reflect.construct(AMQPChannelError, [code, message]) as Error;
+
 const refusal = (code: string, message: string) => (): never => {
-  // Its constructor is the library's own affair.
-  throw Reflect.construct(AMQPChannelError, [code, message]) as Error;
+  throw refused(code, message);
 };
 
 describe('a queue that does not answer', () => {
@@ -89,6 +107,16 @@ describe('a queue that does not answer', () => {
     await expect.poll(looks, { timeout: 5000 }).toBe(1);
     answer();
     expect(await asked).toEqual({ ready: 7, consumers: 1 });
+  });
+
+  it('is bound when it was only slow, on a channel that is not given up for its sake', async () => {
+    const { provisioner, counts, answer } = setUp();
+    await provisioner.ready();
+    const spec = { type: 'classic' as const, keys: ['user.b'], fanout: 'warren.broadcast' };
+    const made = provisioner.ensureQueue({ queue: SILENT, ...spec });
+    await expect.poll(() => counts.retired, { timeout: 5000 }).toBe(1);
+    answer();
+    expect(await made).toBe(7);
   });
 
   it('is given up when it is dead, and then asked for no more', async () => {

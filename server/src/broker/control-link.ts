@@ -22,6 +22,8 @@ export class ControlLink {
   #lostAt = -Infinity;
   /** When the broker last did what it was asked for, by `performance.now()`. */
   #answeredAt = 0;
+  /** What was asked on each channel and has not been answered. */
+  readonly #underWay = new WeakMap<Channel, Set<Promise<unknown>>>();
 
   constructor(amqpUrl: string, onError: (error: unknown) => void) {
     this.#connection = new Connection({
@@ -88,17 +90,31 @@ export class ControlLink {
       if (error instanceof AMQPChannelError) noteAnswer();
     };
     noteAnswer();
-    return new Proxy(channel, {
+    const underWay = new Set<Promise<unknown>>();
+    const proxy = new Proxy(channel, {
       get: (target, name) => {
         const value: unknown = Reflect.get(target, name, target);
         if (typeof value !== 'function') return value;
         return (...args: unknown[]): unknown => {
           const result: unknown = Reflect.apply(value, target, args);
-          if (result instanceof Promise) result.then(noteAnswer, noteRefusal);
+          if (result instanceof Promise) {
+            underWay.add(result);
+            const ended = (): boolean => underWay.delete(result);
+            result.then(noteAnswer, noteRefusal).finally(ended);
+          }
           return result;
         };
       },
     });
+    this.#underWay.set(proxy, underWay);
+    return proxy;
+  }
+
+  /** Closes a channel once all that was asked on it has been answered. */
+  async retire(channel: Channel): Promise<void> {
+    const underWay = this.#underWay.get(channel) ?? new Set();
+    while (underWay.size > 0) await Promise.allSettled(underWay);
+    await channel.close().catch(() => undefined);
   }
 
   /**
@@ -169,8 +185,9 @@ export class ChannelPool {
     return opening;
   }
 
-  /** It is used for nothing more; what is under way on it goes on. */
-  abandon(channel: Channel): void {
+  /** It is used for nothing more, and closed once what is under way on it has ended: get one for each step. */
+  retire(channel: Channel): void {
+    void this.#link.retire(channel);
     for (const [index, opening] of this.#channels.entries()) {
       void opening?.then(
         (known) => {

@@ -157,8 +157,10 @@ export class Provisioner {
   /** Takes these bindings off a queue. What waits in it stays; bindings that are not there are no error. */
   async unbind(queue: string, bindings: { exchange: string; routingKey: string }[]): Promise<void> {
     await this.#guard(async () => {
-      const channel = await this.#pool.next();
-      for (const binding of bindings) await channel.queueUnbind({ queue, ...binding });
+      for (const binding of bindings) {
+        const channel = await this.#pool.next();
+        await channel.queueUnbind({ queue, ...binding });
+      }
     });
   }
 
@@ -200,10 +202,16 @@ export class Provisioner {
     const declared = this.#probes.ask(queue, channel, () => channel.queueDeclare(options));
     const { messageCount } = await declared;
     for (const routingKey of keys) {
-      await channel.queueBind({ queue, exchange: this.#names.exchange, routingKey });
+      await this.#bind({ queue, exchange: this.#names.exchange, routingKey });
     }
-    if (!isBound) await channel.queueBind({ queue, exchange: fanout });
+    if (!isBound) await this.#bind({ queue, exchange: fanout });
     return messageCount;
+  }
+
+  /** Each on the channel whose turn it is: one on which a queue is silent is used for nothing more. */
+  async #bind(binding: { queue: string; exchange: string; routingKey?: string }): Promise<void> {
+    const channel = await this.#pool.next();
+    await channel.queueBind(binding);
   }
 
   /** A dead one is deleted when the broker can do it, which nobody waits for. */

@@ -22,8 +22,6 @@ export interface QueueStat {
 
 /** A queue that has not answered for so long may be dead, which is looked into. */
 const SILENT_MS = 1500;
-/** What else is under way on a channel that is set aside has ended by then. */
-const CLOSE_MS = 5000;
 
 /**
  * Asks queues, some of which may be dead: those do not answer for a minute, nor does the channel then that one was asked
@@ -65,7 +63,7 @@ export class QueueProbes {
       this.#answeredAt.set(channel, performance.now());
     };
     answer.then(note, note);
-    if (await this.#isSilent(channel, answer)) this.#setAside(channel, answer);
+    if (await this.#isSilent(channel, answer)) this.#options.pool.retire(channel);
     return this.#heard(queue, answer, 0);
   }
 
@@ -115,14 +113,6 @@ export class QueueProbes {
       return answer;
     });
     return Promise.race([answer, verdict]);
-  }
-
-  #setAside(channel: Channel, answer: Promise<unknown>): void {
-    this.#options.pool.abandon(channel);
-    const close = (): void => {
-      setTimeout(() => void channel.close().catch(() => undefined), CLOSE_MS).unref();
-    };
-    answer.then(close, close);
   }
 }
 
