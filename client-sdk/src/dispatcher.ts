@@ -25,9 +25,10 @@ export type TabWith = 'message' | 'type' | 'any';
 export interface OtherTabs {
   /**
    * Hands a message over.
-   * @returns how it ended, `undefined` when that tab went away; no promise, when there is no such tab.
+   * @returns how it ended; `undefined` when it is to be seen anew who handles it, since that tab went away or has
+   *   stalled; `hung` when all such tabs hang; no promise, when there is none.
    */
-  run: (parcel: Parcel, tabWith: TabWith) => Promise<Ending | undefined> | undefined;
+  run: (parcel: Parcel, tabWith: TabWith) => Promise<Ending | 'hung' | undefined> | undefined;
   /** Tells all tabs how a message ended that this one has handled. */
   tellEnded: (parcel: Parcel, ending: Ending) => void;
 }
@@ -251,12 +252,13 @@ export class Dispatcher {
     const known =
       window.get(id) ?? this.#running.get(id) ?? (this.#recovered.has(id) ? 'acked' : undefined);
     if (known !== undefined) return known;
-    const running = run().then((outcome) => {
-      this.#running.delete(id);
-      // Before the ack: if that is lost, the message comes again.
-      if (isEnding(outcome)) window.add(id, outcome, isStored(parcel));
-      return outcome;
-    });
+    const running = run()
+      .then((outcome) => {
+        // Before the ack: if that is lost, the message comes again.
+        if (isEnding(outcome)) window.add(id, outcome, isStored(parcel));
+        return outcome;
+      })
+      .finally(() => this.#running.delete(id));
     this.#running.set(id, running);
     return running;
   }
@@ -274,19 +276,26 @@ export class Dispatcher {
         (here === undefined ? this.others?.run(parcel, 'any') : undefined);
       if (away === undefined) {
         return here === undefined
-          ? this.#leave(delivery, parcel, isCurrent)
+          ? this.#leave(delivery, parcel, isCurrent, 'no_handler')
           : this.#runHere(parcel, here, isCurrent);
       }
       const ending = await away;
+      if (!isCurrent() && !isEnding(ending)) return undefined;
+      if (ending === 'hung') return this.#leave(delivery, parcel, isCurrent, 'tab_hung');
       // Undefined: that tab was closed before it was done.
-      if (ending !== undefined || !isCurrent()) return ending;
+      if (ending !== undefined) return ending;
     }
   }
 
   /** Does with a message that nobody handles what the application has chosen. */
-  async #leave(delivery: Delivery, parcel: Parcel, isCurrent: () => boolean): Promise<Outcome> {
+  async #leave(
+    delivery: Delivery,
+    parcel: Parcel,
+    isCurrent: () => boolean,
+    error: 'no_handler' | 'tab_hung',
+  ): Promise<Outcome> {
     const { unhandled, onUnhandled, platform } = this.#options;
-    if (!this.#told.has(delivery)) {
+    if (error === 'no_handler' && !this.#told.has(delivery)) {
       this.#told.add(delivery);
       const message = await this.#decode(parcel, undefined);
       if (message !== undefined) onUnhandled(message);
@@ -298,7 +307,7 @@ export class Dispatcher {
       if (delivery.recovered === true) return 'ignored';
       if (this.#lanes[parcel.kind].keep(delivery, this.mostKept)) return 'kept';
     }
-    this.#tell(parcel, platform.now(), { error: 'no_handler' });
+    this.#tell(parcel, platform.now(), { error });
     return 'rejected';
   }
 
@@ -378,7 +387,7 @@ export class Dispatcher {
   }
 }
 
-const isEnding = (outcome: Outcome): outcome is Ending =>
+const isEnding = (outcome: Outcome | 'hung'): outcome is Ending =>
   outcome === 'acked' || outcome === 'rejected' || outcome === 'superseded';
 
 /** Whether the history has it. */

@@ -5,10 +5,16 @@ import { typeOf, type Parcel } from './message.js';
 import type { Platform, TabChannel } from './platform/platform.js';
 import { delay } from './timing.js';
 
-/** A tab that does not answer for so long is asleep. */
+/** A tab that does not answer for so long has stalled: it is busy, or asleep. */
 const ANSWER_MS = 3000;
 /** Less, so that no tab begins with what has been given to another since. */
 const STALE_MS = 2000;
+/** By how much a timer may be late before it is this tab that was busy, and has yet to hear the answer. */
+const LATE_MS = 500;
+/** A tab that has taken a message is asked whether it lives when it is not done after so long. */
+const TAKEN_MS = 300_000;
+/** A tab that has stalled for so long hangs, and nobody waits for it any more. */
+const HUNG_MS = 60_000;
 
 type Interests = Dispatcher['interests'];
 
@@ -22,6 +28,8 @@ type News =
   | { kind: 'lead'; fresh: boolean; sessionId: string | undefined; receiving: boolean }
   | { kind: 'run'; to: string; call: number; sentAt: number; parcel: Parcel }
   | { kind: 'took'; to: string; call: number }
+  /** It came too late to be run. */
+  | { kind: 'stale'; to: string; call: number }
   | { kind: 'result'; to: string; call: number; ending: Ending | undefined }
   | { kind: 'ended'; id: string | undefined; ending: Ending; parcel: Parcel | undefined }
   | { kind: 'failed'; code: TerminalCode; message: string };
@@ -60,6 +68,10 @@ export class Tabs implements OtherTabs {
   readonly #options: TabsOptions;
   readonly #id: string;
   readonly #others = new Map<string, Interests>();
+  /** Tabs that live and do not answer, since when, in milliseconds since 1970. */
+  readonly #stalled = new Map<string, number>();
+  /** Called when a tab has said something, or is gone. */
+  readonly #waiting = new Set<() => void>();
   readonly #calls = new Map<number, Call>();
   #lastCall = 0;
   #channel: TabChannel | undefined;
@@ -93,7 +105,11 @@ export class Tabs implements OtherTabs {
     const { signal } = this.#membership;
     this.#channel = openChannel(key);
     this.#channel.onmessage = ({ data }) => {
-      this.#hear(data as News & { from: string });
+      try {
+        this.#hear(data as News & { from: string });
+      } catch {
+        // Another version of the SDK says it otherwise.
+      }
     };
     // Held for as long as this tab lives. Nobody hears of it before: who watches a lock that is not
     // held yet takes the tab for dead.
@@ -183,6 +199,7 @@ export class Tabs implements OtherTabs {
 
   /** Tells the other tabs what is handled and observed here. */
   announce(): void {
+    this.#stir();
     this.#say({ kind: 'tab', interests: this.#options.dispatcher.interests });
   }
 
@@ -209,30 +226,73 @@ export class Tabs implements OtherTabs {
     });
   }
 
-  run(parcel: Parcel, tabWith: TabWith): Promise<Ending | undefined> | undefined {
+  run(parcel: Parcel, tabWith: TabWith): Promise<Ending | 'hung' | undefined> | undefined {
     const fits = ({ handled, running }: Interests): boolean => {
       if (tabWith === 'message') return running.includes(parcel.properties.messageId ?? '');
       return handled.includes(tabWith === 'type' ? typeOf(parcel) : '*');
     };
-    const found = [...this.#others].find(([, interests]) => fits(interests));
-    if (found === undefined) return undefined;
-    const [tab] = found;
+    const tabs = [...this.#others].filter(([, interests]) => fits(interests)).map(([tab]) => tab);
+    if (tabs.length === 0) return undefined;
+    const tab = tabs.find((candidate) => !this.#stalled.has(candidate));
+    return tab === undefined ? this.#awaitSign(tabs) : this.#runIn(tab, parcel);
+  }
+
+  #runIn(tab: string, parcel: Parcel): Promise<Ending | undefined> {
     const call = ++this.#lastCall;
     const { platform } = this.#options;
     return new Promise((resolve) => {
-      const timer = delay(platform, ANSWER_MS);
-      const taken = timer.cancel;
-      void timer.done.then(() => {
-        this.#forget(tab);
-      });
+      let timer: ReturnType<typeof delay> | undefined;
       const end = (ending: Ending | undefined): void => {
-        taken();
+        timer?.cancel();
         this.#calls.delete(call);
         resolve(ending);
       };
+      const expectWithin = (ms: number): void => {
+        const since = platform.now();
+        timer?.cancel();
+        timer = delay(platform, ms);
+        void timer.done.then(() => {
+          if (platform.now() - since > ms + LATE_MS) {
+            expectWithin(ms);
+            return;
+          }
+          this.#stalled.set(tab, platform.now());
+          end(undefined);
+        });
+      };
+      const taken = (): void => {
+        // Only by its id is it the same message when it is given there again.
+        if (parcel.properties.messageId === undefined) timer?.cancel();
+        else expectWithin(TAKEN_MS);
+      };
       this.#calls.set(call, { tab, taken, end });
+      expectWithin(ANSWER_MS);
       this.#say({ kind: 'run', to: tab, call, sentAt: platform.now(), parcel });
     });
+  }
+
+  /** Resolves when one of them says something or is gone; all have stalled, and are not to be passed over: they live. */
+  #awaitSign(tabs: string[]): Promise<'hung' | undefined> {
+    const { platform } = this.#options;
+    const last = Math.max(...tabs.map((tab) => this.#stalled.get(tab) ?? 0));
+    return new Promise((resolve) => {
+      const timer = delay(platform, Math.max(0, last + HUNG_MS - platform.now()));
+      const stir = (): void => {
+        timer.cancel();
+        this.#waiting.delete(stir);
+        resolve(undefined);
+      };
+      this.#waiting.add(stir);
+      void timer.done.then(() => {
+        this.#waiting.delete(stir);
+        resolve('hung');
+      });
+      this.#say({ kind: 'hello' });
+    });
+  }
+
+  #stir(): void {
+    for (const stir of this.#waiting) stir();
   }
 
   #say(news: News): void {
@@ -242,15 +302,18 @@ export class Tabs implements OtherTabs {
 
   #hear(news: News & { from: string }): void {
     const { dispatcher, onLeaderNews, onFailed } = this.#options;
+    if (this.#stalled.delete(news.from)) this.#stir();
     switch (news.kind) {
       case 'hello':
         this.announce();
         this.tellStanding(this.#standing);
         break;
       case 'tab':
+        if (!isComplete(news.interests)) break;
         if (this.isLeading && !this.#others.has(news.from)) this.#watch(news.from);
         this.#others.set(news.from, news.interests);
         dispatcher.retryKept();
+        this.#stir();
         break;
       case 'bye':
         this.#forget(news.from);
@@ -268,6 +331,9 @@ export class Tabs implements OtherTabs {
         break;
       case 'took':
         if (news.to === this.#id) this.#calls.get(news.call)?.taken();
+        break;
+      case 'stale':
+        if (news.to === this.#id) this.#calls.get(news.call)?.end(undefined);
         break;
       case 'result':
         if (news.to === this.#id) this.#end(news);
@@ -295,10 +361,14 @@ export class Tabs implements OtherTabs {
     sentAt,
     parcel,
   }: Extract<News, { kind: 'run' }> & { from: string }): Promise<void> {
-    // Asleep meanwhile: the leader has given it to another tab.
-    if (this.#options.platform.now() - sentAt > STALE_MS) return;
+    // Stalled meanwhile: the leader may have given it to another tab.
+    if (this.#options.platform.now() - sentAt > STALE_MS) {
+      this.#say({ kind: 'stale', to: from, call });
+      return;
+    }
     this.#say({ kind: 'took', to: from, call });
-    const ending = await this.#options.dispatcher.runFor(parcel);
+    // What another version of the SDK has sent may not be one.
+    const ending = await this.#options.dispatcher.runFor(parcel).catch(() => undefined);
     this.#say({ kind: 'result', to: from, call, ending });
   }
 
@@ -311,6 +381,8 @@ export class Tabs implements OtherTabs {
 
   #forget(tab: string): void {
     this.#others.delete(tab);
+    this.#stalled.delete(tab);
+    this.#stir();
     for (const call of [...this.#calls.values()]) if (call.tab === tab) call.end(undefined);
   }
 
@@ -324,3 +396,6 @@ export class Tabs implements OtherTabs {
     return `${this.#options.key}:${tab}`;
   }
 }
+
+const isComplete = (interests: Partial<Interests> | undefined): boolean =>
+  [interests?.handled, interests?.observed, interests?.running].every(Array.isArray);

@@ -100,7 +100,7 @@ export const handlingSchema = z.object({
   type: z.string().transform((type) => toForeign(type.slice(0, MAX_REPORTED_TYPE))),
   /** Why it was rejected; missing: it was acked. */
   error: z
-    .enum(['no_handler', 'handler_failed', 'handler_timeout', 'undecodable'])
+    .enum(['no_handler', 'tab_hung', 'handler_failed', 'handler_timeout', 'undecodable'])
     .optional()
     .catch('handler_failed'),
   /** The name of what the handler threw, `TypeError` for one; never its text. */

@@ -78,6 +78,19 @@ function stream(userId: string) {
   };
 }
 
+/** Keeps a tab's main thread busy; the server is told when that begins. */
+const block = (tab: Tab, ms: number): Promise<void> =>
+  tab.page.evaluate((ms) => {
+    const request = new XMLHttpRequest();
+    request.open('POST', '/note', false);
+    request.send('0');
+    const end = performance.now() + ms;
+    while (performance.now() < end);
+  }, ms);
+
+const outcomeOf = async (id: string): Promise<string> =>
+  (await stack.api('GET', `/v1/messages/${id}`)).body.recipients[0]!.outcome;
+
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
 describe('the tabs of one device', () => {
@@ -228,6 +241,52 @@ describe('the tabs of one device', () => {
       expect(await watch.consumers(await queueOf(user))).toBe(1);
     },
   );
+
+  it.each([
+    { leader: 'has no handler', handles: [] },
+    { leader: 'handles all types', handles: ['*'] },
+  ])(
+    'wait for the one that handles a type while it is busy, where the leader $leader',
+    async ({ handles }) => {
+      const leader = await open({ handles });
+      await leader.ready();
+      const busy = await open({ handles: ['note'] });
+      await busy.ready();
+      await stack.send({ user }, 'before');
+      await until(async () => (await busy.handled()).length === 1);
+      const blocked = block(busy, 6000);
+      await until(() => notes.length === 1);
+      const ids: string[] = [];
+      for (const number of numbers(3)) {
+        ids.push((await stack.send({ user }, number, { track: true })).body.id);
+      }
+      await blocked;
+      await until(async () => (await busy.handled()).length === 4);
+      expect(await busy.handled()).toEqual(['before', 0, 1, 2]);
+      expect(await leader.handled()).toEqual([]);
+      for (const id of ids) await until(async () => (await outcomeOf(id)) === 'delivered');
+      // It is asked again for all that comes after.
+      await stack.send({ user }, 'after');
+      await until(async () => (await busy.handled()).includes('after'));
+    },
+  );
+
+  it('give a type to the tab that is not busy, if two handle it, and none of it twice', async () => {
+    const leader = await open({ handles: [] });
+    await leader.ready();
+    const busy = await open({ handles: ['note'] });
+    await busy.ready();
+    const idle = await open({ handles: ['note'] });
+    await idle.ready();
+    const blocked = block(busy, 8000);
+    await until(() => notes.length === 1);
+    for (const number of numbers(5)) await stack.send({ user }, number);
+    await until(async () => (await idle.handled()).length === 5);
+    await blocked;
+    await until(async () => (await stack.user(user)).devices[0]!.depth === 0);
+    expect(await idle.handled()).toEqual(numbers(5));
+    expect(await busy.handled()).toEqual([]);
+  });
 
   it('go on when the leader stops, and end when it fails', async () => {
     const first = await open();

@@ -34,6 +34,7 @@ const UNPUSHED: Record<string, string> = { no_device: 'there is no device to pus
 
 const REJECTED: Record<string, string> = {
   no_handler: 'there was no handler for it',
+  tab_hung: 'the browser tab that handles it hangs',
   handler_timeout: 'the handler took too long',
   undecodable: 'it was not what its content type or schema says',
 };
