@@ -23,10 +23,14 @@ export type GetToken = (request: {
 
 export interface ApiOptions {
   apiUrl: string;
+  /** For whom each request is meant: the login may have been switched meanwhile, in another tab. */
+  userId: string;
   /** Asked for each time, since a newer function may have replaced it. */
   getToken: () => GetToken;
   platform: Platform;
   timeoutMs: number;
+  /** The token was somebody else's; nothing was done. */
+  onMismatch: (reason: TerminalError) => void;
 }
 
 /** A failed attempt, and how long the server asks to leave it alone. */
@@ -105,7 +109,7 @@ export class Api {
     token: string,
     signal: AbortSignal,
   ): Promise<Reply> {
-    const { apiUrl, platform, timeoutMs } = this.#options;
+    const { apiUrl, userId, platform, timeoutMs, onMismatch } = this.#options;
     // Before the attempt: what JSON cannot hold is no fault of the server.
     const text = body === undefined ? undefined : JSON.stringify(body);
     const attempt = withTimeout(platform, signal, timeoutMs);
@@ -117,6 +121,7 @@ export class Api {
           authorization: `Bearer ${token}`,
           'content-type': 'application/json',
           'warren-protocol': PROTOCOL_VERSION,
+          'warren-user': encodeURIComponent(userId),
         },
         ...(text !== undefined && { body: text }),
         ...(keepalive && { keepalive }),
@@ -137,6 +142,12 @@ export class Api {
       ? isBusy(reply) && problemOf(reply).text
       : `A proxy answered ${String(reply.status)}, or a network that asks for a login.`;
     if (fault !== false) throw new UnavailableError('api_unavailable', fault, reply.retryAfterMs);
+    const { code, text: why } = problemOf(reply);
+    if (code === 'user_mismatch') {
+      const reason = new TerminalError(code, why);
+      onMismatch(reason);
+      throw reason;
+    }
     return reply;
   }
 

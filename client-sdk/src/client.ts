@@ -7,7 +7,7 @@ import type { HandlerContext } from './handler-context.js';
 import { Api, type GetToken } from './api.js';
 import { Backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
-import { WarrenError } from './errors.js';
+import { WarrenError, type TerminalError } from './errors.js';
 import type { HistoryQuery } from './history.js';
 import type { Decode, Message } from './message.js';
 import {
@@ -108,7 +108,10 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
         random: platform.random,
       });
     const getToken = (): GetToken => this.#getToken;
-    const api = new Api({ ...options, getToken });
+    const onMismatch = (reason: TerminalError): void => {
+      this.#supervisor.fail(reason);
+    };
+    const api = new Api({ ...options, getToken, onMismatch });
     this.#calls = new Calls({
       api,
       platform,

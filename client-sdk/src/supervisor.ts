@@ -94,6 +94,11 @@ export class Supervisor {
     this.#parts.state.share('alone');
   }
 
+  /** Ends in `failed`, unless it is being stopped: then it has ended already. */
+  fail(reason: TerminalError): void {
+    if (this.#wanted) this.#connector.fail(reason);
+  }
+
   /** Ends here and in all tabs, and deletes the session. @throws {WarrenError} `logout_incomplete` */
   async logout(): Promise<void> {
     await this.#tabs?.join();
@@ -267,8 +272,7 @@ export class Supervisor {
       },
       onFailed: (reason) => {
         if (reason.code === 'logged_out') this.#clearKept();
-        // One that is being stopped has ended already.
-        if (this.#wanted) this.#connector.fail(reason);
+        this.fail(reason);
       },
     });
   }

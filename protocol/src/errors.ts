@@ -22,6 +22,10 @@ export const PROBLEMS = {
     title: 'The bearer token is from the future: whoever issues it has a clock that is ahead.',
   },
   token_revoked: { status: 401, title: 'The bearer token was issued before the user was revoked.' },
+  user_mismatch: {
+    status: 403,
+    title: 'The bearer token is of another user than the one that the request is meant for.',
+  },
   session_ended: { status: 403, title: 'The session was ended; a new one may be opened.' },
   too_many_devices: { status: 403, title: 'The user has as many devices as are allowed.' },
   not_a_member: { status: 403, title: 'The user is not in this group.' },

@@ -135,7 +135,7 @@ function createApp(config: Config, warren: Warren, logger: Logger, extras: Serve
         ? '*'
         : [...config.corsOrigins, ...(extras.corsOrigins ?? [])],
       methods: ['GET', 'PUT', 'POST', 'DELETE'],
-      allowedHeaders: ['authorization', 'content-type', 'warren-protocol'],
+      allowedHeaders: ['authorization', 'content-type', 'warren-protocol', 'warren-user'],
       exposedHeaders: ['retry-after'],
       maxAge: 600,
     }),

@@ -277,6 +277,29 @@ describe('POST /v1/sessions', () => {
     expect(bare.status).toBe(201);
   });
 
+  it.each([
+    ['POST', 'sessions', {}],
+    ['DELETE', 'sessions/phone', undefined],
+    ['GET', 'me/history', undefined],
+    ['POST', 'me/messages', { to: { user: 'b' }, type: 'note', data: 1 }],
+    ['POST', 'me/receipts', { delivered: ['m'], read: [] }],
+    ['POST', 'me/replies/x', { reply: 1 }],
+    ['GET', 'me/devices', undefined],
+    ['PUT', 'me/push-devices/phone', { provider: 'fcm', token: 't' }],
+    ['DELETE', 'me/push-devices/phone', undefined],
+  ])('refuses %s %s that is meant for another user', async (method, path, body) => {
+    const user = `${uniqueUser()} é%`;
+    const ask = (meant: string) =>
+      request(`${stack.apiUrl}/v1/${path}`, method, userToken(user), body, {
+        'warren-user': meant,
+      });
+    for (const meant of ['another', '%', encodeURIComponent(`${user}x`), '']) {
+      const reply = await ask(meant);
+      expect([reply.status, reply.body.code], meant).toEqual([403, 'user_mismatch']);
+    }
+    expect((await ask(encodeURIComponent(user))).body.code).not.toBe('user_mismatch');
+  });
+
   it('turns away a client of a protocol that is no longer spoken', async () => {
     const reply = await request(
       `${stack.apiUrl}/v1/sessions`,
@@ -635,7 +658,9 @@ describe('the rest of the API', () => {
       });
     const allowed = await preflight('https://app.example');
     expect(allowed.headers.get('access-control-allow-origin')).toBe('https://app.example');
-    expect(allowed.headers.get('access-control-allow-headers')).toContain('warren-protocol');
+    const headers = allowed.headers.get('access-control-allow-headers');
+    expect(headers).toContain('warren-protocol');
+    expect(headers).toContain('warren-user');
     const other = await preflight('https://evil.example');
     expect(other.headers.get('access-control-allow-origin')).toBeNull();
   });

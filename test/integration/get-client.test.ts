@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   getClient,
   stomp,
@@ -129,6 +129,41 @@ describe('getClient', () => {
     const client = stack.client(uniqueUser(), amqp(), options);
     expect(await failure(client)).toBe(code);
     expect(client.getSnapshot()).toMatchObject({ state: 'failed', reason: { code } });
+  });
+
+  describe('when the login is switched under it', () => {
+    let first: string;
+    let second: string;
+    let token: string;
+    let client: Client;
+    beforeEach(async () => {
+      [first, second] = [uniqueUser(), uniqueUser()];
+      token = userToken(first);
+      client = stack.client(first, amqp(), { getToken: () => token, deviceId: 'phone' });
+      await stack.session(second, { deviceId: 'phone' });
+      client.start();
+      await client.ready();
+      token = userToken(second);
+    });
+
+    it('leaves the other user’s devices alone, and says that its own is still there', async () => {
+      await expect(client.logout()).rejects.toMatchObject({ code: 'logout_incomplete' });
+      expect((await stack.user(first)).devices).toHaveLength(1);
+      expect((await stack.user(second)).devices).toHaveLength(1);
+    });
+
+    it('does nothing for the other user, and ends', async () => {
+      await stack.api('POST', `/v1/users/${first}/revoke`, {});
+      const calls = [
+        () => client.history(),
+        () => client.send({ user: first }, 'note', 'not from the second'),
+        () => client.devices(),
+      ];
+      for (const call of calls)
+        await expect(call()).rejects.toMatchObject({ code: 'user_mismatch' });
+      expect(client.getSnapshot()).toMatchObject({ state: 'failed' });
+      expect((await stack.user(second)).devices.map(({ deviceId }) => deviceId)).toEqual(['phone']);
+    });
   });
 
   it('asks for a fresh token when the server refuses one', async () => {

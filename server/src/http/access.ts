@@ -171,7 +171,25 @@ export class AccessControl {
     const own = token === undefined ? undefined : ownTokens.verify(token);
     const identity = identityIn(own ?? (await authenticate(request)));
     if (!isValidId(identity.userId)) throw new HttpProblem('invalid_id');
+    refuseOther(identity, request.get('warren-user'));
     await refuseRevoked(identity);
     return identity;
+  }
+}
+
+/**
+ * With a login by cookie, the page of somebody who has logged out in another tab would act for whoever has logged in
+ * there. @param meant percent-encoded; undefined: the client does not say.
+ * @throws {HttpProblem} `user_mismatch`
+ */
+function refuseOther({ userId }: Identity, meant: string | undefined): void {
+  if (meant !== undefined && decoded(meant) !== userId) throw new HttpProblem('user_mismatch');
+}
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
   }
 }

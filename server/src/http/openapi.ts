@@ -26,6 +26,7 @@ const FROM_ACCESS: Record<Route['access'], ProblemCode[]> = {
     'token_revoked',
     'keys_unavailable',
     'database_unavailable',
+    'user_mismatch',
     'upgrade_required',
     'rate_limited',
   ],
