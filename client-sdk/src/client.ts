@@ -200,7 +200,8 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
    * Once for the device, however many tabs handle the type: a handler in the tab that has the connection
    * comes first. A message is acked when the handler has resolved; one that throws is called again, and
    * its message is rejected after the last attempt. Register before {@link start}: of a message that nobody
-   * handles becomes what the option `unhandled` says. A second handler of a type replaces the first.
+   * handles becomes what the option `unhandled` says. Of several handlers of a type the newest acts; when it is
+   * removed, the one before acts again: remove those that you need no more.
    * @param options `schema`: any Standard Schema (zod, valibot, arktype …). What it makes of the data is
    *   what the handler gets; a message that does not fit is rejected (`undecodable`).
    * @returns an idempotent function that removes it.

@@ -71,7 +71,8 @@ export class Dispatcher {
   /** How many messages of each queue that nobody handles may stay unacked. */
   mostKept = 0;
   readonly #options: DispatcherOptions;
-  readonly #handlers = new Map<string, Registration>();
+  /** Of each type, the newest last: it acts while it is there. */
+  readonly #handlers = new Map<string, Registration[]>();
   readonly #observers = new Map<string, Set<Observer>>();
   /** Messages that are being handled, so that one which comes again meanwhile joins. */
   readonly #running = new Map<string, Promise<Outcome>>();
@@ -93,15 +94,21 @@ export class Dispatcher {
     this.#lanes = { queued: lane('queued'), live: lane('live') };
   }
 
-  /** Replaces an older handler of the type. @returns an idempotent function that removes this one. */
+  /**
+   * Acts in place of an older handler of the type, for as long as it is there.
+   * @returns an idempotent function that removes this one.
+   */
   handle(type: string, handler: Handler, schema: StandardSchemaV1 | undefined): () => void {
     const registration = { handler, schema };
-    this.#handlers.set(type, registration);
+    this.#handlers.set(type, [...(this.#handlers.get(type) ?? []), registration]);
     this.#options.onHandlers();
     this.retryKept();
     return () => {
-      if (this.#handlers.get(type) !== registration) return;
-      this.#handlers.delete(type);
+      const all = this.#handlers.get(type) ?? [];
+      if (!all.includes(registration)) return;
+      const left = all.filter((other) => other !== registration);
+      if (left.length > 0) this.#handlers.set(type, left);
+      else this.#handlers.delete(type);
       this.#options.onHandlers();
     };
   }
@@ -267,8 +274,8 @@ export class Dispatcher {
   async #run(delivery: Delivery, parcel: Parcel, isCurrent: () => boolean): Promise<Outcome> {
     const type = typeOf(parcel);
     for (;;) {
-      const exact = this.#handlers.get(type);
-      const any = this.#handlers.get('*');
+      const exact = this.#newest(type);
+      const any = this.#newest('*');
       const here = exact ?? any;
       const away =
         this.others?.run(parcel, 'message') ??
@@ -311,8 +318,12 @@ export class Dispatcher {
     return 'rejected';
   }
 
+  #newest(type: string): Registration | undefined {
+    return this.#handlers.get(type)?.at(-1);
+  }
+
   #find(type: string): Registration | undefined {
-    return this.#handlers.get(type) ?? this.#handlers.get('*');
+    return this.#newest(type) ?? this.#newest('*');
   }
 
   async #runHere(

@@ -282,6 +282,24 @@ describe('a handler', () => {
     expect(ended).toEqual(['acked m1']);
   });
 
+  it('acts again when a newer one of its type is removed, as of a page in a layout', async () => {
+    const { client, bed, connect } = setupBed();
+    const seen: string[] = [];
+    const removeLayout = client.handle('note', () => seen.push('layout'));
+    const removePage = client.handle('note', () => seen.push('page'));
+    const removeDialog = client.handle('note', () => seen.push('dialog'));
+    await connect();
+    await bed.deliver('note', 1);
+    removePage();
+    await bed.deliver('note', 2);
+    removeDialog();
+    removeDialog();
+    await bed.deliver('note', 3);
+    expect(seen).toEqual(['dialog', 'dialog', 'layout']);
+    removeLayout();
+    expect(await bed.deliver('note', 4)).toBe('rejected');
+  });
+
   it('is replaced by a newer one of its type, which alone can remove itself', async () => {
     const { client, bed, connect } = setupBed();
     const seen: string[] = [];
