@@ -5,7 +5,6 @@ import { TerminalError, WarrenError, type TerminalCode } from './errors.js';
 
 export interface SessionApiOptions {
   api: Api;
-  userId: string;
   deviceId: string;
   deviceName: string | undefined;
   isPassing: boolean;
@@ -42,10 +41,6 @@ export class SessionApi {
         'api_unavailable',
         'The server answered with something else than a grant.',
       );
-    }
-    if (grant.userId !== this.#options.userId) {
-      const why = 'The token belongs to another user than the client was made for.';
-      throw new TerminalError('user_mismatch', why);
     }
     this.sessionId = grant.sessionId;
     return grant;

@@ -397,5 +397,6 @@ export class Tabs implements OtherTabs {
   }
 }
 
-const isComplete = (interests: Partial<Interests> | undefined): boolean =>
-  [interests?.handled, interests?.observed, interests?.running].every(Array.isArray);
+/** As far as it is asked for. */
+const isComplete = ({ handled, observed, running }: Interests): boolean =>
+  [handled, observed, running].every(Array.isArray);
