@@ -51,6 +51,9 @@ export const ADMIN_KEY = 'admin-key-of-the-bench';
 /** Bare clients consume the mailboxes that the server makes, so it holds for them too. */
 const MAILBOX_TYPE = process.env['WARREN_MAILBOX_TYPE'] as CreateWarrenOptions['mailboxType'];
 
+// Bare clients renew no token.
+process.env['WARREN_SESSION_TTL_SECONDS'] ??= String(12 * 3600);
+
 /** @param startBroker makes another one of the same kind. */
 export async function startBench(
   broker: Broker,

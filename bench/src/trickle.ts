@@ -5,6 +5,7 @@ import { median, medianRatio, printTable } from './statistics.js';
 import { fileSystemOf, usageOf } from './system.js';
 
 const ROUNDS = Number(process.env['WARREN_BENCH_ROUNDS'] ?? 7);
+const MINUTES = Number(process.env['WARREN_BENCH_MINUTES'] ?? 0);
 const USERS = Number(process.env['WARREN_BENCH_USERS'] ?? 200);
 const MESSAGES = 10_000;
 /** So many messages are under way at once, from the publish to the handler. */
@@ -23,8 +24,8 @@ interface Contender {
 
 /**
  * Messages that are taken as they come, each for another user, and acked one by one: from the publish helper to the
- * SDK's handler, and from a bare publisher to bare clients with as many connections. More rounds, for a look at
- * whether a broker gets slower with time: WARREN_BENCH_ROUNDS.
+ * SDK's handler, and from a bare publisher to bare clients with as many connections. Longer, for a look at whether a
+ * broker gets slower with time: WARREN_BENCH_ROUNDS, and WARREN_BENCH_MINUTES at least.
  */
 export async function compareTrickles(bench: Bench): Promise<void> {
   const bare = await createBarePublisher(bench);
@@ -35,7 +36,8 @@ export async function compareTrickles(bench: Bench): Promise<void> {
       : bare.publish;
     contenders[name] = await connectAll(bench, name, publish);
   }
-  for (let round = -1; round < ROUNDS; round++) {
+  const endsAt = performance.now() + MINUTES * 60_000;
+  for (let round = -1; round < ROUNDS || performance.now() < endsAt; round++) {
     for (const [name, contender] of Object.entries(contenders)) {
       await run(bench, usersOf(name), contender, round >= 0);
     }
@@ -102,7 +104,7 @@ async function run(
 function print(bench: Bench, contenders: Record<ConsumerName, Contender>): void {
   const row = (name: ConsumerName, beside?: ConsumerName) => {
     const { perSecond, microseconds } = contenders[name];
-    const part = Math.ceil(ROUNDS / 4);
+    const part = Math.ceil(perSecond.length / 4);
     const lastToFirst = (figures: number[]): string =>
       (median(figures.slice(-part)) / median(figures.slice(0, part))).toFixed(2);
     return {
@@ -117,7 +119,7 @@ function print(bench: Bench, contenders: Record<ConsumerName, Contender>): void 
   };
   const type = process.env['WARREN_MAILBOX_TYPE'] ?? 'auto';
   printTable(
-    `Trickle: ${String(ROUNDS)} rounds of ${String(MESSAGES)} messages to ${String(USERS)} users, ${String(WINDOW)} under way at once; ` +
+    `Trickle: ${String(contenders['amqplib, bare'].perSecond.length)} rounds of ${String(MESSAGES)} messages to ${String(USERS)} users, ${String(WINDOW)} under way at once; ` +
       `mailboxes: ${type}, on ${fileSystemOf(bench.dataDir)}`,
     [
       row('Warren SDK, AMQP', 'amqplib, bare'),
