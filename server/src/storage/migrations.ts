@@ -6,6 +6,7 @@ import { createHistory } from './history-migration.js';
 import { addLogouts } from './logout-migration.js';
 import { addStomp } from './stomp-migration.js';
 import { addMailboxTypes } from './mailbox-migration.js';
+import { addBulk } from './outbox-migration.js';
 import { addPushFailures } from './push-failure-migration.js';
 import { sql, type CreateTableBuilder, type Kysely, type Migration } from 'kysely';
 
@@ -251,5 +252,6 @@ export function migrationsFor(dialect: Dialect): Record<string, Migration> {
     '013_push_failures': { up: addPushFailures },
     '014_logouts': { up: addLogouts },
     '015_stomp': { up: addStomp },
+    '017_outbox_bulk': { up: addBulk },
   };
 }
