@@ -17,7 +17,11 @@ export interface SendQueueOptions {
   logger: Logger;
 }
 
-const AT_ONCE = 64;
+/**
+ * Those of one account are looked up one after the other. So many of it, before another's are seen at all: the broker
+ * hands them out in the order in which they came, whosever they are.
+ */
+const AT_ONCE = 512;
 /** While the database or the broker is away; what waits loses its place in the order. */
 const RETRIES_MS = [1000, 5000, 30_000, 300_000];
 const FORWARDED =
