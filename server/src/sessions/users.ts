@@ -130,9 +130,9 @@ export class Users {
       // One whose mailboxes have expired is not known any more, and may have left something.
       const hadExpired = await this.#options.expired.forget(userId);
       await groups.forgetUser(userId);
-      const hadTrail = await this.#eraseTrail(userId);
-      if (!hadHistory && !hadExpired && !hadPush && !hadTrail)
-        throw new HttpProblem('user_unknown');
+      const hadOther = hadHistory || hadExpired || hadPush;
+      const hadTrail = await this.#eraseTrail(userId, hadOther);
+      if (!hadOther && !hadTrail) throw new HttpProblem('user_unknown');
       return;
     }
     await endings.run(userId, 'user_removed', async () => {
@@ -143,16 +143,16 @@ export class Users {
       return devices;
     });
     // Last: what became of its messages has been told to their senders by now.
-    await this.#eraseTrail(userId);
+    await this.#eraseTrail(userId, true);
   }
 
-  async #eraseTrail(userId: string): Promise<boolean> {
+  async #eraseTrail(userId: string, isKnown: boolean): Promise<boolean> {
     const { deadLetters, trail } = this.#options;
     let done: number;
     do {
       ({ done } = await deadLetters.discard({ all: true, user: userId }, `removal:${userId}`));
     } while (done > 0);
-    return trail.erase(userId, Date.now());
+    return trail.erase(userId, Date.now(), isKnown);
   }
 
   /**
