@@ -97,7 +97,10 @@ it('of large messages a queue that is taken in batches keeps those that do not f
       throw error;
     },
   });
-  onTestFinished(() => consumer.close());
+  onTestFinished(async () => {
+    gate.release();
+    await consumer.close();
+  });
   // The broker had sent more on before it was seen how large they are.
   await until(async () => got.length === FIT && (await waiting()) === 2 * COUNT - 2 * FIT);
   gate.release();
@@ -116,7 +119,10 @@ it('of large messages a queue whose jobs are done side by side keeps those that 
     connectionName: queue,
     logger: createLogger('silent'),
   });
-  onTestFinished(() => consumers.close());
+  onTestFinished(async () => {
+    gate.release();
+    await consumers.close();
+  });
   consumers.add({
     queue,
     declare: client.watch,

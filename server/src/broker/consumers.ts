@@ -16,8 +16,11 @@ export interface Subscription {
   declare: (channel: Channel) => Promise<void>;
   /** How many messages of a usual size are in hand at once. */
   prefetch: number;
-  /** Acked when it resolves; when it rejects, the message is given back, a moment later. */
-  take: (message: ConsumeMessage) => Promise<void>;
+  /**
+   * Acked when it resolves; when it rejects, the message is given back, a moment later. The signal aborts when what
+   * has not begun is not to.
+   */
+  take: (message: ConsumeMessage, signal: AbortSignal) => Promise<void>;
 }
 
 export interface ConsumersOptions {
@@ -199,7 +202,7 @@ async function take(
 ): Promise<void> {
   let isDone = true;
   try {
-    await subscription.take(message);
+    await subscription.take(message, live.signal);
   } catch {
     await aborted(live.signal, REQUEUE_MS);
     isDone = false;
