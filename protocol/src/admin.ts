@@ -125,7 +125,15 @@ export type PurgeReply = z.infer<typeof purgeReplySchema>;
 /** What `GET /v1/admin/groups` is asked with. */
 export const adminGroupsQuerySchema = adminUsersQuerySchema;
 export const adminGroupsReplySchema = z.object({
-  groups: z.array(z.object({ groupId: z.string(), members: z.int(), createdAt: z.iso.datetime() })),
+  groups: z.array(
+    z.object({
+      groupId: z.string(),
+      /** 1,000 at most. */
+      members: z.int(),
+      hasMoreMembers: z.boolean(),
+      createdAt: z.iso.datetime(),
+    }),
+  ),
   next: z.string().optional(),
 });
 export type AdminGroupsReply = z.infer<typeof adminGroupsReplySchema>;

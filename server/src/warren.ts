@@ -157,7 +157,12 @@ export async function assembleWarren(parts: WarrenParts): Promise<Warren> {
     locks,
     cutoffs,
     endings,
-    retirement: new Retirement({ expired: storage.expiredDevices, connections, depths, endings }),
+    retirement: new Retirement({
+      expired: storage.expiredDevices,
+      connections,
+      provisioner,
+      endings,
+    }),
     groups,
     mailboxTypes,
     replacement,

@@ -182,6 +182,23 @@ describe('warren', () => {
     expect(away.output).toMatch(/ECONNREFUSED.*\n.*Check WARREN_AMQP_URL/);
   });
 
+  it('send: says why the broker does not let it in', async () => {
+    const { backendAmqpUrl } = inject('broker').endpoints;
+    const wrong = new URL(backendAmqpUrl);
+    wrong.password = 'another-one';
+    const elsewhere = new URL(backendAmqpUrl);
+    elsewhere.pathname = '/nowhere';
+    const refused: [URL, RegExp][] = [
+      [wrong, /does not let warren-backend in.*password.*\n.*change_password/],
+      [elsewhere, /There is no vhost nowhere.*\n.*add_vhost|may not enter the vhost nowhere/],
+    ];
+    for (const [url, text] of refused) {
+      const { code, output } = await run(['send', 'a', 'b'], { WARREN_AMQP_URL: url.href });
+      expect([code, output]).toEqual([1, expect.stringMatching(text)]);
+      expect(output).not.toMatch(/undefined|another-one|could not be reached/);
+    }
+  });
+
   it('says of a command that failed what failed, not that Warren could not start', async () => {
     const { endpoints } = inject('broker');
     const away = { WARREN_MANAGEMENT_URL: 'http://a:b@127.0.0.1:9' };

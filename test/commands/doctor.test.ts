@@ -126,6 +126,12 @@ describe('warren doctor', () => {
       /no exchange warren\.direct/,
     ],
     [
+      'events that are led to where back ends send',
+      () => manage('POST', '/bindings/warren/e/warren.events/e/warren.send', { routing_key: 'x' }),
+      () => manage('DELETE', '/bindings/warren/e/warren.events/e/warren.send/x'),
+      /exchange warren\.send is bound to warren\.events \(key x\)/,
+    ],
+    [
       'no limit of connections',
       () => manage('DELETE', '/vhost-limits/warren/max-connections'),
       () => warren(['provision']),

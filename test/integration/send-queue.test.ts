@@ -62,6 +62,28 @@ describe('warren.send', () => {
     expect(body.counts).toEqual({ delivered: 1, unprovisioned: 1 });
   });
 
+  it('has hundreds of one account wait for one another, and no other account for them', async () => {
+    const user = uniqueUser();
+    const client = stack.client(user, TRANSPORTS.amqp());
+    const got = collect(client);
+    client.start();
+    await client.ready();
+    // Each takes the database a while.
+    const users = Array.from({ length: 1000 }, (_, index) => `${user}-${String(index)}`);
+    const account = new URL(inject('broker').endpoints.backendAmqpUrl).username;
+    const idOf = (index: number) => `${user}-many-${String(index)}`;
+    const body = Buffer.from(JSON.stringify({ to: { users }, type: 'many', data: 1, track: true }));
+    for (let index = 0; index < 100; index++) {
+      channel.publish('warren.send', '', body, { userId: account, messageId: idOf(index) });
+    }
+    await put({ to: { user }, type: 'note', data: 'another account' });
+    await until(() => got.length > 0);
+    const statusOf = async (index: number) =>
+      (await stack.api('GET', `/v1/messages/${idOf(index)}`)).status;
+    expect(await statusOf(30)).toBe(404);
+    await until(async () => (await statusOf(99)) === 200);
+  });
+
   it.each([
     ['no JSON', '{"to":', {}, 'invalid_request'],
     ['JSON that is none, though it says so', '{', { contentType: 'application/json' }, ''],

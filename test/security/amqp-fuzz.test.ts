@@ -231,16 +231,7 @@ async function destinations(): Promise<[exchange: string, key: string][]> {
     ...queues,
     ...queues.map((queue) => queue.replace(/^user/, 'live')),
     ...[byAmqp, byStomp, offline].map((user) => `user.${encodeId(user)}`),
-    ...[
-      'history',
-      'push',
-      'broadcast',
-      'broadcast.live',
-      mail,
-      live,
-      'warren.dead',
-      'list',
-    ],
+    ...['history', 'push', 'broadcast', 'broadcast.live', mail, live, 'warren.dead', 'list'],
   ];
   const direct = keys.map((key): [string, string] => ['warren.direct', key]);
   return [...direct, ...direct.map((): [string, string] => ['warren.send', ''])];

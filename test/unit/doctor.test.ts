@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { backendAccount, DEFAULT_NAMES } from '@warren/rabbitmq';
+import { backendAccount, DEFAULT_NAMES, topology } from '@warren/rabbitmq';
+import { judgeBindings } from '../../server/dist/doctor/binding-checks.js';
 import { judgeCertificate } from '../../server/dist/doctor/certificates.js';
 import {
   judgeDead,
@@ -83,6 +84,38 @@ describe('the doctor on accounts that publish', () => {
     expect(findings[0]!.remedy).toContain(account('direct', false).write);
     expect(judgePublishers(all, DEFAULT_NAMES, undefined)).toHaveLength(2);
     expect(judgePublishers(all, DEFAULT_NAMES, [4, 0, 5])).toEqual([]);
+  });
+});
+
+describe('the doctor on bindings', () => {
+  const binding = (source: string, destination: string, key = '', type = 'queue') => ({
+    ...{ source, destination, destination_type: type, routing_key: key },
+  });
+
+  it('takes those that Warren makes, and an exchange of a back end that leads to warren.send', () => {
+    const own = [
+      ...topology().bindings,
+      binding('', 'warren.send', 'warren.send'),
+      binding('warren.retry', 'warren.send', 'warren.send'),
+      binding('warren.retry', 'warren.webhook', 'warren.webhook'),
+      binding('warren.events', 'warren.webhook', 'message.#'),
+      binding('shop', 'warren.send', '', 'exchange'),
+    ];
+    expect(judgeBindings(own, DEFAULT_NAMES)).toEqual([]);
+  });
+
+  it.each([
+    ['warren.events', 'warren.send', 'exchange'],
+    ['warren.direct', 'warren.send', 'queue'],
+    ['warren.group.x', 'warren.send', 'queue'],
+    ['shop', 'warren.history', 'queue'],
+    ['shop', 'warren.push', 'queue'],
+    ['warren.replies', 'warren.webhook', 'queue'],
+    ['shop', 'warren.retry', 'exchange'],
+  ])('names %s where it leads to %s', (source, destination, type) => {
+    const [finding] = judgeBindings([binding(source, destination, 'k', type)], DEFAULT_NAMES);
+    expect(finding).toMatchObject({ level: 'problem' });
+    expect(finding!.what).toContain(`${type} ${destination} is bound to ${source} (key k)`);
   });
 });
 

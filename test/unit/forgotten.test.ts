@@ -49,6 +49,32 @@ describe('of the devices that one user has logged out', () => {
   });
 });
 
+it('of the devices of one user that were revoked, the oldest end the older tokens of all', async () => {
+  const cutoffs = new Cutoffs(storage.cutoffs);
+  const at = Date.now();
+  for (const [index, deviceId] of names.entries()) {
+    const times = { sessionsBefore: at, tokensBefore: at + index * 1000 };
+    await storage.cutoffs.raise('ann', { deviceId, ...times, installationId: undefined });
+  }
+  await cutoffs.raise('bob', 'phone', [], { tokens: true });
+  expect(await storage.cutoffs.listOf('ann')).toHaveLength(MOST + 1);
+  const admit = (userId: string, deviceId: string, issuedAt: number) =>
+    cutoffs.admit({
+      ...{ identity: { userId, issuedAt }, deviceId, sessionId: undefined },
+      device: { device_id: deviceId } as never,
+    });
+  const refused = { code: 'token_revoked' };
+  const gathered = names.length - MOST - 1;
+  await expect(admit('ann', names[0]!, at - 1)).rejects.toMatchObject(refused);
+  await expect(admit('ann', 'other', at + gathered * 1000 - 1)).rejects.toMatchObject(refused);
+  await admit('ann', 'other', at + gathered * 1000);
+  // The newest are still of one device each.
+  const last = at + (names.length - 1) * 1000;
+  await expect(admit('ann', names.at(-1)!, last - 1)).rejects.toMatchObject(refused);
+  await admit('ann', names.at(-1)!, last);
+  await admit('bob', 'tablet', at - 100_000);
+});
+
 it('of the devices of one user whose mailbox is gone, the newest are remembered', async () => {
   const { devices, expiredDevices } = storage;
   const queuesOf = (name: string) => ({

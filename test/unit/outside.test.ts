@@ -155,7 +155,8 @@ describe('warren.send', () => {
     };
     const provenance = { headers: {}, routingKey: '', isForwarded: false };
     const content = Buffer.from(JSON.stringify(body));
-    await handle?.({ ...none, ...provenance, content, messageId, attempt: 1 });
+    const job = { ...none, ...provenance, content, messageId, attempt: 1 };
+    await handle?.(job, new AbortController().signal);
   }
 
   it('takes the id of the body, else that of the message, and refuses what is none at once', async () => {

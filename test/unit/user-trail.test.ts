@@ -6,24 +6,26 @@ import { openStorage } from '../../server/dist/storage/index.js';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
+async function open() {
+  const dataDir = await mkdtemp(join(tmpdir(), 'warren-trail-'));
+  const storage = await openStorage({ dataDir, url: undefined }, () => undefined);
+  onTestFinished(async () => {
+    await storage.close();
+    await rm(dataDir, { recursive: true, force: true });
+  });
+  return storage;
+}
+
 // What is written of a user half a minute after the erasure shows nowhere outside before that.
 
 it('erases what was written of a user in the moments after the erasure, and nothing of a new life', async () => {
-  const dataDir = await mkdtemp(join(tmpdir(), 'warren-trail-'));
-  const { userTrail, timeline, presence, messages, close } = await openStorage(
-    { dataDir, url: undefined },
-    () => undefined,
-  );
-  onTestFinished(async () => {
-    await close();
-    await rm(dataDir, { recursive: true, force: true });
-  });
+  const { userTrail, timeline, presence, messages } = await open();
   const kinds = async (userId: string) =>
     (await timeline.list(userId, { since: 0, limit: 100 })).map(({ kind }) => kind).sort();
   const at = 1_000_000;
   await timeline.add([{ userId: 'ann', at: at - 5, kind: 'session' }]);
   await presence.set(['ann'], true, at - 5);
-  expect(await userTrail.erase('ann', at)).toBe(true);
+  expect(await userTrail.erase('ann', at, true)).toBe(true);
   expect(await kinds('ann')).toEqual([]);
   await presence.set(['ann'], false, at + 10);
   await timeline.add(
@@ -68,7 +70,7 @@ it('erases what was written of a user in the moments after the erasure, and noth
   expect(await idsOf('bob')).toEqual(['shared']);
   expect(await messages.find('alone')).toBeUndefined();
   // That she was seen in a new life stays.
-  await userTrail.erase('ann', at);
+  await userTrail.erase('ann', at, true);
   await presence.set(['ann'], true, at + 50_000);
   await presence.set(['ann'], false, at + 60_000);
   await userTrail.eraseLate(at + 90_000);
@@ -78,5 +80,15 @@ it('erases what was written of a user in the moments after the erasure, and noth
   await timeline.add([{ userId: 'ann', at: at + 21, kind: 'disconnected' }]);
   await userTrail.eraseLate(at + 3 * DAY_MS);
   expect(await kinds('ann')).toEqual(['disconnected']);
-  expect(await userTrail.erase('nobody', at)).toBe(false);
+  expect(await userTrail.erase('nobody', at, false)).toBe(false);
+});
+
+it('writes nothing down of those who never were, however many are removed', async () => {
+  const { userTrail, timeline } = await open();
+  const at = 1_000_000;
+  expect(await userTrail.erase('nobody', at, false)).toBe(false);
+  // Were it written down, this would be taken for something of the life that was erased.
+  await timeline.add([{ userId: 'nobody', at: at - 1, kind: 'session' }]);
+  await userTrail.eraseLate(at + 31_000);
+  expect(await timeline.list('nobody', { since: 0, limit: 10 })).toHaveLength(1);
 });

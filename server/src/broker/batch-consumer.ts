@@ -1,12 +1,13 @@
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { aborted, LastingConnection, type LiveConnection } from './lasting-connection.js';
+import { Prefetch, type InHand } from './prefetch.js';
 
 export interface BatchConsumerOptions {
   amqpUrl: string;
   /** What the connection is called on the broker. */
   connectionName: string;
   queue: string;
-  /** Makes the queue and its bindings, on each new connection. */
+  /** Makes the queue and its bindings, on each new channel. */
   declare: (channel: Channel, connection: ChannelModel) => Promise<void>;
   /** How long a batch waits for more after its first message, in milliseconds. Default 0. */
   gatherMs?: number;
@@ -19,7 +20,7 @@ export interface BatchConsumerOptions {
   onError: (error: unknown) => void;
 }
 
-/** How many messages the broker sends ahead of the acks, and how many are taken at once at most. */
+/** How many messages of a usual size the broker sends ahead of the acks, and how many are taken at once at most. */
 const PREFETCH = 1000;
 const BATCH = 500;
 /** Not one parameter of hundreds of megabytes. */
@@ -29,6 +30,7 @@ const BATCH_BYTES = 4 * 1024 * 1024;
 export class BatchConsumer {
   readonly #options: BatchConsumerOptions;
   readonly #connection: LastingConnection;
+  readonly #prefetch = new Prefetch(PREFETCH);
 
   constructor(options: BatchConsumerOptions) {
     this.#options = options;
@@ -47,38 +49,56 @@ export class BatchConsumer {
   }
 
   async #consume(live: LiveConnection): Promise<void> {
-    const arrivals = new Arrivals(live.signal);
-    const channel = await live.race(this.#subscribe(live, arrivals));
-    live.noteUse();
-    for (;;) {
-      const batch = await arrivals.next(this.#options.gatherMs ?? 0);
-      const last = batch.at(-1);
-      if (last === undefined) return;
-      await this.#options.onBatch(batch, live.signal);
-      if (!live.isLost) channel.ack(last, true);
-    }
+    while (!live.isOver()) await this.#consumeByOneChannel(live);
   }
 
-  async #subscribe(live: LiveConnection, arrivals: Arrivals): Promise<Channel> {
+  /** Until the connection ends, or another number of messages is to be sent ahead. */
+  async #consumeByOneChannel(live: LiveConnection): Promise<void> {
+    const { gatherMs = 0, onBatch } = this.#options;
+    const inHand = this.#prefetch.begin();
+    const arrivals = new Arrivals(AbortSignal.any([live.signal, inHand.drained]));
+    const { channel, end } = await live.race(this.#subscribe(live, arrivals, inHand));
+    live.noteUse();
+    for (;;) {
+      const batch = await arrivals.next(gatherMs);
+      const last = batch.at(-1);
+      if (last === undefined) break;
+      await onBatch(batch, live.signal);
+      for (const { content } of batch) inHand.release(content.length);
+      if (!live.isLost) channel.ack(last, true);
+    }
+    if (!live.isOver()) await live.race(end());
+  }
+
+  async #subscribe(
+    live: LiveConnection,
+    arrivals: Arrivals,
+    inHand: InHand,
+  ): Promise<{ channel: Channel; end: () => Promise<void> }> {
     const channel = await live.connection.createChannel();
+    const onClose = (): void => {
+      live.end(new Error('The channel was closed.'));
+    };
     channel.on('error', (error: unknown) => {
       live.end(error);
     });
-    channel.on('close', () => {
-      live.end(new Error('The channel was closed.'));
-    });
+    channel.on('close', onClose);
     const { queue, declare } = this.#options;
     await declare(channel, live.connection);
-    await channel.prefetch(PREFETCH);
+    await channel.prefetch(inHand.count);
     await channel.consume(queue, (message) => {
       if (message === null) live.end(new Error('The queue was deleted.'));
-      else arrivals.push(message);
+      else if (inHand.take(message.content.length)) arrivals.push(message);
     });
-    return channel;
+    const end = async (): Promise<void> => {
+      channel.off('close', onClose);
+      await channel.close();
+    };
+    return { channel, end };
   }
 }
 
-/** The messages of one connection. */
+/** The messages of one channel. */
 class Arrivals {
   readonly #signal: AbortSignal;
   readonly #waiting: ConsumeMessage[] = [];
@@ -94,7 +114,7 @@ class Arrivals {
     this.#wake?.();
   }
 
-  /** What is there, as soon as there is something; empty when the connection is over. */
+  /** What is there, as soon as there is something; empty when it is over. */
   async next(gatherMs: number): Promise<ConsumeMessage[]> {
     while (!this.#isOver() && this.#waiting.length === 0) {
       await new Promise<void>((resolve) => {

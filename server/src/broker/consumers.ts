@@ -8,15 +8,19 @@ import {
   LastingConnection,
   type LiveConnection,
 } from './lasting-connection.js';
+import { Prefetch, type InHand } from './prefetch.js';
 
 export interface Subscription {
   queue: string;
-  /** Makes the queue and its bindings, on each new connection. */
+  /** Makes the queue and its bindings, on each new channel. */
   declare: (channel: Channel) => Promise<void>;
-  /** How many messages are in hand at once. */
+  /** How many messages of a usual size are in hand at once. */
   prefetch: number;
-  /** Acked when it resolves; when it rejects, the message is given back, a moment later. */
-  take: (message: ConsumeMessage) => Promise<void>;
+  /**
+   * Acked when it resolves; when it rejects, the message is given back, a moment later. The signal aborts when what
+   * has not begun is not to.
+   */
+  take: (message: ConsumeMessage, signal: AbortSignal) => Promise<void>;
 }
 
 export interface ConsumersOptions {
@@ -120,27 +124,32 @@ export class Consumers {
     stopped: AbortSignal,
   ): Promise<void> {
     const { queue } = subscription;
+    const prefetch = new Prefetch(subscription.prefetch);
+    const over = AbortSignal.any([live.signal, stopped]);
     let failures = 0;
     const isWanted = (): boolean => !stopped.aborted && !live.isOver();
     while (isWanted()) {
       try {
-        await this.#consume(live, subscription, stopped, () => {
+        const inHand = prefetch.begin();
+        await this.#consume(live, subscription, { over, inHand }, () => {
           failures = 0;
         });
       } catch (error) {
         if (!isWanted()) return;
         if (failures === 0) this.#logger.warn({ err: error, queue }, 'a queue is not consumed');
-        const over = AbortSignal.any([live.signal, stopped]);
         await aborted(over, delayAfter(failures++, error));
       }
     }
   }
 
-  /** Until the channel ends, which it throws; it is not wanted any more; or the connection ends. */
+  /**
+   * Until the channel ends, which it throws; it is not wanted any more, or the connection ends; or another number of
+   * messages is to be in hand.
+   */
   async #consume(
     live: LiveConnection,
     subscription: Subscription,
-    stopped: AbortSignal,
+    { over, inHand }: { over: AbortSignal; inHand: InHand },
     onConsuming: () => void,
   ): Promise<void> {
     const channel = await live.race(live.connection.createChannel());
@@ -154,13 +163,15 @@ export class Consumers {
     const onMessage = (message: ConsumeMessage | null): void => {
       if (message === null) channel.emit('error', new Error('The queue was deleted.'));
       // What is not taken any more goes back when the channel ends.
-      else if (!live.isOver()) this.#track(take(live, channel, subscription, message));
+      else if (!live.isOver() && inHand.take(message.content.length))
+        this.#track(take({ live, channel, inHand }, subscription, message));
     };
     try {
-      await live.race(Promise.race([subscribe(channel, subscription, onMessage), ended]));
+      const subscribed = subscribe(channel, subscription, inHand.count, onMessage);
+      await live.race(Promise.race([subscribed, ended]));
       live.noteUse();
       onConsuming();
-      await Promise.race([ended, aborted(live.signal), aborted(stopped)]);
+      await Promise.race([ended, aborted(AbortSignal.any([over, inHand.drained]))]);
     } finally {
       // What is under way when the connection ends is acked before it does.
       if (!live.isOver()) await live.race(channel.close()).catch(() => undefined);
@@ -175,7 +186,8 @@ export class Consumers {
 
 async function subscribe(
   channel: Channel,
-  { queue, declare, prefetch }: Subscription,
+  { queue, declare }: Pick<Subscription, 'queue' | 'declare'>,
+  prefetch: number,
   onMessage: (message: ConsumeMessage | null) => void,
 ): Promise<void> {
   await declare(channel);
@@ -184,18 +196,18 @@ async function subscribe(
 }
 
 async function take(
-  live: LiveConnection,
-  channel: Channel,
+  { live, channel, inHand }: { live: LiveConnection; channel: Channel; inHand: InHand },
   subscription: Subscription,
   message: ConsumeMessage,
 ): Promise<void> {
   let isDone = true;
   try {
-    await subscription.take(message);
+    await subscription.take(message, live.signal);
   } catch {
     await aborted(live.signal, REQUEUE_MS);
     isDone = false;
   }
+  inHand.release(message.content.length);
   if (live.isLost) return;
   try {
     if (isDone) channel.ack(message);

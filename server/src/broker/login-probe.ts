@@ -64,11 +64,14 @@ export async function tryLogin(
         settle('accepted');
       });
       connection.on('error', (error: unknown) => {
-        const refused = error instanceof AMQPConnectionError && error.code === 'ACCESS_REFUSED';
-        settle(refused ? 'refused' : 'unreachable', error);
+        settle(isAccessRefused(error) ? 'refused' : 'unreachable', error);
       });
     });
   } finally {
     connection.unsafeDestroy();
   }
 }
+
+/** Whether the broker knows no such account, or no such password of it. */
+export const isAccessRefused = (error: unknown): boolean =>
+  error instanceof AMQPConnectionError && error.code === 'ACCESS_REFUSED';

@@ -19,8 +19,9 @@ export interface WorkQueueOptions {
   /**
    * Done when it resolves. A {@link PostponedJob} comes again when it says; a {@link RefusedJob} goes to the
    * dead letters at once; after any other error it is tried again, and goes there when no attempt is left.
+   * @param signal aborts when what has not begun is not to: thrown, its reason leaves the job in the queue.
    */
-  handle: (job: Job) => Promise<void>;
+  handle: (job: Job, signal: AbortSignal) => Promise<void>;
   /** Called before a job becomes a dead letter. */
   onDead?: (job: Job, error: unknown) => Promise<void>;
 }
@@ -64,7 +65,7 @@ export class WorkQueues {
         }
       },
       prefetch: concurrency,
-      take: (message) => this.#run(options, toJob(message)),
+      take: (message, signal) => this.#run(options, toJob(message), signal),
     });
   }
 
@@ -74,15 +75,16 @@ export class WorkQueues {
   }
 
   /** Rejected when the job could neither be done nor be put anywhere else. */
-  async #run(options: WorkQueueOptions, job: Job): Promise<void> {
+  async #run(options: WorkQueueOptions, job: Job, signal: AbortSignal): Promise<void> {
     const { queue, retryDelayMs, handle, onDead } = options;
     const { attempt, dueAt } = job;
     const waitMs = dueAt - Date.now();
     if (waitMs >= SHORTEST_WAIT_MS) return this.#postpone(queue, job, dueAt, attempt);
     if (waitMs > 0) await wait(waitMs);
     try {
-      await handle(job);
+      await handle(job, signal);
     } catch (error) {
+      if (signal.aborted && error === signal.reason) throw error;
       if (error instanceof PostponedJob) return this.#postpone(queue, job, error.at, attempt);
       const delayMs = error instanceof RefusedJob ? undefined : retryDelayMs(attempt);
       if (delayMs !== undefined) {

@@ -1,7 +1,7 @@
 import type { Delivery, Recipient } from '@warren/protocol';
 import { CommandError } from '../command-error.js';
 import { readDevInfo } from '../dev/index.js';
-import { judgeCertificate } from '../doctor/certificates.js';
+import { judgeLogin } from '../doctor/own-login.js';
 import { flawIn } from '../foreign-json.js';
 import { createPublisher, PublishError, type SendResult } from '../publisher/index.js';
 import { brokerNames, readVariables } from './environment.js';
@@ -57,12 +57,14 @@ const REMEDIES: Partial<Record<PublishError['code'], string>> = {
 
 /** With what the connection has met, which says why nothing was sent. */
 function explain(error: PublishError, trouble: Error | undefined, amqpUrl: string): Error {
-  const certificate = judgeCertificate(new URL(amqpUrl).host, trouble);
-  const why = certificate?.what ?? trouble?.message;
-  const remedy = certificate?.remedy ?? REMEDIES[error.code] ?? '';
-  return new CommandError(`${error.message}${why === undefined ? '' : ` ${why}`}`, remedy, {
-    cause: error,
-  });
+  const judged = judgeLogin(amqpUrl, trouble);
+  const why = judged?.what ?? trouble?.message;
+  const remedy = judged?.remedy ?? REMEDIES[error.code] ?? '';
+  // It was reached, and has said why not.
+  const isTold = judged !== undefined && error.code === 'broker_unavailable';
+  const parts = isTold ? [why] : [error.message, why];
+  const what = parts.filter((part) => part !== undefined).join(' ');
+  return new CommandError(what, remedy, { cause: error });
 }
 
 function recipientOf(to: string, { device, group }: SendFlags): Recipient {

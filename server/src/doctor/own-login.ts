@@ -1,4 +1,4 @@
-import { tryLogin } from '../broker/login-probe.js';
+import { isAccessRefused, tryLogin } from '../broker/login-probe.js';
 import { judgeCertificate } from './certificates.js';
 import { ok, problem, type Finding } from './finding.js';
 
@@ -9,27 +9,24 @@ import { ok, problem, type Finding } from './finding.js';
 export async function checkOwnLogin(
   amqpUrl: string,
 ): Promise<{ findings: Finding[]; canTryOthers: boolean }> {
-  const url = new URL(amqpUrl);
-  const [account, password, vhost] = [url.username, url.password, url.pathname.slice(1)].map(
-    decodeURIComponent,
-  ) as [string, string, string];
+  const { account, password } = partsOf(amqpUrl);
   const { verdict, error } = await tryLogin(amqpUrl, account, password);
   if (verdict === 'accepted') {
     return { findings: [ok(`The account ${account} logs in by AMQP.`)], canTryOthers: true };
   }
-  if (verdict === 'refused') {
-    const finding = problem(
+  const finding = judgeLogin(amqpUrl, error) ?? silent(amqpUrl, error);
+  return { findings: [finding], canTryOthers: verdict === 'refused' };
+}
+
+/** Why the broker of this address let nobody in; undefined when it is not known, as where nothing answers. */
+export function judgeLogin(amqpUrl: string, error: unknown): Finding | undefined {
+  const { host, vhost, account } = partsOf(amqpUrl);
+  if (isAccessRefused(error)) {
+    return problem(
       `The broker does not let ${account} in by AMQP: there is no such account, or its password is another.`,
       `rabbitmqctl add_user ${account}, or change_password ${account}; and check WARREN_AMQP_URL.`,
     );
-    return { findings: [finding], canTryOthers: true };
   }
-  return { findings: [explain(url.host, vhost, account, error)], canTryOthers: false };
-}
-
-function explain(host: string, vhost: string, account: string, error: unknown): Finding {
-  const certificate = judgeCertificate(host, error);
-  if (certificate !== undefined) return certificate;
   const text = error instanceof Error ? error.message : '';
   if (/vhost .*not found/.test(text)) return missingVhost(vhost, account);
   if (/vhost .*refused/.test(text)) {
@@ -38,10 +35,25 @@ function explain(host: string, vhost: string, account: string, error: unknown): 
       `rabbitmqctl set_permissions -p ${vhost} ${account} …, as docs/operating.md says.`,
     );
   }
+  return judgeCertificate(host, error);
+}
+
+function silent(amqpUrl: string, error: unknown): Finding {
+  const text = error instanceof Error ? ` (${error.message})` : '';
   return problem(
-    `Nothing speaks AMQP at ${host}${text === '' ? '' : ` (${text})`}.`,
+    `Nothing speaks AMQP at ${partsOf(amqpUrl).host}${text}.`,
     'Check WARREN_AMQP_URL, that the broker runs, and what lies between.',
   );
+}
+
+function partsOf(amqpUrl: string): Record<'host' | 'account' | 'password' | 'vhost', string> {
+  const { host, username, password, pathname } = new URL(amqpUrl);
+  return {
+    host,
+    account: decodeURIComponent(username),
+    password: decodeURIComponent(password),
+    vhost: decodeURIComponent(pathname.slice(1)),
+  };
 }
 
 export function missingVhost(vhost: string, account: string): Finding {

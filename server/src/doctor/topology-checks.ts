@@ -7,12 +7,13 @@ import {
   type Version,
 } from '@warren/rabbitmq';
 import type { ManagementApi } from '../broker/management.js';
+import { checkBindings } from './binding-checks.js';
 import { ok, problem, warning, type Finding } from './finding.js';
 
 const PROVISION = 'Run "warren provision".';
 const at = (...parts: string[]): string => `/${parts.map(encodeURIComponent).join('/')}`;
 
-/** Exchanges, policies and limits, as a broker of this version needs them. */
+/** Exchanges, bindings, policies and limits, as a broker of this version needs them. */
 export async function checkTopology(
   management: ManagementApi,
   names: TopologyNames,
@@ -21,6 +22,7 @@ export async function checkTopology(
   const wanted = topology(names, version);
   const findings = [
     ...(await checkExchanges(management, names.vhost, wanted.exchanges)),
+    ...(await checkBindings(management, names)),
     ...(await checkPolicies(management, wanted.policies)),
     ...(await checkConnectionLimit(management, names.vhost)),
   ];

@@ -8,7 +8,7 @@ import { inSteps, type WorkQueues } from '../broker/work-queues.js';
 import type { SignedPost } from './signed-post.js';
 
 /** Durable, so that nothing is forgotten while the application is away. */
-const QUEUE = 'warren.webhook';
+export const WEBHOOKS = 'warren.webhook';
 const AT_ONCE = 8;
 const SECOND_MS = 1000;
 const MINUTE_MS = 60 * SECOND_MS;
@@ -39,13 +39,13 @@ export interface WebhookBindingsOptions {
 export function trimBindings(options: WebhookBindingsOptions): void {
   const { link, management, provisioner, patterns, logger } = options;
   const trim = async (): Promise<void> => {
-    const bound = await management.bindingKeys(EVENTS, QUEUE);
+    const bound = await management.bindingKeys(EVENTS, WEBHOOKS);
     const extra = bound.filter((key) => !patterns.includes(key));
     if (extra.length === 0) return;
-    const isOthers = patterns.length === 0 && ((await provisioner.consumers(QUEUE)) ?? 0) > 0;
+    const isOthers = patterns.length === 0 && ((await provisioner.consumers(WEBHOOKS)) ?? 0) > 0;
     if (isOthers) return;
     const bindings = extra.map((routingKey) => ({ exchange: EVENTS, routingKey }));
-    await provisioner.unbind(QUEUE, bindings);
+    await provisioner.unbind(WEBHOOKS, bindings);
     logger.info({ patterns: extra }, 'webhooks get no more of these events');
   };
   const attempt = (): void => {
@@ -67,7 +67,7 @@ export interface WebhooksOptions {
 /** Tells the application by HTTP what happened: each event at least once, under its id. */
 export function startWebhooks({ post, workQueues, patterns }: WebhooksOptions): void {
   workQueues.consume({
-    queue: QUEUE,
+    queue: WEBHOOKS,
     bindings: patterns.map((routingKey) => ({ exchange: EVENTS, routingKey })),
     concurrency: AT_ONCE,
     retryDelayMs: inSteps(RETRIES_MS),

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { jsonIn, RefusedJob, type Job } from '../broker/job.js';
 import { inSteps, type WorkQueues } from '../broker/work-queues.js';
 import type { Events } from '../events/events.js';
+import { FairLimit } from '../fair-limit.js';
 import { flawIn } from '../foreign-json.js';
 import { HttpProblem } from '../problem.js';
 import { toProblem } from '../to-problem.js';
@@ -17,7 +18,14 @@ export interface SendQueueOptions {
   logger: Logger;
 }
 
-const AT_ONCE = 64;
+/**
+ * So many are seen, of one account as well: the broker hands them out in the order in which they came, whosever they
+ * are.
+ */
+const IN_HAND = 512;
+/** Of these so many are sent at the same time, and so many of one account. */
+const AT_ONCE = 128;
+const OF_ONE = 32;
 /** While the database or the broker is away; what waits loses its place in the order. */
 const RETRIES_MS = [1000, 5000, 30_000, 300_000];
 const FORWARDED =
@@ -26,26 +34,28 @@ const FORWARDED =
 
 /** Takes what back ends put on `warren.send`: bodies of `POST /v1/messages`, with the same effect. */
 export function startSendQueue({ sender, events, workQueues, logger }: SendQueueOptions): void {
+  const places = new FairLimit(AT_ONCE, OF_ONE);
   workQueues.consume({
     queue: SEND,
     bindings: [],
-    concurrency: AT_ONCE,
+    concurrency: IN_HAND,
     retryDelayMs: inSteps(RETRIES_MS),
-    handle: async (job) => {
+    handle: async (job, signal) => {
       // Neither told nor kept: there is no end to what is told of what was told.
       if (job.isForwarded) logger.warn(FORWARDED);
-      else await send(sender, job);
+      else await places.run(callerOf(job), () => send(sender, job), signal);
     },
     onDead: (job, error) => refuse(events, job, error),
   });
 }
 
+const callerOf = ({ account }: Job): string =>
+  account === undefined ? SEND : `account:${account}`;
+
 async function send(sender: Sender, job: Job): Promise<void> {
-  const { account, messageId } = job;
   try {
-    const message = parse(sendBodySchema, identified(bodyOf(job), messageId));
-    const caller = account === undefined ? SEND : `account:${account}`;
-    await sender.sendInTurn(message, caller);
+    const message = parse(sendBodySchema, identified(bodyOf(job), job.messageId));
+    await sender.sendInTurn(message, callerOf(job));
   } catch (error) {
     const { code, status, detail } = toProblem(error);
     if (status >= 500 || status === 429) throw error;

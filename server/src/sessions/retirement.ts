@@ -1,5 +1,5 @@
 import type { Connections } from '../broker/connections.js';
-import type { Depths } from '../mailboxes/depths.js';
+import type { Provisioner } from '../broker/provisioner.js';
 import { HttpProblem } from '../problem.js';
 import { mailboxesOf, UNCLAIMED, type Device } from '../storage/devices.js';
 import type { ExpiredDeviceStore } from '../storage/expired-devices.js';
@@ -7,8 +7,8 @@ import type { Endings } from './endings.js';
 
 export interface RetirementOptions {
   expired: ExpiredDeviceStore;
-  connections: Connections;
-  depths: Depths;
+  connections: Pick<Connections, 'areKnown' | 'isOnline'>;
+  provisioner: Pick<Provisioner, 'stat'>;
   endings: Endings;
 }
 
@@ -46,31 +46,49 @@ export class Retirement {
   }
 
   async #choose(devices: Device[]): Promise<Device | undefined> {
-    const { connections, depths } = this.#options;
-    const absent: Device[] = [];
+    const { connections } = this.#options;
+    const absent: { device: Device; seenAt: number }[] = [];
     for (const device of devices) {
       if (device.device_id === UNCLAIMED || (await connections.isOnline(device.queue))) continue;
-      absent.push(device);
+      absent.push({ device, seenAt: device.last_seen_at ?? device.created_at });
     }
-    const waiting = await depths.of(absent);
-    const candidates = absent.map((device) => ({
-      device,
-      seenAt: device.last_seen_at ?? device.created_at,
-      hasMail: mailboxesOf(device).some((queue) => (waiting.get(queue) ?? 0) > 0),
-    }));
-    return leastMissed(candidates, Date.now())?.device;
+    const chosen = await leastMissed(absent, Date.now(), ({ device }) => this.#hasMail(device));
+    return chosen?.device;
+  }
+
+  /**
+   * The queue itself is asked: before RabbitMQ 4 the management API tells only of all queues together, and a client
+   * that is a new device each time has it asked again and again. A classic queue takes the question for a use of it
+   * and expires later, but a device that is passed over for its mail is the first to go when that has expired.
+   */
+  async #hasMail(device: Device): Promise<boolean> {
+    try {
+      for (const queue of mailboxesOf(device)) {
+        if (((await this.#options.provisioner.stat(queue))?.ready ?? 0) > 0) return true;
+      }
+      return false;
+    } catch (error) {
+      // Its node may be down; what it holds comes back with it.
+      if (error instanceof HttpProblem) return true;
+      throw error;
+    }
   }
 }
 
-/** Of devices that are not connected. Times are milliseconds since 1970. */
-export function leastMissed<Candidate extends { seenAt: number; hasMail: boolean }>(
+/**
+ * Of devices that are not connected. Times are milliseconds since 1970.
+ * @param hasMail asked of as few as will do.
+ */
+export async function leastMissed<Candidate extends { seenAt: number }>(
   candidates: Candidate[],
   now: number,
-): Candidate | undefined {
-  const isRecent = ({ seenAt }: Candidate): number => Number(seenAt > now - RECENT_MS);
-  const [first] = [...candidates].sort(
-    (a, b) =>
-      isRecent(a) - isRecent(b) || Number(a.hasMail) - Number(b.hasMail) || a.seenAt - b.seenAt,
-  );
-  return first;
+  hasMail: (candidate: Candidate) => Promise<boolean>,
+): Promise<Candidate | undefined> {
+  const bySeen = [...candidates].sort((a, b) => a.seenAt - b.seenAt);
+  const isRecent = ({ seenAt }: Candidate): boolean => seenAt > now - RECENT_MS;
+  for (const group of [bySeen.filter((one) => !isRecent(one)), bySeen.filter(isRecent)]) {
+    for (const candidate of group) if (!(await hasMail(candidate))) return candidate;
+    if (group[0] !== undefined) return group[0];
+  }
+  return undefined;
 }

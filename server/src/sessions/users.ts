@@ -119,7 +119,8 @@ export class Users {
    * history, and forgets it.
    */
   async remove(userId: string): Promise<void> {
-    const { store, cutoffs, endings, groups, history, pushDevices, timeline } = this.#options;
+    const { store, cutoffs, endings, groups, history, pushDevices, timeline, trail } =
+      this.#options;
     this.#requireBroker();
     await timeline.flush();
     const hadPush = await pushDevices.remove(userId);
@@ -128,9 +129,9 @@ export class Users {
       // One whose mailboxes have expired is not known any more, and may have left something.
       const hadExpired = await this.#options.expired.forget(userId);
       await groups.forgetUser(userId);
-      const hadTrail = await this.#options.trail.erase(userId, Date.now());
-      if (!hadHistory && !hadExpired && !hadPush && !hadTrail)
-        throw new HttpProblem('user_unknown');
+      const hadOther = hadHistory || hadExpired || hadPush;
+      const hadTrail = await trail.erase(userId, Date.now(), hadOther);
+      if (!hadOther && !hadTrail) throw new HttpProblem('user_unknown');
       return;
     }
     await endings.run(userId, 'user_removed', async () => {
@@ -141,7 +142,7 @@ export class Users {
       return devices;
     });
     // Last: what became of its messages has been told to their senders by now.
-    await this.#options.trail.erase(userId, Date.now());
+    await trail.erase(userId, Date.now(), true);
   }
 
   /**

@@ -7,6 +7,10 @@ const ALL_DEVICES = '';
 
 /** Logouts of one user, the newest: whoever logs devices out that never were must not fill the database. */
 const MOST_LOGOUTS = 200;
+/** Revoked devices of one user, the newest: each is looked at for each session of the user. */
+const MOST_REVOKED = 200;
+/** Older ones that are taken together at once. */
+const PORTION = 100;
 
 /** What of a user is over. Times are milliseconds since 1970. */
 export interface Cutoff {
@@ -54,8 +58,9 @@ export class CutoffStore {
   /** A later one replaces an earlier one, except for what it does not name; neither time ever goes back. */
   async raise(userId: string, cutoff: Cutoff): Promise<void> {
     await this.#write(userId, cutoff);
-    // Who revokes devices is a back end, and what it has revoked is never forgotten.
-    if (cutoff.deviceId !== undefined && cutoff.tokensBefore === 0) await this.#trim(userId);
+    if (cutoff.deviceId === undefined) return;
+    if (cutoff.tokensBefore === 0) await this.#trim(userId);
+    else await this.#gather(userId);
   }
 
   async #write(userId: string, cutoff: Cutoff): Promise<void> {
@@ -108,6 +113,39 @@ export class CutoffStore {
       .where('device_id', '<>', ALL_DEVICES)
       .where('tokens_before', '=', 0)
       .where('sessions_before', '<', oldest.sessions_before)
+      .execute();
+  }
+
+  /**
+   * What a back end has revoked is never forgotten. But where there are very many of one user's devices, the tokens
+   * that were issued before the oldest of these revocations are refused for all of them, which needs one row.
+   */
+  async #gather(userId: string): Promise<void> {
+    const revoked = this.#database
+      .selectFrom('cutoffs')
+      .select(['device_id', 'tokens_before'])
+      .where('user_id', '=', toStored(userId))
+      .where('device_id', '<>', ALL_DEVICES)
+      .where('tokens_before', '>', 0);
+    const [newest, ...others] = await revoked
+      .orderBy('tokens_before', 'desc')
+      .orderBy('device_id')
+      .offset(MOST_REVOKED)
+      .limit(PORTION)
+      .execute();
+    if (newest === undefined) return;
+    await this.#write(userId, {
+      deviceId: undefined,
+      sessionsBefore: 0,
+      tokensBefore: newest.tokens_before,
+      installationId: undefined,
+    });
+    const ids = [newest, ...others].map(({ device_id: deviceId }) => deviceId);
+    await this.#database
+      .deleteFrom('cutoffs')
+      .where('user_id', '=', toStored(userId))
+      .where('device_id', 'in', ids)
+      .where('tokens_before', '<=', newest.tokens_before)
       .execute();
   }
 

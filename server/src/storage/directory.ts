@@ -18,9 +18,15 @@ export interface KnownUser {
   lastSeenAt: number | null;
 }
 
+/** Groups have up to 100,000, and a page has many groups. */
+const MOST_COUNTED = 1000;
+
 export interface KnownGroup {
   groupId: string;
+  /** 1,000 at most. */
   members: number;
+  /** Whether there are more than were counted. */
+  hasMoreMembers: boolean;
   createdAt: number;
 }
 
@@ -53,15 +59,19 @@ export class Directory {
   async listGroups(query: DirectoryQuery): Promise<KnownGroup[]> {
     const { rows } = await sql<{ group_id: string; members: number; created_at: number }>`
       select groups.group_id, groups.created_at,
-        (select count(*) from members
-          where members.group_ref = groups.id and members.pending <> ${PENDING.unbind}) as members
+        (select count(*) from (
+          select 1 from members
+          where members.group_ref = groups.id and members.pending <> ${PENDING.unbind}
+          limit ${MOST_COUNTED + 1}
+        ) as counted) as members
       from (${this.#page('groups', 'group_id', query, sql`ended_at is null`)}) as page
       join groups on groups.group_id = page.group_id
       order by groups.group_id
     `.execute(this.#database);
     return rows.map((row) => ({
       groupId: fromStored(row.group_id),
-      members: row.members,
+      members: Math.min(row.members, MOST_COUNTED),
+      hasMoreMembers: row.members > MOST_COUNTED,
       createdAt: row.created_at,
     }));
   }

@@ -7,6 +7,7 @@ import { createHistory } from './history-migration.js';
 import { addLogouts } from './logout-migration.js';
 import { addStomp } from './stomp-migration.js';
 import { addMailboxTypes } from './mailbox-migration.js';
+import { addBulk } from './outbox-migration.js';
 import { addPushFailures } from './push-failure-migration.js';
 import { sql, type CreateTableBuilder, type Kysely, type Migration } from 'kysely';
 
@@ -255,5 +256,6 @@ export function migrationsFor(dialect: Dialect): Record<string, Migration> {
     '016_dead_letter_contents': {
       up: (db: Kysely<unknown>) => addDeadLetterContents(db, dialect),
     },
+    '017_outbox_bulk': { up: addBulk },
   };
 }

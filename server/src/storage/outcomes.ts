@@ -4,6 +4,7 @@ import { inList, inPairs, type Database } from './database.js';
 import type { Schema } from './schema.js';
 import { fromStored, toStored } from './ids.js';
 import type { News, OutboxStore } from './outbox.js';
+import { inLockOrder } from './lock-order.js';
 import { oneByOne, PORTION, portions, whileThereIsMore } from './portions.js';
 
 /** Why a message will not be handled out of a mailbox. */
@@ -91,10 +92,14 @@ export class OutcomeStore {
     await this.#database
       .updateTable('recipients')
       .set({ delivered_at: now })
-      .where('user_id', '=', toStored(userId))
-      .where('message_id', 'in', listed)
-      .where('deadline', 'is', null)
       .where('delivered_at', 'is', null)
+      .where(
+        inLockOrder(
+          this.#database,
+          sql`user_id = ${toStored(userId)} and message_id in ${listed}
+            and deadline is null and delivered_at is null`,
+        ),
+      )
       .execute();
     return delivered;
   }
@@ -111,9 +116,14 @@ export class OutcomeStore {
           outcome: sql<string>`case when outcome = 'delivered' then 'read' else outcome end`,
           outcome_at: sql<number>`case when outcome = 'delivered' then cast(${now} as bigint) else outcome_at end`,
         })
-        .where('user_id', '=', toStored(userId))
-        .where('message_id', 'in', inList(this.#database, ids))
         .where('read_at', 'is', null)
+        .where(
+          inLockOrder(
+            this.#database,
+            sql`user_id = ${toStored(userId)} and message_id in ${inList(this.#database, ids)}
+              and read_at is null`,
+          ),
+        )
         .returning(['message_id', 'user_id', 'outcome'])
         .execute();
       const changed = rows.filter(({ outcome }) => outcome === 'read');
@@ -138,6 +148,7 @@ export class OutcomeStore {
     await sql`
       insert into failed_copies (message_id, queue)
       select id, cast(${queue} as text) from messages where id in ${inList(this.#database, ids)}
+      order by id
       on conflict do nothing
     `.execute(this.#database);
     await this.#endHopeless(userId, ids, reason, now);
@@ -214,7 +225,7 @@ export class OutcomeStore {
           ...(outcome === 'delivered' && { delivered_at: now }),
         })
         .where('deadline', 'is not', null)
-        .where(chosen)
+        .where(inLockOrder(this.#database, sql`deadline is not null and (${chosen})`))
         .returning(['message_id', 'user_id'])
         .execute();
       const change = { transaction, outbox: this.#outbox };

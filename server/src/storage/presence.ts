@@ -19,7 +19,8 @@ export class PresenceStore {
       const rows = await transaction
         .insertInto('presence')
         .values(
-          userIds.map((userId) => ({
+          // In one order, so that servers that see the same ones come and go do not lock each other out.
+          [...userIds].sort().map((userId) => ({
             user_id: toStored(userId),
             is_online: isOnline ? 1 : 0,
             changed_at: now,

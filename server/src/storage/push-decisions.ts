@@ -3,6 +3,7 @@ import { sql, type Kysely } from 'kysely';
 import { inList, type Database } from './database.js';
 import type { Schema } from './schema.js';
 import { fromStored, toStored } from './ids.js';
+import { inLockOrder } from './lock-order.js';
 import type { OutboxStore } from './outbox.js';
 import { PORTION, whileThereIsMore } from './portions.js';
 import { PushDeviceStore, type PushDevice } from './push-devices.js';
@@ -94,8 +95,12 @@ export class PushDecisionStore {
           has_copy: 0,
           push_at: sql<number>`case when push_at > ${now} then cast(${now} as bigint) else push_at end`,
         })
-        .where('message_id', '=', id)
-        .where('user_id', 'in', inList(this.#database, users))
+        .where(
+          inLockOrder(
+            this.#database,
+            sql`message_id = ${id} and user_id in ${inList(this.#database, users)}`,
+          ),
+        )
         .execute();
       after = users.at(-1) ?? '';
       return rows.length === PORTION;
@@ -123,9 +128,13 @@ export class PushDecisionStore {
       const rows = await transaction
         .updateTable('recipients')
         .set({ push_at: null })
-        .where('message_id', '=', id)
         .where('push_at', '<=', now)
-        .where('user_id', 'in', due)
+        .where(
+          inLockOrder(
+            transaction,
+            sql`message_id = ${id} and push_at <= ${now} and user_id in (${due})`,
+          ),
+        )
         .returning(['user_id', 'outcome', 'deadline', 'has_copy'])
         .execute();
       const open = rows.filter(

@@ -3,6 +3,7 @@ import { sql, type Kysely } from 'kysely';
 import { inList, inPairs, type Database } from './database.js';
 import type { Schema } from './schema.js';
 import { fromStored, toStored } from './ids.js';
+import { inLockOrder } from './lock-order.js';
 import type { OutboxStore } from './outbox.js';
 import { tellOfChange } from './outcomes.js';
 import { setUnpushed } from './unpushed.js';
@@ -123,8 +124,12 @@ export class PushStore {
       const users = await this.#settle(transaction, id, to, { state: 'sent', reason: null });
       const sent = transaction
         .updateTable('recipients')
-        .where('message_id', '=', id)
-        .where('user_id', 'in', users);
+        .where(
+          inLockOrder(
+            transaction,
+            sql`message_id = ${id} and user_id in ${inList(transaction, users)}`,
+          ),
+        );
       await sent.set({ pushed_at: now }).where('pushed_at', 'is', null).execute();
       const rows = await sent
         .set({ outcome: 'pushed', outcome_at: now })

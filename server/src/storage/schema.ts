@@ -213,6 +213,8 @@ export interface OutboxTable {
   body: string;
   /** Until then, one process has it in hand. */
   claimed_until: number;
+  /** 1 for one of very many of the same message. */
+  is_bulk: Generated<number>;
 }
 
 /** A message whose sender wants to know what becomes of it. Times are milliseconds since 1970. */

@@ -1,4 +1,5 @@
 import { sql, type RawBuilder } from 'kysely';
+import { inLockOrder } from './lock-order.js';
 import { tellOfChange, type Change, type PushFailure } from './outcomes.js';
 
 /** That a message will not be pushed. */
@@ -28,9 +29,13 @@ export async function setUnpushed(
       deadline: sql<number | null>`case when has_copy = 1 then deadline end`,
       push_failed_at: sql<number | null>`case when has_copy = 1 then cast(${at} as bigint) end`,
     })
-    .where('message_id', '=', id)
     .where('deadline', 'is not', null)
-    .where(chosen)
+    .where(
+      inLockOrder(
+        change.transaction,
+        sql`message_id = ${id} and deadline is not null and (${chosen})`,
+      ),
+    )
     .returning(['message_id', 'user_id', 'has_copy'])
     .execute();
   for (const isWaiting of [true, false]) {

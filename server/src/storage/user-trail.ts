@@ -35,16 +35,13 @@ export class UserTrail {
 
   /**
    * Erases it; {@link eraseLate} erases what is written a moment later and, after a day, what became of messages to
-   * the user, which their senders may ask for until then. @returns whether there was any.
+   * the user, which their senders may ask for until then.
+   * @param isKnown whether there was anything else of the user. Of somebody who never was nothing is written down.
+   * @returns whether there was any.
    */
-  async erase(userId: string, now: number): Promise<boolean> {
+  async erase(userId: string, now: number, isKnown: boolean): Promise<boolean> {
     const user = toStored(userId);
     return this.#database.transaction().execute(async (transaction) => {
-      await transaction
-        .insertInto('erasures')
-        .values({ user_id: user, at: now })
-        .onConflict((conflict) => conflict.column('user_id').doUpdateSet({ at: now }))
-        .execute();
       await transaction
         .deleteFrom('pushes')
         .where('user_id', '=', user)
@@ -69,7 +66,15 @@ export class UserTrail {
       // What comes of having been erased a moment ago is nothing to be erased again.
       const told = happenings.filter(({ kind }) => !LATE_KINDS.includes(kind));
       await erasePresence(user, now, transaction);
-      return Number(letters.numDeletedRows) + told.length > 0;
+      const hadAny = Number(letters.numDeletedRows) + told.length > 0;
+      if (isKnown || hadAny || (await hasMessages(user, transaction))) {
+        await transaction
+          .insertInto('erasures')
+          .values({ user_id: user, at: now })
+          .onConflict((conflict) => conflict.column('user_id').doUpdateSet({ at: now }))
+          .execute();
+      }
+      return hadAny;
     });
   }
 
@@ -164,6 +169,16 @@ export class UserTrail {
       )
       .execute();
   }
+}
+
+async function hasMessages(user: string, transaction: Kysely<Schema>): Promise<boolean> {
+  const row = await transaction
+    .selectFrom('recipients')
+    .select('message_id')
+    .where('user_id', '=', user)
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
 }
 
 /** Of somebody who is online it is still to be told that they went. */

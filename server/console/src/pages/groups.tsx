@@ -31,7 +31,7 @@ export function GroupsPage() {
                     </Table.Tr>
                   </Table.Thead>
                   <Table.Tbody>
-                    {groups.map(({ groupId, members, createdAt }) => (
+                    {groups.map(({ groupId, members, hasMoreMembers, createdAt }) => (
                       <Table.Tr key={groupId}>
                         <Table.Td>
                           <Anchor
@@ -42,7 +42,10 @@ export function GroupsPage() {
                             {groupId}
                           </Anchor>
                         </Table.Td>
-                        <Table.Td className="figure">{number(members)}</Table.Td>
+                        <Table.Td className="figure">
+                          {number(members)}
+                          {hasMoreMembers && '+'}
+                        </Table.Td>
                         <Table.Td>
                           <Time at={createdAt} />
                         </Table.Td>

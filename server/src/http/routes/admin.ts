@@ -202,9 +202,8 @@ function lookRoutes({ directory, messageLives, audit }: Services): Route[] {
         return {
           status: 200,
           body: {
-            groups: groups.map(({ groupId, members, createdAt }) => ({
-              groupId,
-              members,
+            groups: groups.map(({ createdAt, ...group }) => ({
+              ...group,
               createdAt: new Date(createdAt).toISOString(),
             })),
             ...(last !== undefined && { next: last }),
