@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events';
-import type { Channel, ConsumeMessage } from 'amqplib';
+import type { Channel, Message } from 'amqplib';
 import type { Logger } from 'pino';
 import { endedWithin } from '../ended-within.js';
 import {
@@ -8,6 +8,7 @@ import {
   LastingConnection,
   type LiveConnection,
 } from './lasting-connection.js';
+import { removeUnreadable } from './unreadable.js';
 
 export interface Subscription {
   queue: string;
@@ -16,7 +17,9 @@ export interface Subscription {
   /** How many messages are in hand at once. */
   prefetch: number;
   /** Acked when it resolves; when it rejects, the message is given back, a moment later. */
-  take: (message: ConsumeMessage) => Promise<void>;
+  take: (message: Message) => Promise<void>;
+  /** Called when a message is gone that the broker could hand out to nobody. */
+  onUnreadable?: () => Promise<void>;
 }
 
 export interface ConsumersOptions {
@@ -33,6 +36,7 @@ const CLOSE_MS = 5000;
 
 /** Consumes queues by one connection, each by a channel of its own, and again whenever one of them is lost. */
 export class Consumers {
+  readonly #amqpUrl: string;
   readonly #connection: LastingConnection;
   readonly #logger: Logger;
   readonly #subscriptions = new Map<
@@ -44,11 +48,13 @@ export class Consumers {
   #live: LiveConnection | undefined;
 
   constructor({ amqpUrl, connectionName, logger }: ConsumersOptions) {
+    this.#amqpUrl = amqpUrl;
     this.#logger = logger;
     this.#connection = new LastingConnection({
       amqpUrl,
       connectionName,
       use: (live) => this.#use(live),
+      heal: () => this.#heal(),
       onError: (error) => {
         logger.warn({ err: error }, `the connection "${connectionName}" had an error`);
       },
@@ -95,6 +101,17 @@ export class Consumers {
       return live;
     } catch (cause) {
       throw new Error('The broker could not be reached in time.', { cause });
+    }
+  }
+
+  /** It is not known in which of the queues it is. */
+  async #heal(): Promise<void> {
+    const [amqpUrl, logger] = [this.#amqpUrl, this.#logger];
+    for (const { queue, prefetch, take, onUnreadable } of this.#subscriptions.keys()) {
+      if (!(await removeUnreadable({ amqpUrl, queue, most: prefetch, take, logger }))) continue;
+      await onUnreadable?.().catch((error: unknown) => {
+        logger.warn({ err: error, queue }, 'that a message could not be read was not told');
+      });
     }
   }
 
@@ -151,7 +168,7 @@ export class Consumers {
       });
     });
     ended.catch(() => undefined);
-    const onMessage = (message: ConsumeMessage | null): void => {
+    const onMessage = (message: Message | null): void => {
       if (message === null) channel.emit('error', new Error('The queue was deleted.'));
       // What is not taken any more goes back when the channel ends.
       else if (!live.isOver()) this.#track(take(live, channel, subscription, message));
@@ -176,7 +193,7 @@ export class Consumers {
 async function subscribe(
   channel: Channel,
   { queue, declare, prefetch }: Subscription,
-  onMessage: (message: ConsumeMessage | null) => void,
+  onMessage: (message: Message | null) => void,
 ): Promise<void> {
   await declare(channel);
   await channel.prefetch(prefetch);
@@ -187,7 +204,7 @@ async function take(
   live: LiveConnection,
   channel: Channel,
   subscription: Subscription,
-  message: ConsumeMessage,
+  message: Message,
 ): Promise<void> {
   let isDone = true;
   try {
