@@ -70,6 +70,7 @@ describe('a job', () => {
       ['warren.dead', died('user.ann.1')],
       // Of a job that waits, it was seen before.
       ['warren.retry', died('warren.wait.1000ms')],
+      ['warren.retry', died('warren.events.billing')],
     ] as const) {
       expect(toJob(message(exchange, headers)).isForwarded, exchange).toBe(false);
     }

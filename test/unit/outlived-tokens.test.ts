@@ -81,3 +81,10 @@ it('tries again as long as the connection is there, not twice at once', async ()
   await vi.advanceTimersByTimeAsync(HOUR_MS + 5000);
   expect(closed()).toEqual(['first', 'first']);
 });
+
+it('ends nobody who went while the broker was not heard', () => {
+  connect('gone', 'user.ann.phone.1');
+  watch.emit('began');
+  vi.advanceTimersByTime(2 * HOUR_MS);
+  expect(closed()).toEqual([]);
+});
