@@ -53,6 +53,15 @@ describe('a limit that keys share', () => {
     expect(begun).toEqual(['a1', 'a2', 'b1', 'a3']);
   });
 
+  it('leaves no place empty that one who waits may have', async () => {
+    const { begun, add, end } = works(new FairLimit(2, 2));
+    for (const name of ['a1', 'a2']) void add('a', name);
+    for (const name of ['b1', 'b2']) void add('b', name);
+    await settled();
+    for (const name of ['a1', 'a2']) await end(name);
+    expect(begun).toEqual(['a1', 'a2', 'b1', 'b2']);
+  });
+
   it('gives the place of what has failed to the next', async () => {
     const limit = new FairLimit(1, 1);
     const failing = limit.run('a', () => Promise.reject(new Error('failed')));
