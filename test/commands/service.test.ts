@@ -1,5 +1,7 @@
 import { connect } from 'amqplib';
 import { describe, expect, inject, it } from 'vitest';
+import { isAtLeast } from '@warren/rabbitmq';
+import { NATIVE, Publisher } from '../support/amqp-1-0.js';
 import { Program } from '../support/program.js';
 import { until } from '../support/until.js';
 import { survivesHeaders } from '../support/broker-faults.js';
@@ -68,6 +70,16 @@ describe('warren service', () => {
     await until(isClosed);
     await expect(connect(addressIn(added.output))).rejects.toThrow();
   });
+
+  it.runIf(isAtLeast(inject('broker').version, NATIVE))(
+    'ends the connections by AMQP 1.0 of an account that it removes',
+    async () => {
+      const added = await warren(['service', 'add', 'modern']);
+      const publisher = await new Publisher(addressIn(added.output)).opened();
+      await warren(['service', 'remove', 'modern']);
+      await until(() => !publisher.isOpen);
+    },
+  );
 
   it('removes with an account what it has made, so that nothing of it grows or leads anywhere', async () => {
     const added = await warren(['service', 'add', 'leaver']);

@@ -1,64 +1,14 @@
-import rhea, { type Connection, type EventContext } from 'rhea';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import type { SessionGrant } from '@warren/protocol';
 import { isAtLeast } from '@warren/rabbitmq';
+import { Consumer, NATIVE } from '../support/amqp-1-0.js';
 import { startStack, uniqueUser, type Stack } from '../support/stack.js';
 import { until } from '../support/until.js';
-
-/** From here on a node speaks it on the port of AMQP 0-9-1, which clients have. */
-const NATIVE = [4, 0, 0] as const;
 
 let stack: Stack;
 beforeAll(async () => {
   stack = await startStack();
 });
 afterAll(() => stack.close());
-
-/** A client by AMQP 1.0 with a device's token, which consumes a queue. */
-class Consumer {
-  readonly bodies: string[] = [];
-  /** Why it was refused what it asked for. */
-  refusal: string | undefined;
-  isOpen = true;
-  readonly #connection: Connection;
-
-  constructor({ queue, token, vhost }: SessionGrant, consumed = queue) {
-    const { hostname, port } = new URL(inject('broker').endpoints.clientAmqpUrl);
-    this.#connection = rhea.create_container().connect({
-      host: hostname,
-      port: Number(port),
-      hostname: `vhost:${vhost}`,
-      username: queue,
-      password: token,
-      reconnect: false,
-    });
-    this.#connection.on('message', ({ message }: EventContext) => {
-      const { content } = message?.body as { content: Buffer };
-      this.bodies.push(content.toString('utf8'));
-    });
-    for (const event of ['session_error', 'receiver_error', 'connection_error']) {
-      this.#connection.on(event, ({ session, receiver, connection }: EventContext) => {
-        const error = receiver?.error ?? session?.error ?? connection.error;
-        this.refusal ??= String((error as { condition?: string } | undefined)?.condition);
-      });
-    }
-    // RabbitMQ says twice that it closes one, at which rhea reads no further.
-    for (const event of ['connection_close', 'protocol_error', 'disconnected']) {
-      this.#connection.on(event, () => {
-        this.isOpen = false;
-      });
-    }
-    this.#connection.open_receiver({ source: { address: `/queues/${consumed}` } });
-  }
-
-  async receives(data: string): Promise<void> {
-    await until(() => this.bodies.some((body) => body.includes(data)));
-  }
-
-  close(): void {
-    this.#connection.close();
-  }
-}
 
 describe.runIf(isAtLeast(inject('broker').version, NATIVE))('a client by AMQP 1.0', () => {
   it('is online, and ends when its device is taken over, and when its user is revoked', async () => {

@@ -1,5 +1,7 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, inject, it } from 'vitest';
 import type { SessionGrant } from '@warren/protocol';
+import { isAtLeast } from '@warren/rabbitmq';
+import { Consumer, NATIVE } from '../support/amqp-1-0.js';
 import { consumeByAmqp, consumeByStomp } from '../support/liar.js';
 import { startStack, uniqueUser, type Stack, type StackOptions } from '../support/stack.js';
 import { until } from '../support/until.js';
@@ -54,5 +56,15 @@ describe('a connection by STOMP', () => {
     await first.server.close();
     const second = await start({ dataDir: first.dataDir });
     await renewUntil(second, user, grant, thief.isGone);
+  });
+});
+
+describe.runIf(isAtLeast(inject('broker').version, NATIVE))('a connection by AMQP 1.0', () => {
+  it('ends so, too', async () => {
+    const server = await start();
+    const user = uniqueUser();
+    const grant = await server.session(user, { deviceId: 'phone' });
+    const thief = new Consumer(grant);
+    await renewUntil(server, user, grant, () => !thief.isOpen);
   });
 });

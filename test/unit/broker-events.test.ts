@@ -24,12 +24,12 @@ describe('what the broker tells of connections', () => {
     const [opened, authenticated, closed, ...more] = read(eventsOf(which));
     const name = expect.stringMatching(/^127\.0\.0\.1:\d+ -> 127\.0\.0\.1:\d+$/) as string;
     const at = expect.any(Number) as number;
-    const isStomp = which.includes('stomp');
-    const login = isStomp && which.endsWith('lying') ? LIE : QUEUE;
+    const keepsToken = which.includes('stomp');
+    const login = keepsToken && which.endsWith('lying') ? LIE : QUEUE;
     expect(opened).toMatchObject({ kind: 'opened', name, login, at });
     // By AMQP the broker looks at the token before it speaks of anybody.
-    expect(opened).toHaveProperty('user', isStomp ? undefined : QUEUE);
-    expect(opened).toHaveProperty('isStomp', isStomp);
+    expect(opened).toHaveProperty('user', keepsToken ? undefined : QUEUE);
+    expect(opened).toHaveProperty('keepsToken', keepsToken);
     expect(opened).toHaveProperty(
       'run',
       expect.stringMatching(/^warren-[0-9a-f]+@localhost\.\d+$/),
@@ -66,7 +66,7 @@ describe('what the broker tells of connections', () => {
       user: QUEUE,
       run: 'warren@localhost.1795723847',
       mark: undefined,
-      isStomp: true,
+      keepsToken: true,
       at: headers.timestamp_in_ms,
     });
   });
@@ -98,7 +98,7 @@ describe('many events', () => {
     user,
     run: 'a@b.1',
     mark: undefined,
-    isStomp: true,
+    keepsToken: true,
     at: 0,
   });
   const authenticated = (name: string): BrokerEvent => ({
@@ -121,7 +121,7 @@ describe('many events', () => {
     ]);
     expect(changes).toEqual({
       opened: [
-        { name: 'stays', login: LIE, user: QUEUE, run: 'a@b.1', mark: undefined, isStomp: true },
+        { name: 'stays', login: LIE, user: QUEUE, run: 'a@b.1', mark: undefined, keepsToken: true },
       ],
       authenticated: [{ name: 'older', user: QUEUE }],
       closed: ['goes', 'oldest'],
@@ -132,7 +132,7 @@ describe('many events', () => {
     const changes = summarize([opened('a'), authenticated('a'), closed('a'), opened('a')]);
     expect(changes).toEqual({
       opened: [
-        { name: 'a', login: LIE, user: undefined, run: 'a@b.1', mark: undefined, isStomp: true },
+        { name: 'a', login: LIE, user: undefined, run: 'a@b.1', mark: undefined, keepsToken: true },
       ],
       authenticated: [],
       closed: [],

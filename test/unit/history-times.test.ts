@@ -31,4 +31,5 @@ it('a stored message was sent when its publisher says, also by a clock that is a
   for (const at of [1, NOW - MINUTE_MS, NOW, NOW + MINUTE_MS]) {
     expect(readAt({ 'x-warren-at': String(at) }), String(at)).toBe(at);
   }
+  expect(readAt({}, { timestamp: 1 })).toBe(1000);
 });

@@ -11,6 +11,13 @@ const DEATH = {
   count: 1,
   time: { '!': 'timestamp', value: 1_700_000_000 },
 };
+/** By AMQP 1.0 a consumer may write over the one, not over the others. */
+const OVERWRITTEN = {
+  'x-death': 'none',
+  'x-last-death-queue': 'user.ann.1',
+  'x-last-death-reason': 'rejected',
+  'x-warren-reason': 'failed',
+};
 const FORGED = {
   CC: ['warren.webhook'],
   BCC: ['warren.history'],
@@ -62,6 +69,7 @@ describe('a job', () => {
       ['warren.dead', died('user.ann.1')],
       // Of a job that waits, it was seen before.
       ['warren.retry', died('warren.wait.1000ms')],
+      ['warren.retry', died('warren.events.billing')],
     ] as const) {
       expect(toJob(message(exchange, headers)).isForwarded, exchange).toBe(false);
     }
@@ -109,4 +117,9 @@ describe('why a letter is one', () => {
       expect(cause({ 'x-death': deaths })).toBeUndefined();
     },
   );
+});
+
+it('a message has died where the broker says that it has, though its consumer has written over one header', () => {
+  const { headers } = toJob(message('warren.dead', OVERWRITTEN));
+  expect(causeOf(headers, 'user.ann')).toEqual({ reason: 'rejected', queue: 'user.ann.1' });
 });

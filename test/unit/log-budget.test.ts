@@ -46,3 +46,9 @@ it('who asks for all of it gets all of it', () => {
   for (let index = 0; index < 1000; index++) logger.debug({ index }, 'a flood');
   expect(lines).toHaveLength(1000);
 });
+
+it('that holds for whatever is written by default', () => {
+  const { lines, logger } = recorded('info');
+  for (let index = 0; index < 1000; index++) logger.info('a flood of news');
+  expect(lines).toHaveLength(60);
+});

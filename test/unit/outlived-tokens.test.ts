@@ -29,7 +29,7 @@ afterEach(() => {
 });
 
 function connect(name: string, login: string, more: Partial<ClientConnection> = {}) {
-  const connection = { name, login, user: login, isStomp: true, ...more };
+  const connection = { name, login, user: login, keepsToken: true, ...more };
   watch.emit('authenticated', connection, Date.now());
   return connection;
 }
@@ -54,7 +54,7 @@ it('knows how long the tokens of each kind last, whoever came first', () => {
 });
 
 it('leaves alone who can exchange a token, who has gone, and accounts of the broker', () => {
-  connect('amqp', 'user.ann.laptop.1', { isStomp: false });
+  connect('amqp', 'user.ann.laptop.1', { keepsToken: false });
   connect('backend', 'warren-backend');
   watch.emit('closed', connect('gone', 'user.ann.phone.1'), Date.now());
   vi.advanceTimersByTime(2 * HOUR_MS);
@@ -63,7 +63,7 @@ it('leaves alone who can exchange a token, who has gone, and accounts of the bro
 
 it('counts one that is older than the server from when that has found it', () => {
   vi.advanceTimersByTime(HOUR_MS);
-  const connection = { name: 'old', login: 'user.ann.phone.1', user: undefined, isStomp: true };
+  const connection = { name: 'old', login: 'user.ann.phone.1', user: undefined, keepsToken: true };
   watch.emit('found', connection);
   vi.advanceTimersByTime(HOUR_MS - 1000);
   expect(closed()).toEqual([]);
@@ -80,4 +80,11 @@ it('tries again as long as the connection is there, not twice at once', async ()
   connect('first', 'user.ann.phone.1');
   await vi.advanceTimersByTimeAsync(HOUR_MS + 5000);
   expect(closed()).toEqual(['first', 'first']);
+});
+
+it('ends nobody who went while the broker was not heard', () => {
+  connect('gone', 'user.ann.phone.1');
+  watch.emit('began');
+  vi.advanceTimersByTime(2 * HOUR_MS);
+  expect(closed()).toEqual([]);
 });

@@ -60,3 +60,24 @@ it('of any number who ask to watch one user, two at most stand in the way of its
   answers.shift()!();
   await Promise.all(third);
 });
+
+it('who comes when the lock could not be had asks for it anew', async () => {
+  let asked = 0;
+  const options = {
+    amqpUrl: 'amqp://127.0.0.1:1/warren',
+    watch: new EventEmitter(),
+    locks: {
+      user: (): Promise<void> => {
+        asked++;
+        return Promise.reject(new Error('busy'));
+      },
+    },
+    logger: createLogger('silent'),
+  };
+  const taps = new Taps(options as unknown as ConstructorParameters<typeof Taps>[0]);
+  onTestFinished(() => taps.close());
+  for (const expected of [1, 2]) {
+    await expect(taps.hold('ann', Date.now() + 60_000)).rejects.toThrow('busy');
+    expect(asked).toBe(expected);
+  }
+});

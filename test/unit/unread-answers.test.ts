@@ -18,6 +18,8 @@ function router(): express.Router {
   const options = {
     routes: [
       { ...common, method: 'get', path: '/long', handle: answer('x'.repeat(12 * MIB)) },
+      { ...common, method: 'get', path: '/half', handle: answer('x'.repeat(7.5 * MIB)) },
+      { ...common, method: 'get', path: '/huge', handle: answer('x'.repeat(17 * MIB)) },
       { ...common, method: 'get', path: '/short', handle: answer({ ok: true }) },
       { ...common, method: 'post', path: '/long', handle: answer('x'.repeat(12 * MIB)) },
     ],
@@ -49,13 +51,13 @@ afterEach(async () => {
 const port = () => (server.address() as AddressInfo).port;
 
 /** Asks, and does not read. */
-async function ask(caller: string): Promise<void> {
+async function ask(caller: string, path = '/long'): Promise<void> {
   const socket = connect(port(), '127.0.0.1');
   sockets.push(socket);
   socket.pause();
   socket.on('error', () => undefined);
   const asked = new Promise((resolve) => server.once('request', resolve));
-  socket.write(`GET /long HTTP/1.1\r\nhost: x\r\nauthorization: ${caller}\r\n\r\n`);
+  socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\nauthorization: ${caller}\r\n\r\n`);
   await asked;
 }
 
@@ -80,6 +82,15 @@ describe('a user that does not read its answers', () => {
     expect(await get('user:ann', '/long', 'POST')).toBe(200);
   });
 
+  it('is counted all of them, and those that it has read no more', async () => {
+    for (let count = 0; count < 2; count++) await ask('user:ann', '/half');
+    await until(async () => (await get('user:ann', '/half')) === 429);
+    sockets[0]!.resume();
+    await until(async () => (await get('user:ann', '/half')) === 200);
+    await ask('user:ann', '/half');
+    await until(async () => (await get('user:ann', '/half')) === 429);
+  });
+
   it('is served again when it has read them, or has gone', async () => {
     await ask('user:ann');
     await until(async () => (await get('user:ann')) === 429);
@@ -90,6 +101,10 @@ describe('a user that does not read its answers', () => {
     sockets[1]!.destroy();
     await until(async () => (await get('user:ann')) === 200);
   });
+});
+
+it('one answer alone may be of any length', async () => {
+  expect(await get('user:ann', '/huge')).toBe(200);
 });
 
 it('a back end may ask for as much as it likes', async () => {

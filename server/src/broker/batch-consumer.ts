@@ -1,6 +1,8 @@
-import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
+import type { Channel, ChannelModel, Message } from 'amqplib';
+import type { Logger } from 'pino';
 import { aborted, LastingConnection, type LiveConnection } from './lasting-connection.js';
 import { Prefetch, type InHand } from './prefetch.js';
+import { removeUnreadable } from './unreadable.js';
 
 export interface BatchConsumerOptions {
   amqpUrl: string;
@@ -15,9 +17,10 @@ export interface BatchConsumerOptions {
    * Takes the next messages, in order; they are acked when it resolves, and handed out again when it rejects
    * or the connection is lost. The signal aborts when it is not to be tried any longer.
    */
-  onBatch: (messages: ConsumeMessage[], signal: AbortSignal) => Promise<void>;
+  onBatch: (messages: Message[], signal: AbortSignal) => Promise<void>;
   /** Told of lost connections; it heals by itself. */
   onError: (error: unknown) => void;
+  logger: Logger;
 }
 
 /** How many messages of a usual size the broker sends ahead of the acks, and how many are taken at once at most. */
@@ -39,6 +42,7 @@ export class BatchConsumer {
       amqpUrl,
       connectionName,
       use: (live) => this.#consume(live),
+      heal: (signal) => this.#heal(signal),
       onError,
     });
   }
@@ -46,6 +50,12 @@ export class BatchConsumer {
   /** Gives the batch under way the chance to end; what is not acked is handed out again. Idempotent. */
   async close(): Promise<void> {
     await this.#connection.close();
+  }
+
+  async #heal(signal: AbortSignal): Promise<void> {
+    const { amqpUrl, queue, logger, onBatch } = this.#options;
+    const take = (message: Message): Promise<void> => onBatch([message], signal);
+    await removeUnreadable({ amqpUrl, queue, most: PREFETCH, take, logger });
   }
 
   async #consume(live: LiveConnection): Promise<void> {
@@ -101,7 +111,7 @@ export class BatchConsumer {
 /** The messages of one channel. */
 class Arrivals {
   readonly #signal: AbortSignal;
-  readonly #waiting: ConsumeMessage[] = [];
+  readonly #waiting: Message[] = [];
   #wake: (() => void) | undefined;
 
   constructor(signal: AbortSignal) {
@@ -109,13 +119,13 @@ class Arrivals {
     signal.addEventListener('abort', () => this.#wake?.(), { once: true });
   }
 
-  push(message: ConsumeMessage): void {
+  push(message: Message): void {
     this.#waiting.push(message);
     this.#wake?.();
   }
 
   /** What is there, as soon as there is something; empty when it is over. */
-  async next(gatherMs: number): Promise<ConsumeMessage[]> {
+  async next(gatherMs: number): Promise<Message[]> {
     while (!this.#isOver() && this.#waiting.length === 0) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;

@@ -11,8 +11,8 @@ export interface ConnectionOpened {
   login: string;
   /** Undefined where the broker tells only what the client called itself. */
   user: string | undefined;
-  /** Whether it is by STOMP. */
-  isStomp: boolean;
+  /** Whether it is by STOMP or AMQP 1.0, where no token can take the place of the one that it was opened with. */
+  keepsToken: boolean;
   /** The node that has it, and which of its runs: all of a run's connections end with it, without events. */
   run: string | undefined;
   /** Of a connection that a server has made to see its own event come by. */
@@ -24,6 +24,9 @@ export interface ConnectionOpened {
 export const markOf = (uuid: string): string => `warren mark ${uuid}`;
 /** Any client may name its connection, and PostgreSQL does not take every text. */
 const MARK = new RegExp(`^${markOf('[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')}$`);
+
+/** STOMP in its kinds, and AMQP 1.0, which can exchange a token from RabbitMQ 4.1 on alone. */
+const KEEPS_TOKEN = /STOMP|^\{1,0\}$/;
 
 /** A client may call itself anything. */
 const MAX_LOGIN_LENGTH = 512;
@@ -61,7 +64,7 @@ export function readEvent(
         name,
         login: user,
         user: text('type') === 'direct' ? undefined : user,
-        isStomp: text('protocol').includes('STOMP'),
+        keepsToken: KEEPS_TOKEN.test(text('protocol')),
         run: runOf(text('pid')),
         mark: MARK.exec(text('user_provided_name'))?.[0],
         at,

@@ -63,12 +63,12 @@ export class ConnectionInventory {
     const strangers = listed
       .filter(({ name }) => !recorded.has(name))
       .map(({ name, login }) => ({ name, login, user: undefined }));
-    const known = [...recorded.values()].map(({ name, login, user, isStomp }) => ({
+    const known = [...recorded.values()].map(({ name, login, user, keepsToken }) => ({
       name,
       // Where only its channel was heard of, the journal takes it to be honest.
       login: logins.get(name) ?? login,
       user,
-      isStomp,
+      keepsToken,
     }));
     return [...known, ...strangers];
   }
@@ -142,7 +142,7 @@ export class ConnectionInventory {
               login: queue,
               user: undefined,
               run: undefined,
-              isStomp: false,
+              keepsToken: false,
             }));
           }),
         ),

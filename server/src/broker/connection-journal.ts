@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import { setTimeout as wait } from 'node:timers/promises';
-import { connect, type Channel, type ChannelModel, type ConsumeMessage } from 'amqplib';
+import { connect, type Channel, type ChannelModel, type Message } from 'amqplib';
 import {
   CONNECTION_JOURNAL_ARGUMENTS,
   connectionJournalOf,
@@ -63,6 +63,7 @@ export class ConnectionJournal {
       queue: this.#queue,
       declare: (channel, connection) => this.#declare(channel, connection),
       gatherMs: GATHER_MS,
+      logger: options.logger,
       onBatch: (messages, signal) => this.#record(messages, signal),
       onError: (error) => {
         this.#isRefused = isRefusal(error);
@@ -135,7 +136,7 @@ export class ConnectionJournal {
     this.#progress.emit('step');
   }
 
-  async #record(messages: ConsumeMessage[], signal: AbortSignal): Promise<void> {
+  async #record(messages: Message[], signal: AbortSignal): Promise<void> {
     const events = messages.map(({ fields, properties }) =>
       readEvent(
         fields.routingKey,
@@ -187,10 +188,10 @@ export function summarize(events: BrokerEvent[]): ConnectionChanges {
     const { name } = event;
     const fresh = opened.get(name);
     if (event.kind === 'opened') {
-      const { login, user, run, mark, isStomp } = event;
+      const { login, user, run, mark, keepsToken } = event;
       closed.delete(name);
       authenticated.delete(name);
-      opened.set(name, { name, login, user, run, mark, isStomp });
+      opened.set(name, { name, login, user, run, mark, keepsToken });
     } else if (event.kind === 'closed') {
       opened.delete(name);
       authenticated.delete(name);

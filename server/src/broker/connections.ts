@@ -112,6 +112,7 @@ export class Connections {
   async closeAll(queue: string, reason: CloseReason): Promise<void> {
     const { watch, management, metrics } = this.#options;
     const known = watch.connectionsOf(queue);
+    const names = await this.#namesOf(queue);
     for (const { name } of known) this.#remember(name, reason);
     const liars = known.filter(({ login }) => login !== queue);
     const closeHonest = () => management.closeConnections(queue, reason);
@@ -121,22 +122,31 @@ export class Connections {
       }),
       ...liars.map((connection) => this.close(connection, reason)),
     ]);
-    void this.#closeLeft(queue, known, reason);
+    void this.#closeLeft(queue, names, reason);
     await this.#closeHidden(queue);
   }
 
   /** RabbitMQ 4 closes no connection by AMQP 1.0 when all of a login are to be closed, but each by its name. */
-  async #closeLeft(queue: string, known: ClientConnection[], reason: CloseReason): Promise<void> {
-    const { watch, management, logger } = this.#options;
+  async #closeLeft(queue: string, known: string[], reason: CloseReason): Promise<void> {
+    const { management, logger } = this.#options;
     await wait(LEFT_MS, undefined, { ref: false });
-    const left = watch.connectionsOf(queue).filter((connection) => known.includes(connection));
-    await Promise.all(
-      left.map(({ name }) =>
-        this.#limit.run(ownerOf(queue), () => management.closeConnection(name, reason)),
-      ),
-    ).catch((error: unknown) => {
+    try {
+      const left = (await this.#namesOf(queue)).filter((name) => known.includes(name));
+      await Promise.all(
+        left.map((name) =>
+          this.#limit.run(ownerOf(queue), () => management.closeConnection(name, reason)),
+        ),
+      );
+    } catch (error) {
       logger.warn({ err: error, reason }, 'a connection could not be closed');
-    });
+    }
+  }
+
+  async #namesOf(queue: string): Promise<string[]> {
+    const { watch, management } = this.#options;
+    return watch.isWatching
+      ? watch.connectionsOf(queue).map(({ name }) => name)
+      : management.connectionsOf(queue);
   }
 
   /**

@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events';
-import type { Channel, ConsumeMessage } from 'amqplib';
+import type { Channel, Message } from 'amqplib';
 import type { Logger } from 'pino';
 import { endedWithin } from '../ended-within.js';
 import {
@@ -9,6 +9,7 @@ import {
   type LiveConnection,
 } from './lasting-connection.js';
 import { Prefetch, type InHand } from './prefetch.js';
+import { removeUnreadable } from './unreadable.js';
 
 export interface Subscription {
   queue: string;
@@ -20,7 +21,9 @@ export interface Subscription {
    * Acked when it resolves; when it rejects, the message is given back, a moment later. The signal aborts when what
    * has not begun is not to.
    */
-  take: (message: ConsumeMessage, signal: AbortSignal) => Promise<void>;
+  take: (message: Message, signal: AbortSignal) => Promise<void>;
+  /** Called when a message is gone that the broker could hand out to nobody. */
+  onUnreadable?: () => Promise<void>;
 }
 
 export interface ConsumersOptions {
@@ -37,6 +40,7 @@ const CLOSE_MS = 5000;
 
 /** Consumes queues by one connection, each by a channel of its own, and again whenever one of them is lost. */
 export class Consumers {
+  readonly #amqpUrl: string;
   readonly #connection: LastingConnection;
   readonly #logger: Logger;
   readonly #subscriptions = new Map<
@@ -48,11 +52,13 @@ export class Consumers {
   #live: LiveConnection | undefined;
 
   constructor({ amqpUrl, connectionName, logger }: ConsumersOptions) {
+    this.#amqpUrl = amqpUrl;
     this.#logger = logger;
     this.#connection = new LastingConnection({
       amqpUrl,
       connectionName,
       use: (live) => this.#use(live),
+      heal: (signal) => this.#heal(signal),
       onError: (error) => {
         logger.warn({ err: error }, `the connection "${connectionName}" had an error`);
       },
@@ -99,6 +105,18 @@ export class Consumers {
       return live;
     } catch (cause) {
       throw new Error('The broker could not be reached in time.', { cause });
+    }
+  }
+
+  /** It is not known in which of the queues it is. */
+  async #heal(signal: AbortSignal): Promise<void> {
+    const [amqpUrl, logger] = [this.#amqpUrl, this.#logger];
+    for (const { queue, prefetch: most, onUnreadable, ...rest } of this.#subscriptions.keys()) {
+      const take = (message: Message): Promise<void> => rest.take(message, signal);
+      if (!(await removeUnreadable({ amqpUrl, queue, most, take, logger }))) continue;
+      await onUnreadable?.().catch((error: unknown) => {
+        logger.warn({ err: error, queue }, 'that a message could not be read was not told');
+      });
     }
   }
 
@@ -160,7 +178,7 @@ export class Consumers {
       });
     });
     ended.catch(() => undefined);
-    const onMessage = (message: ConsumeMessage | null): void => {
+    const onMessage = (message: Message | null): void => {
       if (message === null) channel.emit('error', new Error('The queue was deleted.'));
       // What is not taken any more goes back when the channel ends.
       else if (!live.isOver() && inHand.take(message.content.length))
@@ -188,7 +206,7 @@ async function subscribe(
   channel: Channel,
   { queue, declare }: Pick<Subscription, 'queue' | 'declare'>,
   prefetch: number,
-  onMessage: (message: ConsumeMessage | null) => void,
+  onMessage: (message: Message | null) => void,
 ): Promise<void> {
   await declare(channel);
   await channel.prefetch(prefetch);
@@ -198,7 +216,7 @@ async function subscribe(
 async function take(
   { live, channel, inHand }: { live: LiveConnection; channel: Channel; inHand: InHand },
   subscription: Subscription,
-  message: ConsumeMessage,
+  message: Message,
 ): Promise<void> {
   let isDone = true;
   try {

@@ -16,12 +16,23 @@ const MOST = 32;
 
 /** Those that can be one, the newest first. */
 export function deathsIn(headers: Record<string, unknown>): Death[] {
-  const value = headers[BROKERS_HEADER];
+  const value = brokersIn(headers);
   if (!Array.isArray(value)) return [];
   return value
     .slice(0, MOST)
     .map(toDeath)
     .filter((death) => death !== undefined);
+}
+
+/**
+ * By AMQP 1.0 a consumer may put a text there as it gives a message back (from 4.0 on, of quorum queues). Its last death
+ * the broker has written beside it.
+ */
+function brokersIn(headers: Record<string, unknown>): unknown {
+  const deaths = headers[BROKERS_HEADER];
+  if (deaths === undefined || Array.isArray(deaths)) return deaths;
+  const { 'x-last-death-queue': queue, 'x-last-death-reason': reason } = headers;
+  return [{ queue, reason }];
 }
 
 function toDeath(value: unknown): Death | undefined {

@@ -1,4 +1,4 @@
-import type { ConsumeMessage } from 'amqplib';
+import type { Message } from 'amqplib';
 import { DEAD_LETTERS, EVENTS, REPLIES, RETRY } from '@warren/rabbitmq';
 import { deathsIn } from './deaths.js';
 
@@ -57,7 +57,7 @@ const MAX_CARRIED_CHARACTERS = 32_768;
  * exchange that only servers and the queues of waiting jobs write to; where a message died, of what came by that
  * of the dead letters as well.
  */
-export function trustedHeaders({ fields, properties }: ConsumeMessage): Record<string, unknown> {
+export function trustedHeaders({ fields, properties }: Message): Record<string, unknown> {
   const headers = (properties.headers ?? {}) as Record<string, unknown>;
   const { exchange } = fields;
   if (exchange === RETRY) return headers;
@@ -98,7 +98,7 @@ const OF_BACKENDS = [EVENTS, REPLIES];
  * `warren.send`, to which it writes, to `warren.events`, and have it take the dead letters of its own queues. What
  * servers tell would come back to them as something to tell of, for ever.
  */
-function wasForwarded({ fields, properties }: ConsumeMessage): boolean {
+function wasForwarded({ fields, properties }: Message): boolean {
   // Of what waits, it was seen when it came first.
   if (fields.exchange === RETRY) return false;
   const [death] = deathsIn(properties.headers ?? {});
@@ -108,7 +108,7 @@ function wasForwarded({ fields, properties }: ConsumeMessage): boolean {
   );
 }
 
-export function toJob(message: ConsumeMessage): Job {
+export function toJob(message: Message): Job {
   const { content, fields, properties } = message;
   const headers = trustedHeaders(message);
   const account = headers[ACCOUNT_HEADER];

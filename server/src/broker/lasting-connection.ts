@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { connect, type ChannelModel } from 'amqplib';
 import { keepUnreadable } from '@warren/protocol/amqp';
 import { endedWithin } from '../ended-within.js';
+import { hasBrokerFailed } from './unreadable.js';
 
 export interface LastingConnectionOptions {
   amqpUrl: string;
@@ -13,6 +14,8 @@ export interface LastingConnectionOptions {
    * connection; there is a new one then.
    */
   use: (live: LiveConnection) => Promise<void>;
+  /** Called when the broker has failed at what was done on one, before there is a new one; it may not reject. */
+  heal?: (signal: AbortSignal) => Promise<void>;
   /** Told of lost connections, once for each time that the broker is away; it heals by itself. */
   onError: (error: unknown) => void;
 }
@@ -50,6 +53,7 @@ export class LastingConnection {
       } catch (error) {
         if (this.#isClosing()) return;
         if (this.#failures === 0) this.#options.onError(error);
+        if (hasBrokerFailed(error)) await this.#options.heal?.(this.#closing.signal);
         await aborted(this.#closing.signal, delayAfter(this.#failures++, error));
       }
     }

@@ -14,8 +14,8 @@ export interface ClientConnection {
   login: string;
   /** Whose token or account it logged in with; unknown for one that nobody has heard of. */
   user: string | undefined;
-  /** Whether it is known to be by STOMP, where no token can take the place of the one that it was opened with. */
-  isStomp?: boolean;
+  /** Whether no token is known to take the place of the one that it was opened with: by STOMP, and by AMQP 1.0. */
+  keepsToken?: boolean;
 }
 
 /** Times are the broker's own, in milliseconds since 1970, and the same for all who listen. */
@@ -177,7 +177,7 @@ export class BrokerWatch extends EventEmitter<Events> {
           name: event.name,
           login: event.login,
           user: undefined,
-          isStomp: event.isStomp,
+          keepsToken: event.keepsToken,
         });
         if (event.user !== undefined) this.#authenticate(event.name, event.user, event.at);
         return;
@@ -200,7 +200,7 @@ export class BrokerWatch extends EventEmitter<Events> {
   }
 
   #found(connection: ClientConnection): void {
-    const { name, login, user, isStomp = false } = connection;
+    const { name, login, user, keepsToken = false } = connection;
     const known = this.#byName.get(name);
     if (known === undefined) {
       const found = { ...connection };
@@ -208,11 +208,11 @@ export class BrokerWatch extends EventEmitter<Events> {
       this.emit('found', found);
     } else if (
       (known.login === known.user && login !== known.login) ||
-      (isStomp && known.isStomp !== true)
+      (keepsToken && known.keepsToken !== true)
     ) {
       // Its channel was heard of here, but not what it had called itself before.
       this.#unindex(known);
-      this.#add(Object.assign(known, { login, user: user ?? known.user, isStomp }));
+      this.#add(Object.assign(known, { login, user: user ?? known.user, keepsToken }));
       this.emit('found', known);
     } else if (known.user === undefined && user !== undefined) {
       this.#authenticate(name, user, Date.now());

@@ -24,6 +24,8 @@ export interface WorkQueueOptions {
   handle: (job: Job, signal: AbortSignal) => Promise<void>;
   /** Called before a job becomes a dead letter. */
   onDead?: (job: Job, error: unknown) => Promise<void>;
+  /** Called when a message is gone that the broker could hand out to nobody. */
+  onUnreadable?: () => Promise<void>;
 }
 
 /** One attempt after each of these delays. */
@@ -41,7 +43,9 @@ const SHORTEST_WAIT_MS = Math.min(...WAITS_MS);
  * one, until its time has come.
  */
 export class WorkQueues {
-  readonly #consumers: Consumers;
+  readonly #amqpUrl: string;
+  /** A connection for each queue: a message that ends one is to stop no other. */
+  readonly #consumers: Consumers[] = [];
   readonly #channel: ConfirmChannel;
   readonly #logger: Logger;
 
@@ -49,13 +53,16 @@ export class WorkQueues {
   constructor(amqpUrl: string, channel: ConfirmChannel, logger: Logger) {
     this.#channel = channel;
     this.#logger = logger;
-    this.#consumers = new Consumers({ amqpUrl, connectionName: 'warren worker', logger });
+    this.#amqpUrl = amqpUrl;
   }
 
   /** Takes jobs from a queue until {@link close}. */
   consume(options: WorkQueueOptions): void {
-    const { queue, bindings, concurrency } = options;
-    this.#consumers.add({
+    const { queue, bindings, concurrency, onUnreadable } = options;
+    const [amqpUrl, logger] = [this.#amqpUrl, this.#logger];
+    const consumers = new Consumers({ amqpUrl, connectionName: `warren worker ${queue}`, logger });
+    this.#consumers.push(consumers);
+    consumers.add({
       queue,
       declare: async (channel) => {
         await channel.assertQueue(queue, { durable: true });
@@ -66,12 +73,13 @@ export class WorkQueues {
       },
       prefetch: concurrency,
       take: (message, signal) => this.#run(options, toJob(message), signal),
+      ...(onUnreadable !== undefined && { onUnreadable }),
     });
   }
 
   /** Lets jobs that are under way end; the others stay in their queues. */
   async close(): Promise<void> {
-    await this.#consumers.close();
+    await Promise.all(this.#consumers.map((consumers) => consumers.close()));
   }
 
   /** Rejected when the job could neither be done nor be put anywhere else. */
@@ -109,7 +117,7 @@ export class WorkQueues {
   }
 
   async #declareWaits(): Promise<void> {
-    await this.#consumers.withChannel(async (channel) => {
+    await this.#consumers[0]?.withChannel(async (channel) => {
       for (const waitMs of WAITS_MS) {
         const name = waitOf(waitMs);
         await channel.assertExchange(name, 'fanout', { durable: true });

@@ -80,8 +80,13 @@ export async function removeService(
       'Accounts of other kinds are not removed here.',
     );
   }
+  const open = await management.connectionsOf(name);
   // First: the broker closes the connections of an account that is removed, which makes nothing any more.
   await management.removeAccount(name);
+  // But for those by AMQP 1.0, which RabbitMQ 4 lets go on.
+  for (const connection of new Set([...open, ...(await management.connectionsOf(name))])) {
+    await management.closeConnection(connection, 'account_removed');
+  }
   for (const path of await pathsOf(management, names, name)) await management.delete(path);
 }
 

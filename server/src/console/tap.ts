@@ -1,4 +1,4 @@
-import type { ConsumeMessage } from 'amqplib';
+import type { Message } from 'amqplib';
 import {
   deviceKeys,
   encodeId,
@@ -203,7 +203,7 @@ export class Taps {
     ];
   }
 
-  async #tell(userId: string, { content, fields, properties }: ConsumeMessage): Promise<void> {
+  async #tell(userId: string, { content, fields, properties }: Message): Promise<void> {
     const [messageId, type] = [textOr(properties.messageId), textOr(properties.type) ?? ''];
     if (HIDDEN.has(type)) return;
     const text = decoded(content);

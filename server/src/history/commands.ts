@@ -1,4 +1,4 @@
-import type { ConsumeMessage } from 'amqplib';
+import type { Message } from 'amqplib';
 import { HISTORY, RETRY } from '@warren/rabbitmq';
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
@@ -7,7 +7,7 @@ import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 const TYPE = 'warren.history';
 
 /** Only servers may write to that exchange; a back end could otherwise have the history erased. */
-export const isCommand = ({ fields }: ConsumeMessage): boolean => fields.exchange === RETRY;
+export const isCommand = ({ fields }: Message): boolean => fields.exchange === RETRY;
 
 const commandSchema = z.discriminatedUnion('kind', [
   /** To note that it has come so far. */
@@ -21,7 +21,7 @@ const commandSchema = z.discriminatedUnion('kind', [
 export type Command = z.infer<typeof commandSchema>;
 
 /** Undefined for one that this server does not know. */
-export function readCommand({ content }: ConsumeMessage): Command | undefined {
+export function readCommand({ content }: Message): Command | undefined {
   try {
     return commandSchema.parse(JSON.parse(content.toString('utf8')));
   } catch {

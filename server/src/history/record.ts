@@ -12,7 +12,7 @@ import {
   type Recipient,
 } from '@warren/protocol';
 import { isUtf8 } from 'node:buffer';
-import type { ConsumeMessage } from 'amqplib';
+import type { Message } from 'amqplib';
 import type { Group } from '../storage/groups.js';
 import { timelineOf, type HistoryRecord } from '../storage/history.js';
 
@@ -45,7 +45,7 @@ const CLOCKS_MS = 60_000;
 const LAST_DATE = 8.64e15;
 
 /** @throws {UnfitError} */
-export function readMessage({ content, properties }: ConsumeMessage, now: number): ReadMessage {
+export function readMessage({ content, properties }: Message, now: number): ReadMessage {
   const headers = (properties.headers ?? {}) as Record<string, unknown>;
   const messageId = properties.messageId as string | undefined;
   // Whoever hands it out again must be able to tell.

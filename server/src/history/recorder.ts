@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { ConsumeMessage } from 'amqplib';
+import type { Message } from 'amqplib';
 import { HISTORY_KEY } from '@warren/protocol';
 import { DEAD_LETTERS, HISTORY, HISTORY_ARGUMENTS, RETRY } from '@warren/rabbitmq';
 import type { Logger } from 'pino';
@@ -52,6 +52,7 @@ export class Recorder {
         await channel.bindQueue(HISTORY, exchange, HISTORY_KEY);
         await channel.bindQueue(HISTORY, RETRY, HISTORY);
       },
+      logger,
       onBatch: (messages, signal) => this.#take(messages, signal),
       onError: (error) => {
         logger.warn(
@@ -66,7 +67,7 @@ export class Recorder {
     await this.#queue.close();
   }
 
-  async #take(messages: ConsumeMessage[], signal: AbortSignal): Promise<void> {
+  async #take(messages: Message[], signal: AbortSignal): Promise<void> {
     let pending: Pending[] = [];
     let marks: string[] = [];
     let recipients = 0;
@@ -95,7 +96,7 @@ export class Recorder {
     await flush();
   }
 
-  async #read(message: ConsumeMessage): Promise<ReadMessage | undefined> {
+  async #read(message: Message): Promise<ReadMessage | undefined> {
     try {
       return readMessage(message, Date.now());
     } catch (error) {
@@ -177,7 +178,7 @@ export class Recorder {
   }
 
   /** It can never be stored, and must not hold up the others: an operator finds it in the dead letters. */
-  async #bury({ content, properties }: ConsumeMessage, reason: string): Promise<void> {
+  async #bury({ content, properties }: Message, reason: string): Promise<void> {
     const { channel, logger } = this.#options;
     logger.warn({ reason }, 'a message that cannot be stored ended as a dead letter');
     await channel.publish(
@@ -197,6 +198,6 @@ export class Recorder {
 }
 
 interface Pending {
-  message: ConsumeMessage;
+  message: Message;
   read: ReadMessage;
 }

@@ -31,6 +31,8 @@ const RETRIES_MS = [1000, 5000, 30_000, 300_000];
 const FORWARDED =
   `what no back end has published on ${SEND} is passed over: an account has bound it to events or answers, or has ` +
   'its own queues dead-letter to it; look at its bindings';
+const UNREADABLE =
+  'It came by AMQP 1.0 with a property or an annotation that AMQP 0-9-1 cannot carry, as a UUID: send texts and numbers.';
 
 /** Takes what back ends put on `warren.send`: bodies of `POST /v1/messages`, with the same effect. */
 export function startSendQueue({ sender, events, workQueues, logger }: SendQueueOptions): void {
@@ -46,6 +48,7 @@ export function startSendQueue({ sender, events, workQueues, logger }: SendQueue
       else await places.run(callerOf(job), () => send(sender, job), signal);
     },
     onDead: (job, error) => refuse(events, job, error),
+    onUnreadable: () => refuseUnreadable(events),
   });
 }
 
@@ -73,6 +76,17 @@ function bodyOf(job: Job): unknown {
 /** With an id, so that a job which is handed out again is the same message; checked as one of the body. */
 const identified = (body: unknown, messageId: string | undefined): unknown =>
   messageId !== undefined && typeof body === 'object' ? { id: messageId, ...body } : body;
+
+/** As {@link refuse}; who published it, nobody can tell. */
+const refuseUnreadable = (events: Events): Promise<void> =>
+  events.tell({
+    event: 'message.refused',
+    at: Date.now(),
+    messageId: null,
+    account: null,
+    code: 'invalid_request',
+    detail: UNREADABLE,
+  });
 
 /** The back end hears of it on its events queue. */
 async function refuse(events: Events, job: Job, error: unknown): Promise<void> {

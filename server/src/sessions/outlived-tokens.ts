@@ -17,8 +17,8 @@ export interface OutlivedTokensOptions {
 const SWEEP_MS = 1000;
 
 /**
- * Ends connections by STOMP that are older than any token lasts. Up to RabbitMQ 4.3.5 they live on, and the
- * {@link Gatekeeper} knows only when the newest token of a device ends: while the device goes on renewing, whoever has
+ * Ends connections by STOMP and AMQP 1.0 that are older than any token lasts. They live on up to RabbitMQ 4.3.5 and, by
+ * AMQP 1.0, in 4.0, and the {@link Gatekeeper} knows only when the newest token of a device ends: while the device goes on renewing, whoever has
  * got hold of an older one would read its mailbox for as long. Whose token is good connects again before.
  */
 export class OutlivedTokens {
@@ -59,9 +59,9 @@ export class OutlivedTokens {
   }
 
   #note(connection: ClientConnection): void {
-    const { user = connection.login, isStomp = false } = connection;
+    const { user = connection.login, keepsToken = false } = connection;
     const group = this.#groups.find(({ prefix }) => user.startsWith(prefix));
-    if (!isStomp || group === undefined || group.since.has(connection)) return;
+    if (!keepsToken || group === undefined || group.since.has(connection)) return;
     group.since.set(connection, performance.now());
   }
 

@@ -11,8 +11,8 @@ export interface RecordedConnection {
   user: string | undefined;
   /** The node that has it, and which of its runs; undefined when that is not known. */
   run: string | undefined;
-  /** Whether it is known to be by STOMP. */
-  isStomp: boolean;
+  /** Whether it is known to be by STOMP or AMQP 1.0, where tokens are not exchanged. */
+  keepsToken: boolean;
 }
 
 /** One that has just been opened. */
@@ -46,7 +46,7 @@ export class ConnectionStore {
   async apply({ opened, authenticated, closed }: ConnectionChanges): Promise<void> {
     const fresh = opened.map(toRow);
     const known = authenticated.map(({ name, user }) =>
-      toRow({ name, login: user, user, run: undefined, mark: undefined, isStomp: false }),
+      toRow({ name, login: user, user, run: undefined, mark: undefined, keepsToken: false }),
     );
     await this.#database.transaction().execute(async (transaction) => {
       for (const [rows, isFresh] of [
@@ -87,13 +87,13 @@ export class ConnectionStore {
         .orderBy('name')
         .limit(PAGE)
         .execute();
-      for (const { name, login, user_name: user, run, is_stomp: isStomp } of rows) {
+      for (const { name, login, user_name: user, run, is_stomp: keepsToken } of rows) {
         all.set(name, {
           name,
           login: fromStored(login),
           user: user === null ? undefined : fromStored(user),
           run: run ?? undefined,
-          isStomp: isStomp === 1,
+          keepsToken: keepsToken === 1,
         });
       }
       const last = rows.at(-1);
@@ -154,11 +154,11 @@ export class ConnectionStore {
   }
 }
 
-const toRow = ({ name, login, user, run, mark, isStomp }: OpenedConnection) => ({
+const toRow = ({ name, login, user, run, mark, keepsToken }: OpenedConnection) => ({
   name,
   login: toStored(login),
   user_name: user === undefined ? null : toStored(user),
   run: run ?? null,
   mark: mark ?? null,
-  is_stomp: isStomp ? 1 : 0,
+  is_stomp: keepsToken ? 1 : 0,
 });
