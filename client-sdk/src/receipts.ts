@@ -35,6 +35,8 @@ const BATCH = 200;
 const MAX_KEPT = 2000;
 /** All are written at once, so that in a flood each would write again what all before it have written. */
 const KEEP_MS = 200;
+/** The server notes no longer ids. */
+const MOST_CHARACTERS = 128;
 /** However long somebody wants to watch: it is asked for again and again. */
 const MAX_WATCH_MS = 60_000;
 
@@ -48,6 +50,8 @@ export class Receipts {
     superseded: new Map(),
   };
   #handled: Handled[] = [];
+  /** How many go in the next request: fewer after one was refused, to find what is wrong in it. */
+  #batch = BATCH;
   #watchedUntil = 0;
   #storage: ClientStorage | undefined;
   /** Until the storage is written again. */
@@ -71,7 +75,7 @@ export class Receipts {
     const pending = this.#pending[kind];
     const now = this.#options.platform.now();
     for (const id of ids) {
-      if (pending.has(id)) continue;
+      if (!canBeTold(id) || pending.has(id)) continue;
       if (pending.size < MAX_KEPT) pending.set(id, now);
       else this.#tellFull();
     }
@@ -180,7 +184,12 @@ export class Receipts {
   async #send(): Promise<number> {
     const { api, backoff, deviceId, platform } = this.#options;
     const now = platform.now();
-    const some = (kind: Kind): string[] => [...this.#pending[kind].keys()].slice(0, BATCH);
+    let left = this.#batch;
+    const some = (kind: Kind): string[] => {
+      const ids = [...this.#pending[kind].keys()].slice(0, left);
+      left -= ids.length;
+      return ids;
+    };
     const told = {
       delivered: some('delivered'),
       read: some('read'),
@@ -208,6 +217,10 @@ export class Receipts {
       const reply = await api.call({ method: 'POST', path: 'me/receipts', body, keepalive: true });
       // The next token may be a good one.
       if (reply.status === 401) return Math.max(reply.retryAfterMs, PAUSE_MS + backoff.next());
+      const count = this.#batch - left;
+      this.#batch = reply.ok || count < 2 ? BATCH : count >> 1;
+      // One of them is wrong, and the others are not to go with it.
+      if (this.#batch < BATCH) return PAUSE_MS;
     } catch (error) {
       const asked = error instanceof UnavailableError ? error.retryAfterMs : 0;
       return Math.max(asked, PAUSE_MS + backoff.next());
@@ -262,3 +275,7 @@ export class Receipts {
     }
   }
 }
+
+/** Whatever else an application, or a bare message, gives as an id: the server would refuse all beside it. */
+const canBeTold = (id: unknown): boolean =>
+  typeof id === 'string' && id !== '' && id.length <= MOST_CHARACTERS;

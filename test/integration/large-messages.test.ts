@@ -3,7 +3,7 @@ import {
   type Channel,
   type ConfirmChannel,
   type ChannelModel,
-  type ConsumeMessage,
+  type Message,
 } from 'amqplib';
 import { createLogger } from '@warren/server';
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest';
@@ -46,7 +46,7 @@ async function filled(): Promise<string> {
   return queue;
 }
 
-const numberOf = ({ content }: ConsumeMessage): number => content.readUInt32BE();
+const numberOf = ({ content }: Message): number => content.readUInt32BE();
 const all = Array.from({ length: 2 * COUNT }, (_, index) => index);
 
 /** How many messages have come to a client, whatever became of them. */
@@ -96,6 +96,7 @@ it('of large messages a queue that is taken in batches keeps those that do not f
     onError: (error) => {
       throw error;
     },
+    logger: createLogger('silent'),
   });
   onTestFinished(async () => {
     gate.release();

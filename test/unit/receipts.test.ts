@@ -77,6 +77,23 @@ describe('receipts', () => {
     expect(bed.callReplies).toEqual([]);
   });
 
+  it('leave out what can be no id, so that an application cannot spoil the others', async () => {
+    const { client, clock, track, receipts } = await setup();
+    client.markRead(undefined as unknown as string, '', 'x'.repeat(1000), 'b');
+    await track('a');
+    await clock.advance(5000);
+    expect(receipts()).toEqual([{ delivered: ['a'], read: ['b'] }]);
+  });
+
+  it('that are refused together are told in parts, until the one that is wrong is alone', async () => {
+    const { bed, client, clock, receipts } = await setup();
+    bed.callReplies.push(400, 400, 400);
+    client.markRead('bad', 'b', 'c', 'd');
+    await clock.advance(60_000);
+    expect(bed.callReplies).toEqual([]);
+    expect(receipts().flatMap(({ read }) => read)).toEqual(['b', 'c', 'd']);
+  });
+
   it('are sent at once, to outlive the page, when it is frozen or left', async () => {
     const { app, bed, track, receipts } = await setup();
     await track('a');
