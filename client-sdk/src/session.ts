@@ -37,10 +37,7 @@ export class SessionApi {
     if (!reply.ok) throw toError(reply);
     const grant = reply.body as SessionGrant | undefined;
     if (grant?.queue === undefined) {
-      throw new UnavailableError(
-        'api_unavailable',
-        'The server answered with something else than a grant.',
-      );
+      throw new UnavailableError('api_unavailable', 'The server gave no grant.');
     }
     this.sessionId = grant.sessionId;
     return grant;
