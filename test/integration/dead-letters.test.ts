@@ -124,6 +124,14 @@ describe('dead letters', () => {
     expect([again.status, again.body.code]).toEqual([404, 'dead_letter_unknown']);
   });
 
+  it('are sent again once, however many operators ask for it', async () => {
+    const { user, ids } = await expire(20);
+    await Promise.all(
+      Array.from({ length: 4 }, () => stack.admin('POST', 'dead-letters/resend', { ids })),
+    );
+    expect((await stack.user(user)).devices[0]!.depth).toBe(20);
+  });
+
   it('wait in their queue while no server runs, and are kept by the next', async () => {
     const { dataDir } = stack;
     const user = uniqueUser();

@@ -12,6 +12,7 @@ import {
 import { PUSH, RETRY } from '@warren/rabbitmq';
 import type { Counter } from 'prom-client';
 import { carriedHeaders, REASON_HEADER, type Job } from '../broker/job.js';
+import { FairLimit } from '../fair-limit.js';
 import { HttpProblem } from '../problem.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 import type {
@@ -38,6 +39,8 @@ const AT_ONCE = 10_000;
 /** So many are in memory at a time. */
 const PART = 50;
 const MAX_SHOWN_BYTES = 64 * 1024;
+/** Of one who has them sent again. */
+const MOST_WAITING = 8;
 /** On a message that was sent again: under which id it was a dead letter. */
 const RESENT_HEADER = 'x-warren-resent';
 
@@ -46,6 +49,8 @@ type Letter = StoredDeadLetter & DeadLetterContent;
 /** Messages that were given up, for an operator to look at, to send again, or to throw away. */
 export class DeadLetters {
   readonly #options: DeadLettersOptions;
+  /** One at a time: what somebody has just sent again is not to be sent by the next as well. */
+  readonly #line = new FairLimit(1, 1);
 
   constructor(options: DeadLettersOptions) {
     this.#options = options;
@@ -97,9 +102,15 @@ export class DeadLetters {
   /**
    * To the same device, under a new id: under the old one the device knows it, and would reject it again.
    * Of work that nobody could do, to the queue that it was in.
-   * @throws {PublishError} what was done by then is.
+   * @param caller whose requests wait for one another.
+   * @throws {HttpProblem} `overloaded` @throws {PublishError} what was done by then is.
    */
-  async resend(body: DeadLettersBody): Promise<DeadLettersDone> {
+  async resend(body: DeadLettersBody, caller: string): Promise<DeadLettersDone> {
+    if (this.#line.waitingOf(caller) >= MOST_WAITING) throw new HttpProblem('overloaded');
+    return this.#line.run(caller, () => this.#resend(body));
+  }
+
+  async #resend(body: DeadLettersBody): Promise<DeadLettersDone> {
     const { store } = this.#options;
     const { ids, asked } = await this.#chosen(body);
     let done = 0;

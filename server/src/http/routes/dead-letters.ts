@@ -20,9 +20,12 @@ export function deadLetterRoutes({ deadLetters }: Services): Route[] {
       summary,
       body: deadLettersBodySchema,
       replies: { 200: { description: 'How many.', schema: deadLettersDoneSchema } },
-      problems: ['broker_unavailable', 'outcome_unknown'],
+      problems: ['overloaded', 'broker_unavailable', 'outcome_unknown'],
       audit: { action: `dead_letters.${name}`, target: ({ body }) => targetOf(body) },
-      handle: async ({ body }) => ({ status: 200, body: await deadLetters[name](body) }),
+      handle: async ({ body, caller }) => ({
+        status: 200,
+        body: await deadLetters[name](body, caller),
+      }),
     });
   return [
     route({
