@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { encodeId, groupKeys } from '@warren/protocol';
 import { GROUP_PREFIX, liveOf, shardFor, shardsOf } from '@warren/rabbitmq';
@@ -27,6 +28,9 @@ export interface GroupBinding extends GroupPlace {
 const CHANNELS = 8;
 /** What one call of the broker's guard may hold: a fraction of a second's work. */
 const CHUNK = 500;
+/** Of what the broker fails at, see {@link isInternalError}; and how long until the next one, more or less. */
+const ATTEMPTS = 5;
+const RETRY_MS = 50;
 
 type Binder = 'queueBind' | 'queueUnbind';
 
@@ -160,13 +164,17 @@ export class GroupExchanges {
     }
   }
 
-  /** All of this may be done twice. */
+  /** All of this may be done again. Whoever has met in the broker would meet again without the wait. */
   async #guard(work: () => Promise<void>): Promise<void> {
-    try {
-      await this.#link.guard(work);
-    } catch (error) {
-      if (!(error instanceof Error) || !isInternalError(error)) throw error;
-      await this.#link.guard(work);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#link.guard(work);
+        return;
+      } catch (error) {
+        const isLast = attempt === ATTEMPTS;
+        if (isLast || !(error instanceof Error) || !isInternalError(error)) throw error;
+      }
+      await wait(RETRY_MS * attempt * (0.5 + Math.random()));
     }
   }
 
