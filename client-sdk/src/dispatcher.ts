@@ -289,7 +289,7 @@ export class Dispatcher {
       const ending = await away;
       if (!isCurrent() && !isEnding(ending)) return undefined;
       if (ending === 'hung') return this.#leave(delivery, parcel, isCurrent, 'tab_hung');
-      // Undefined: that tab was closed before it was done.
+      // Undefined: that tab was closed before it was done, or has stalled.
       if (ending !== undefined) return ending;
     }
   }
