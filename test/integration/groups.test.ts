@@ -23,8 +23,14 @@ const depthOf = async (user: string): Promise<number> =>
 
 async function withChannel(work: (channel: Channel) => Promise<unknown>): Promise<void> {
   const model = await connect(inject('broker').endpoints.amqpUrl);
-  await work(await model.createChannel());
-  await model.close();
+  const channel = await model.createChannel();
+  // What fails is told to who asked for it, too.
+  for (const emitter of [model, channel]) emitter.on('error', () => undefined);
+  try {
+    await work(channel);
+  } finally {
+    await model.close().catch(() => undefined);
+  }
 }
 
 describe('a group', () => {
@@ -176,21 +182,24 @@ describe('a group', () => {
   });
 
   it('that is removed and made anew while users join and come has those members that it tells of', async () => {
-    for (let round = 0; round < 15; round++) {
+    for (let round = 0; round < 40; round++) {
       const group = uniqueGroup();
       const [joiner] = (await provisioned(1)) as [string];
       const comer = uniqueUser();
       await stack.session(comer, { deviceId: 'phone' });
       await stack.api('PUT', `/v1/groups/${group}/members/${comer}`);
       const remake = async () => {
-        await stack.api('DELETE', `/v1/groups/${group}`);
-        await stack.api('PUT', `/v1/groups/${group}`);
+        expect((await stack.api('DELETE', `/v1/groups/${group}`)).status).toBe(204);
+        return stack.api('PUT', `/v1/groups/${group}`);
       };
-      await Promise.all([
+      const [made, joined] = await Promise.all([
         remake(),
         stack.api('PUT', `/v1/groups/${group}/members/${joiner}`),
         stack.session(comer, { deviceId: 'tablet' }),
       ]);
+      // The one may have made it before the other, or have found it removed.
+      expect([200, 201]).toContain(made.status);
+      expect([204, 404]).toContain(joined.status);
       const { members } = (await stack.api('GET', `/v1/groups/${group}/members`)).body;
       const isMember = (user: string): boolean => members.some((member) => member.user === user);
       await stack.send({ group }, 1);
@@ -209,5 +218,30 @@ describe('a group', () => {
     });
     expect((await stack.send({ group }, 1)).body.outcome).toBe('queued');
     expect(await depthOf(user)).toBe(1);
+  });
+
+  it('heals when somebody deletes its exchanges while a queue is being bound to them', async () => {
+    const group = uniqueGroup();
+    const user = uniqueUser();
+    const { queue } = await stack.session(user, { deviceId: 'phone' });
+    await stack.api('PUT', `/v1/groups/${group}/members/${user}`);
+    const exchange = `warren.group.${group}`;
+    const rounds = 10;
+    for (let round = 0; round < rounds; round++) {
+      // RabbitMQ 4.3 keeps some of these bindings without the exchange: listed, and deaf in the next one.
+      const bindUntilItIsGone = () =>
+        withChannel(async (channel) => {
+          for (;;) await channel.bindQueue(queue, exchange, '');
+        });
+      const bindings = Promise.allSettled(Array.from({ length: 4 }, bindUntilItIsGone));
+      await withChannel((channel) => channel.deleteExchange(exchange));
+      await bindings;
+      expect((await stack.send({ group }, round)).body.outcome).toBe('queued');
+    }
+    expect(await depthOf(user)).toBe(rounds);
+    expect((await stack.api('DELETE', `/v1/groups/${group}`)).status).toBe(204);
+    await stack.api('PUT', `/v1/groups/${group}/members/${user}`);
+    expect((await stack.send({ group }, rounds)).body.outcome).toBe('queued');
+    expect(await depthOf(user)).toBe(rounds + 1);
   });
 });

@@ -224,7 +224,8 @@ export const isQueueMissing = (error: unknown): boolean =>
 export const isChannelClosed = (error: unknown): boolean => hasCode(error, 'CH_CLOSE');
 
 /**
- * RabbitMQ 4.3.6 fails so, and closes the connection, when an exchange is deleted while something is bound to it.
+ * RabbitMQ 4.3.6 fails so, and closes the connection, when a queue is bound that is just being deleted, as one that
+ * has expired is.
  */
 export const isInternalError = ({ cause }: Error): boolean =>
   cause instanceof AMQPConnectionError && cause.code === 'INTERNAL_ERROR';

@@ -69,20 +69,34 @@ export class GroupExchanges {
     return this.#exist([exchangeOf(groupId, false), exchangeOf(groupId, true)]);
   }
 
-  /** With all that is bound to them. */
-  async remove(groupId: string): Promise<void> {
-    // Also of a group that another database knew: who asks cannot know whether it was a large one.
-    const isSharded = await this.#exist(shardsOf(exchangeOf(groupId, false)).slice(0, 1));
+  /**
+   * With all that is bound to them, also of a group that another database knew to be spread over several. Nothing may
+   * be being bound to them: what RabbitMQ 4.3.6 binds to an exchange that is just being deleted stays, listed and deaf,
+   * in the next exchange of that name.
+   */
+  async remove({ groupId, isSharded }: GroupPlace): Promise<void> {
+    const areShards =
+      isSharded || (await this.#exist(shardsOf(exchangeOf(groupId, false)).slice(0, 1)));
     for (const live of [true, false]) {
       const own = exchangeOf(groupId, live);
       const [first = own, ...others] = shardsOf(own);
       // The first one last: it tells that there may be others.
-      for (const exchanges of isSharded ? [[own, ...others], [first]] : [[own]]) {
-        await this.#each(exchanges, async (channel, exchange) => {
-          await channel.exchangeDelete({ exchange });
-        });
+      for (const exchanges of areShards ? [[own, ...others], [first]] : [[own]]) {
+        await this.#each(exchanges, deleteOne);
       }
     }
+  }
+
+  /** Makes anew those that somebody else has deleted, without what was being bound to them then. */
+  async restore(place: GroupPlace): Promise<void> {
+    const all = [false, true].flatMap((live) => {
+      const own = exchangeOf(place.groupId, live);
+      return place.isSharded ? [own, ...shardsOf(own)] : [own];
+    });
+    for (const exchange of all) {
+      if (!(await this.#exist([exchange]))) await this.#each([exchange], deleteOne);
+    }
+    await this.declare(place);
   }
 
   /** Several at a time. */
@@ -194,6 +208,12 @@ function exchangesFor(method: Binder, { groupId, isSharded, queue, live }: Group
   const own = exchangeOf(groupId, live);
   if (!isSharded) return [own];
   return method === 'queueBind' ? [shardFor(own, queue)] : [own, shardFor(own, queue)];
+}
+
+/** RabbitMQ 4.3.6 fails to delete one that is not there while something is bound to it, and closes the connection. */
+async function deleteOne(channel: Channel, exchange: string): Promise<void> {
+  await channel.exchangeDeclare({ exchange, type: 'fanout', durable: true });
+  await channel.exchangeDelete({ exchange });
 }
 
 function exchangeOf(groupId: string, live: boolean): string {

@@ -107,13 +107,10 @@ export class Groups {
    * @throws {HttpProblem} `group_unknown`, `broker_unavailable`
    */
   async remove(groupId: string): Promise<void> {
-    const { locks, store } = this.#options;
-    await this.#options.link.requireOpen();
-    await locks.group(groupId, async () => {
-      const group = await this.#known(groupId);
-      await store.setEnded(group, Date.now());
-      await this.#finishRemoval(group);
-    });
+    const { link, store } = this.#options;
+    await link.requireOpen();
+    await store.setEnded(await this.#known(groupId), Date.now());
+    await this.#finishRemoval(groupId);
   }
 
   /**
@@ -163,13 +160,9 @@ export class Groups {
     const places = await store.listPlaces(device.user_id);
     const bindings = places.flatMap((place) => bindingsOf(place, device, which));
     if (bindings.length === 0) return;
-    const missing = await exchanges.bind(bindings);
-    // A group that was removed meanwhile, and perhaps made again by now, without this user.
-    const still = new Set(await store.listOf(device.user_id));
-    await exchanges.unbind(bindings.filter(({ groupId }) => !still.has(groupId)));
     // Not under the user's lock, and nothing that this device waits for.
-    for (const groupId of missing) {
-      if (still.has(groupId)) void this.restore(groupId).catch(() => undefined);
+    for (const groupId of await exchanges.bind(bindings)) {
+      void this.restore(groupId).catch(() => undefined);
     }
   }
 
@@ -211,7 +204,7 @@ export class Groups {
     await locks.group(groupId, async () => {
       const group = await this.#find(groupId);
       if (group === undefined) return;
-      await exchanges.declare(group);
+      await exchanges.restore(group);
       await store.setAllPending(group);
     });
     await this.finishPending();
@@ -220,12 +213,7 @@ export class Groups {
   /** Goes on with what was broken off. */
   async finishPending(): Promise<void> {
     const { store, locks } = this.#options;
-    for (const groupId of await store.listEnded(CHUNK)) {
-      await locks.group(groupId, async () => {
-        const group = await store.find(groupId);
-        if (group?.isEnded === true) await this.#finishRemoval(group);
-      });
-    }
+    for (const groupId of await store.listEnded(CHUNK)) await this.#finishRemoval(groupId);
     for (;;) {
       const pending = await store.listPending(CHUNK);
       const groupId = pending[0]?.groupId;
@@ -234,7 +222,9 @@ export class Groups {
       const group = await this.#find(groupId);
       if (group === undefined) continue;
       const userIds = users.map(({ userId }) => userId);
-      const isWhole = await locks.users(userIds, () => this.#finish(group, userIds));
+      const isWhole = await locks.users(userIds, async () => {
+        return !(await this.#isThere(group)) || this.#finish(group, userIds);
+      });
       if (!isWhole) await this.#redeclare(groupId);
     }
   }
@@ -243,7 +233,7 @@ export class Groups {
     const { locks, exchanges } = this.#options;
     await locks.group(groupId, async () => {
       const group = await this.#find(groupId);
-      if (group !== undefined) await exchanges.declare(group);
+      if (group !== undefined) await exchanges.restore(group);
     });
   }
 
@@ -253,6 +243,10 @@ export class Groups {
    */
   async #finish(group: Group, userIds: string[]): Promise<boolean> {
     const { store, devices, exchanges, provisioner } = this.#options;
+    // From here on, its removal waits for the locks of those who are in it.
+    if (!(await this.#isThere(group))) {
+      throw new HttpProblem('group_unknown', 'It was removed meanwhile.');
+    }
     const { joining, leaving } = await store.pendingOf(group, userIds);
     const users = [...joining, ...leaving];
     if (users.length === 0) return true;
@@ -269,27 +263,28 @@ export class Groups {
     await provisioner.deleteQueues(leaving.map(tapOf));
     await exchanges.unbind(departing);
     const missing = await exchanges.bind(arriving);
-    if (missing.size > 0 && (await this.#find(group.groupId))?.ref === group.ref) return false;
-    const settled = await store.settle(group, users);
-    if (settled === users.length) return true;
-    // It may have been made again meanwhile, without them.
-    await exchanges.unbind(arriving);
-    throw new HttpProblem('group_unknown', 'It was removed meanwhile.');
+    if (missing.size > 0) return false;
+    await store.settle(group, users);
+    return true;
   }
 
   /** Messages to it lead somewhere before anybody can know of it. */
   async #make(groupId: string, history: GroupHistory = 'all'): Promise<Group> {
     const { locks, store, exchanges } = this.#options;
     await this.#options.link.requireOpen();
-    return locks.group(groupId, async () => {
-      const known = await store.find(groupId);
-      if (known !== undefined && !known.isEnded) return known;
-      if (known !== undefined) await this.#finishRemoval(known);
-      // What an older database has left behind would have members that this one does not know.
-      await exchanges.remove(groupId);
-      await exchanges.declare({ groupId, isSharded: false });
-      return store.add(groupId, history, Date.now());
-    });
+    for (;;) {
+      await this.#finishRemoval(groupId);
+      const made = await locks.group(groupId, async () => {
+        const known = await store.find(groupId);
+        if (known !== undefined) return known.isEnded ? undefined : known;
+        const place = { groupId, isSharded: false };
+        // What an older database has left behind would have members that this one does not know.
+        await exchanges.remove(place);
+        await exchanges.declare(place);
+        return store.add(groupId, history, Date.now());
+      });
+      if (made !== undefined) return made;
+    }
   }
 
   /** @param more how many may join it. */
@@ -306,11 +301,34 @@ export class Groups {
     });
   }
 
-  async #finishRemoval(group: Group): Promise<void> {
-    const { exchanges, store, forgetHistory } = this.#options;
-    await exchanges.remove(group.groupId);
-    await forgetHistory(group);
-    await store.remove(group);
+  /** Of a group that has ended; nothing otherwise. */
+  async #finishRemoval(groupId: string): Promise<void> {
+    const { exchanges, locks, store, forgetHistory } = this.#options;
+    const ended = await store.find(groupId);
+    if (ended?.isEnded !== true) return;
+    await this.#letBindingsEnd(ended);
+    await locks.group(groupId, async () => {
+      const group = await store.find(groupId);
+      if (group?.ref !== ended.ref) return;
+      await exchanges.remove(group);
+      await forgetHistory(group);
+      await store.remove(group);
+    });
+  }
+
+  /**
+   * Who binds the queues of a user has the user's lock, and looks whether the group is there once it has it: after
+   * this nobody binds any more. See {@link GroupExchanges.remove}.
+   */
+  async #letBindingsEnd(group: Group): Promise<void> {
+    const { locks, store } = this.#options;
+    let after: string | undefined;
+    await whileThereIsMore(async () => {
+      const userIds = await store.listAllMembers(group, { after, limit: CHUNK });
+      await locks.users(userIds, () => Promise.resolve());
+      after = userIds.at(-1);
+      return userIds.length === CHUNK;
+    });
   }
 
   async #state(group: Group): Promise<GroupState> {
@@ -326,6 +344,11 @@ export class Groups {
     const group = await this.#find(groupId);
     if (group === undefined) throw new HttpProblem('group_unknown');
     return group;
+  }
+
+  /** Whether it has not been removed meanwhile, nor made anew. */
+  async #isThere({ groupId, ref }: Group): Promise<boolean> {
+    return (await this.#find(groupId))?.ref === ref;
   }
 
   async #find(groupId: string): Promise<Group | undefined> {

@@ -133,6 +133,21 @@ export class GroupStore {
     return rows.map((row) => ({ userId: fromStored(row.user_id), joinedAt: row.joined_at }));
   }
 
+  /** Also those who are being taken out. In the order of their ids. */
+  async listAllMembers(
+    { ref }: Group,
+    { after, limit }: { after?: string | undefined; limit: number },
+  ): Promise<string[]> {
+    let query = this.#database
+      .selectFrom('members')
+      .select('user_id')
+      .where('group_ref', '=', ref)
+      .orderBy('user_id')
+      .limit(limit);
+    if (after !== undefined) query = query.where('user_id', '>', toStored(after));
+    return (await query.execute()).map((row) => fromStored(row.user_id));
+  }
+
   /** Milliseconds since 1970; undefined for who is no member. */
   async joinedAt({ ref }: Group, userId: string): Promise<number | undefined> {
     const row = await this.#database
@@ -226,23 +241,22 @@ export class GroupStore {
     return { joining: those(PENDING.bind), leaving: those(PENDING.unbind) };
   }
 
-  /** What was pending is done. @returns how many still are members, or still are to be taken out. */
-  async settle({ ref }: Group, userIds: string[]): Promise<number> {
+  /** What was pending is done. */
+  async settle({ ref }: Group, userIds: string[]): Promise<void> {
     const users = inList(this.#database, userIds.map(toStored));
-    return this.#database.transaction().execute(async (transaction) => {
-      const { numDeletedRows } = await transaction
+    await this.#database.transaction().execute(async (transaction) => {
+      await transaction
         .deleteFrom('members')
         .where('group_ref', '=', ref)
         .where('user_id', 'in', users)
         .where('pending', '=', PENDING.unbind)
-        .executeTakeFirst();
-      const { numUpdatedRows } = await transaction
+        .execute();
+      await transaction
         .updateTable('members')
         .set({ pending: PENDING.nothing })
         .where('group_ref', '=', ref)
         .where('user_id', 'in', users)
-        .executeTakeFirst();
-      return Number(numDeletedRows + numUpdatedRows);
+        .execute();
     });
   }
 
