@@ -18,9 +18,10 @@ import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 import type {
   DeadLetterContent,
   DeadLetterStore,
+  NewDeadLetter,
   StoredDeadLetter,
 } from '../storage/dead-letters.js';
-import { UNCLAIMED, type DeviceStore } from '../storage/devices.js';
+import { UNCLAIMED, type Device, type DeviceStore } from '../storage/devices.js';
 import { portions } from '../storage/portions.js';
 import { deathOf, fingerprintOf, type Cause } from './letter.js';
 
@@ -46,6 +47,14 @@ const RESENT_HEADER = 'x-warren-resent';
 
 type Letter = StoredDeadLetter & DeadLetterContent;
 
+/** One that has come. */
+export interface GivenUp {
+  job: Job;
+  cause: Cause;
+  /** Whether it may have been kept already. */
+  isRedelivered: boolean;
+}
+
 /** Messages that were given up, for an operator to look at, to send again, or to throw away. */
 export class DeadLetters {
   readonly #options: DeadLettersOptions;
@@ -56,27 +65,14 @@ export class DeadLetters {
     this.#options = options;
   }
 
-  /** @param isRedelivered whether it may have been kept already. */
-  async keep(job: Job, { reason, queue }: Cause, isRedelivered: boolean): Promise<void> {
+  async keep(letters: GivenUp[]): Promise<void> {
     const { store, devices, counter } = this.#options;
-    const { headers, messageId, type, content, contentType, correlationId } = job;
-    const device = await devices.findByQueue(queue);
-    const detail = headers[REASON_HEADER];
-    const entry = {
-      at: Date.now(),
-      reason,
-      queue,
-      userId: device?.user_id,
-      deviceId: device?.device_id === UNCLAIMED ? undefined : device?.device_id,
-      messageId,
-      type,
-      size: content.length,
-      // Of a message that has died its publisher may have written it.
-      detail: reason === 'job' && typeof detail === 'string' ? detail : undefined,
-      fingerprint: fingerprintOf(job),
-    };
-    const letter = { content, contentType, correlationId, headers };
-    if (await store.add(entry, letter, isRedelivered)) counter.inc({ reason });
+    const owners = new Map<string, Device | undefined>();
+    for (const queue of new Set(letters.map(({ cause }) => cause.queue))) {
+      owners.set(queue, await devices.findByQueue(queue));
+    }
+    const added = await store.add(letters.map((letter) => toNew(letter, owners)));
+    for (const { reason } of added) counter.inc({ reason });
   }
 
   async list({ after, limit, ...filter }: DeadLettersQuery): Promise<DeadLettersReply> {
@@ -189,6 +185,29 @@ export class DeadLetters {
     );
     return routing === 'routed';
   }
+}
+
+function toNew(
+  { job, cause: { reason, queue }, isRedelivered }: GivenUp,
+  owners: Map<string, Device | undefined>,
+): NewDeadLetter {
+  const { headers, messageId, type, content, contentType, correlationId } = job;
+  const device = owners.get(queue);
+  const detail = headers[REASON_HEADER];
+  const entry = {
+    at: Date.now(),
+    reason,
+    queue,
+    userId: device?.user_id,
+    deviceId: device?.device_id === UNCLAIMED ? undefined : device?.device_id,
+    messageId,
+    type,
+    size: content.length,
+    // Of a message that has died its publisher may have written it.
+    detail: reason === 'job' && typeof detail === 'string' ? detail : undefined,
+    fingerprint: fingerprintOf(job),
+  };
+  return { entry, content: { content, contentType, correlationId, headers }, isRedelivered };
 }
 
 /**

@@ -17,6 +17,11 @@ export interface LostMessage {
   headers: Record<string, unknown>;
 }
 
+interface Missed {
+  since: number;
+  isForGood: boolean;
+}
+
 /** Remembers which devices have lost messages out of their mailboxes, so that they recover them. */
 export class Losses {
   readonly #options: LossesOptions;
@@ -25,16 +30,11 @@ export class Losses {
     this.#options = options;
   }
 
-  async note({ queue, reason, hadTtl, headers }: LostMessage): Promise<void> {
-    const isStored = headers[AT_HEADER] !== undefined;
-    const isMissed = reason === 'overflowed' || (reason === 'expired' && isStored && !hadTtl);
-    if (!isMissed) return;
+  async note(lost: LostMessage[]): Promise<void> {
     const { devices } = this.#options;
     const now = Date.now();
-    const sentAt = Number(headers[AT_HEADER]);
-    const since = Number.isSafeInteger(sentAt) ? Math.min(sentAt, now) : now;
-    if (await devices.setMissed(queue, { now, since, isForGood: !isStored })) {
-      await this.#tell(queue);
+    for (const [queue, missed] of missedOf(lost, now)) {
+      if (await devices.setMissed(queue, { now, ...missed })) await this.#tell(queue);
     }
   }
 
@@ -46,4 +46,21 @@ export class Losses {
     const to = { device: { user: device.user_id, device: device.device_id } };
     await publisher.send(to, MISSED_TYPE, {}, { delivery: 'live' });
   }
+}
+
+/** Of each mailbox, when the first one was sent, and whether the history may not have one of them. */
+function missedOf(lost: LostMessage[], now: number): Map<string, Missed> {
+  const all = new Map<string, Missed>();
+  for (const { queue, reason, hadTtl, headers } of lost) {
+    const isStored = headers[AT_HEADER] !== undefined;
+    const isMissed = reason === 'overflowed' || (reason === 'expired' && isStored && !hadTtl);
+    if (!isMissed) continue;
+    const sentAt = Number(headers[AT_HEADER]);
+    const { since, isForGood } = all.get(queue) ?? { since: now, isForGood: false };
+    all.set(queue, {
+      since: Number.isSafeInteger(sentAt) ? Math.min(sentAt, since) : since,
+      isForGood: isForGood || !isStored,
+    });
+  }
+  return all;
 }

@@ -9,36 +9,62 @@ const MOST_OF_USER = { letters: 2000, bytes: 16 * 1024 * 1024 };
 const MOST_OF_QUEUE = { letters: 20_000, bytes: 256 * 1024 * 1024 };
 /** With those that were sent again or discarded. */
 const MOST_ROWS = 2 * MOST.letters;
-/** Whether there are too many of one user is looked at once in so many. */
-const LOOKED_AT_EVERY = 50;
+/** Whether there are too many is looked at whenever this part of what is kept has come. */
+const LOOKED_AT_AFTER = 1 / 40;
 const MOST_COUNTED = 10_000;
 /** As the partial index has it; a parameter would not be seen to be the same. */
 export const WAITING = sql.lit('waiting');
 
+/** Whose it is. */
+interface Kept {
+  /** Undefined: it is a job, or its device is not known any more. */
+  userId: string | undefined;
+  queue: string;
+  /** In bytes. */
+  size: number;
+}
+
+const mostOf = ({ userId }: Kept): typeof MOST =>
+  userId === undefined ? MOST_OF_QUEUE : MOST_OF_USER;
+
 /** How many dead letters are kept: the oldest go first, and nobody's push out those of others. */
 export class DeadLetterBounds {
   readonly #database: Database;
-  /** Of whom how many have come since it was looked whether there are too many. */
-  readonly #counts = new Map<string, number>();
+  /** Of whom how much has come since it was looked whether there is too much. */
+  readonly #counts = new Map<string, { letters: number; bytes: number }>();
 
   constructor(database: Database) {
     this.#database = database;
   }
 
-  /** Called with each that is kept. @param userId undefined: it is a job, or its device is not known any more. */
-  async trimWhenDue(userId: string | undefined, queue: string): Promise<void> {
-    const key = JSON.stringify([userId, userId === undefined && queue]);
-    if (this.#counts.size >= MOST_COUNTED) this.#counts.clear();
-    const count = (this.#counts.get(key) ?? 0) + 1;
-    this.#counts.set(key, count % LOOKED_AT_EVERY);
-    if (count === LOOKED_AT_EVERY) await this.#trim(userId, queue);
+  /** Called with those that were kept. */
+  async trimWhenDue(entries: Kept[]): Promise<void> {
+    const due = new Map<string, Kept>();
+    for (const entry of entries) {
+      const { userId, queue, size } = entry;
+      const key = JSON.stringify([userId, userId === undefined && queue]);
+      if (this.#counts.size >= MOST_COUNTED) this.#counts.clear();
+      const { letters, bytes } = this.#counts.get(key) ?? { letters: 0, bytes: 0 };
+      const count = { letters: letters + 1, bytes: bytes + size };
+      this.#counts.set(key, count);
+      const most = mostOf(entry);
+      const isDue =
+        count.letters >= most.letters * LOOKED_AT_AFTER ||
+        count.bytes >= most.bytes * LOOKED_AT_AFTER;
+      if (!isDue) continue;
+      this.#counts.delete(key);
+      due.set(key, entry);
+    }
+    for (const entry of due.values()) await this.#trim(entry);
   }
 
-  async #trim(userId: string | undefined, queue: string): Promise<void> {
-    const [whose, most] =
+  async #trim(entry: Kept): Promise<void> {
+    const { userId, queue } = entry;
+    const most = mostOf(entry);
+    const whose =
       userId === undefined
-        ? [sql`user_id is null and queue = ${queue}`, MOST_OF_QUEUE]
-        : [sql`user_id = ${toStored(userId)}`, MOST_OF_USER];
+        ? sql`user_id is null and queue = ${queue}`
+        : sql`user_id = ${toStored(userId)}`;
     await sql`
       delete from dead_letters where id in (
         select id from (

@@ -1,9 +1,10 @@
 import type { DeadReason } from '@warren/protocol';
-import type { Selectable } from 'kysely';
-import { inNumbers, type Database } from './database.js';
+import type { Kysely, Selectable } from 'kysely';
+import { inList, inNumbers, type Database } from './database.js';
 import { DeadLetterBounds, WAITING } from './dead-letter-bounds.js';
 import { fromStored, toStored } from './ids.js';
-import type { DeadLetterTable } from './schema.js';
+import { portions } from './portions.js';
+import type { DeadLetterTable, Schema } from './schema.js';
 
 export interface DeadLetterEntry {
   /** Milliseconds since 1970. */
@@ -29,6 +30,16 @@ export interface DeadLetterContent {
   headers: Record<string, unknown>;
 }
 
+export interface NewDeadLetter {
+  entry: DeadLetterEntry;
+  content: DeadLetterContent;
+  /**
+   * Whether it may be here already. Of two that say the same to the same mailbox, without an id, and died in one
+   * second, the second one is then taken for the first.
+   */
+  isRedelivered: boolean;
+}
+
 export type StoredDeadLetter = DeadLetterEntry & {
   id: number;
   state: DeadLetterState;
@@ -43,6 +54,9 @@ export interface DeadLetterFilter {
   type?: string | undefined;
 }
 
+/** In one statement. */
+const ROWS = 50;
+
 /** Messages that were given up, and what was done with them. */
 export class DeadLetterStore {
   readonly #database: Database;
@@ -53,58 +67,30 @@ export class DeadLetterStore {
     this.#bounds = new DeadLetterBounds(database);
   }
 
-  /**
-   * @param isRedelivered whether it may be here already. Of two that say the same to the same mailbox, without an id,
-   *   and died in one second, the second one is then taken for the first.
-   * @returns whether it is new.
-   */
-  async add(
-    entry: DeadLetterEntry,
-    letter: DeadLetterContent,
-    isRedelivered: boolean,
-  ): Promise<boolean> {
-    if (isRedelivered && (await this.#has(entry.fingerprint))) return false;
+  /** @returns those that are new. */
+  async add(letters: NewDeadLetter[]): Promise<DeadLetterEntry[]> {
+    const redelivered = letters.filter(({ isRedelivered }) => isRedelivered);
+    const known = await this.#known(redelivered.map(({ entry }) => entry.fingerprint));
+    const added = letters.filter(
+      ({ entry, isRedelivered }) => !isRedelivered || !known.has(entry.fingerprint),
+    );
+    if (added.length === 0) return [];
     await this.#database.transaction().execute(async (transaction) => {
-      const { id } = await transaction
-        .insertInto('dead_letters')
-        .values({
-          at: entry.at,
-          reason: entry.reason,
-          queue: entry.queue,
-          user_id: stored(entry.userId),
-          device_id: stored(entry.deviceId),
-          message_id: stored(entry.messageId),
-          type: stored(entry.type),
-          size: entry.size,
-          detail: stored(entry.detail),
-          fingerprint: entry.fingerprint,
-          state: 'waiting',
-          changed_at: null,
-        })
-        .returning('id')
-        .executeTakeFirstOrThrow();
-      await transaction
-        .insertInto('dead_letter_contents')
-        .values({
-          id,
-          content: letter.content,
-          content_type: stored(letter.contentType),
-          correlation_id: stored(letter.correlationId),
-          headers: headersToText(letter.headers),
-        })
-        .execute();
+      for (const part of portions(added, ROWS)) await insert(transaction, part);
     });
-    await this.#bounds.trimWhenDue(entry.userId, entry.queue);
-    return true;
+    const entries = added.map(({ entry }) => entry);
+    await this.#bounds.trimWhenDue(entries);
+    return entries;
   }
 
-  async #has(fingerprint: string): Promise<boolean> {
-    const row = await this.#database
+  async #known(fingerprints: string[]): Promise<Set<string>> {
+    if (fingerprints.length === 0) return new Set();
+    const rows = await this.#database
       .selectFrom('dead_letters')
-      .select('id')
-      .where('fingerprint', '=', fingerprint)
-      .executeTakeFirst();
-    return row !== undefined;
+      .select('fingerprint')
+      .where('fingerprint', 'in', inList(this.#database, fingerprints))
+      .execute();
+    return new Set(rows.map(({ fingerprint }) => fingerprint));
   }
 
   /** Those that wait, the newest first. @param after the last one of the page before. */
@@ -210,6 +196,43 @@ export class DeadLetterStore {
     if (type !== undefined) query = query.where('type', '=', toStored(type));
     return query;
   }
+}
+
+async function insert(transaction: Kysely<Schema>, letters: NewDeadLetter[]): Promise<void> {
+  const ids = await transaction
+    .insertInto('dead_letters')
+    .values(
+      letters.map(({ entry }) => ({
+        at: entry.at,
+        reason: entry.reason,
+        queue: entry.queue,
+        user_id: stored(entry.userId),
+        device_id: stored(entry.deviceId),
+        message_id: stored(entry.messageId),
+        type: stored(entry.type),
+        size: entry.size,
+        detail: stored(entry.detail),
+        fingerprint: entry.fingerprint,
+        state: 'waiting',
+        changed_at: null,
+      })),
+    )
+    .returning('id')
+    .execute();
+  // The database may name them in any order, but gives the numbers in that of the rows.
+  const inOrder = ids.map(({ id }) => id).sort((a, b) => a - b);
+  await transaction
+    .insertInto('dead_letter_contents')
+    .values(
+      letters.map(({ content }, index) => ({
+        id: inOrder[index] ?? 0,
+        content: content.content,
+        content_type: stored(content.contentType),
+        correlation_id: stored(content.correlationId),
+        headers: headersToText(content.headers),
+      })),
+    )
+    .execute();
 }
 
 const stored = (text: string | undefined): string | null =>

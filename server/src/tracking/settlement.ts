@@ -1,10 +1,10 @@
 import { TRACK_HEADER } from '@warren/protocol';
 import { DEAD_LETTERS } from '@warren/rabbitmq';
-import type { Channel } from 'amqplib';
+import type { Channel, Message } from 'amqplib';
 import type { Logger } from 'pino';
-import { Consumers } from '../broker/consumers.js';
-import { toJob, type Job } from '../broker/job.js';
-import type { DeadLetters } from '../dead-letters/dead-letters.js';
+import { BatchConsumer } from '../broker/batch-consumer.js';
+import { toJob } from '../broker/job.js';
+import type { DeadLetters, GivenUp } from '../dead-letters/dead-letters.js';
 import { causeOf, deathOf } from '../dead-letters/letter.js';
 import type { Events } from '../events/events.js';
 import type { Losses } from '../history/losses.js';
@@ -26,7 +26,6 @@ export interface SettlementOptions {
 /** The queue of a former version. */
 const FORMER_COPIES = 'warren.dead.outcomes';
 const SWEEP_MS = 1000;
-const AT_ONCE = 16;
 
 /**
  * Sees to it that no outcome stays open: by the dead letters, which are quick, and by the deadlines. It takes the dead
@@ -34,7 +33,7 @@ const AT_ONCE = 16;
  */
 export class Settlement {
   readonly #options: SettlementOptions;
-  readonly #consumers: Consumers;
+  readonly #queue: BatchConsumer;
   readonly #timer: NodeJS.Timeout;
   #sweeping: Promise<void> | undefined;
   #warned = false;
@@ -42,12 +41,16 @@ export class Settlement {
   constructor(options: SettlementOptions) {
     this.#options = options;
     const { amqpUrl, logger } = options;
-    this.#consumers = new Consumers({ amqpUrl, connectionName: 'warren dead letters', logger });
-    this.#consumers.add({
+    this.#queue = new BatchConsumer({
+      amqpUrl,
+      connectionName: 'warren dead letters',
       queue: DEAD_LETTERS,
       declare,
-      prefetch: AT_ONCE,
-      take: (message) => this.#take(toJob(message), message.fields.redelivered),
+      logger,
+      onBatch: (messages) => this.#take(messages.flatMap((message) => readLetter(message) ?? [])),
+      onError: (error) => {
+        logger.warn({ err: error }, 'the connection that takes dead letters had an error');
+      },
     });
     this.#timer = setInterval(() => {
       this.#sweeping ??= this.#sweep().finally(() => {
@@ -59,17 +62,21 @@ export class Settlement {
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    await Promise.all([this.#sweeping, this.#consumers.close()]);
+    await Promise.all([this.#sweeping, this.#queue.close()]);
   }
 
-  async #take(job: Job, isRedelivered: boolean): Promise<void> {
-    const { headers, messageId, routingKey } = job;
-    const cause = causeOf(headers, routingKey);
-    if (cause === undefined) return;
-    const { queue, reason } = cause;
-    if (reason !== 'job') await this.#ifFit(this.#settle(messageId, { queue, reason, headers }));
-    // Last: what is handed over again must not be counted twice.
-    await this.#ifFit(this.#options.deadLetters.keep(job, cause, isRedelivered));
+  async #take(letters: GivenUp[]): Promise<void> {
+    try {
+      await this.#settle(letters);
+      // Last: what is handed over again must not be counted twice.
+      await this.#options.deadLetters.keep(letters);
+    } catch (error) {
+      if (!isUnfitForDatabase(error)) throw error;
+      for (const letter of letters) {
+        await this.#ifFit(this.#settle([letter]));
+        await this.#ifFit(this.#options.deadLetters.keep([letter]));
+      }
+    }
   }
 
   /** A publisher's odd texts, which the database will never take, hold up no other. */
@@ -82,14 +89,25 @@ export class Settlement {
     }
   }
 
-  async #settle(
-    messageId: string | undefined,
-    { queue, reason, headers }: { queue: string; reason: Failure; headers: Job['headers'] },
-  ): Promise<void> {
-    const hadTtl = deathOf(headers)?.['original-expiration'] !== undefined;
-    await this.#options.losses.note({ queue, reason, hadTtl, headers });
-    if (headers[TRACK_HEADER] === undefined || messageId === undefined) return;
-    await this.#options.tracker.copyFailed(messageId, queue, reason);
+  async #settle(letters: GivenUp[]): Promise<void> {
+    const lost = letters.flatMap(({ job, cause: { queue, reason } }) => {
+      if (reason === 'job') return [];
+      const { messageId, headers } = job;
+      const hadTtl = deathOf(headers)?.['original-expiration'] !== undefined;
+      return [{ messageId, queue, reason, hadTtl, headers }];
+    });
+    await this.#options.losses.note(lost);
+    const tracked = new Map<string, { queue: string; reason: Failure; ids: string[] }>();
+    for (const { messageId, queue, reason, headers } of lost) {
+      if (headers[TRACK_HEADER] === undefined || messageId === undefined) continue;
+      const key = `${reason} ${queue}`;
+      const known = tracked.get(key) ?? { queue, reason, ids: [] };
+      known.ids.push(messageId);
+      tracked.set(key, known);
+    }
+    for (const { ids, queue, reason } of tracked.values()) {
+      await this.#options.tracker.copiesFailed(ids, queue, reason);
+    }
   }
 
   async #sweep(): Promise<void> {
@@ -106,6 +124,12 @@ export class Settlement {
       this.#warned = true;
     }
   }
+}
+
+function readLetter(message: Message): GivenUp | undefined {
+  const job = toJob(message);
+  const cause = causeOf(job.headers, job.routingKey);
+  return cause && { job, cause, isRedelivered: message.fields.redelivered };
 }
 
 async function declare(channel: Channel): Promise<void> {

@@ -171,13 +171,13 @@ export class Tracker {
     return delivered;
   }
 
-  /** The broker has given a message up that waited in this mailbox. */
-  async copyFailed(id: string, queue: string, reason: Failure): Promise<void> {
+  /** The broker has given messages up that waited in this mailbox. */
+  async copiesFailed(ids: string[], queue: string, reason: Failure): Promise<void> {
     const { outcomes, devices } = this.#options;
     const device = await devices.findByQueue(queue);
     // A mailbox that is gone has taken all that was in it along.
     if (device === undefined) return;
-    await this.#tell(outcomes.failCopies([id], device.user_id, queue, reason, Date.now()));
+    await this.#tell(outcomes.failCopies(ids, device.user_id, queue, reason, Date.now()));
   }
 
   /** These mailboxes are gone with all that waited in them. */
