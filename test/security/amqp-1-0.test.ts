@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { isAtLeast } from '@warren/rabbitmq';
 import { Consumer, NATIVE } from '../support/amqp-1-0.js';
-import { startStack, uniqueUser, type Stack } from '../support/stack.js';
+import { request, startStack, uniqueUser, userToken, type Stack } from '../support/stack.js';
 import { until } from '../support/until.js';
 
 let stack: Stack;
@@ -26,6 +26,31 @@ describe.runIf(isAtLeast(inject('broker').version, NATIVE))('a client by AMQP 1.
     await second.receives('second');
     await stack.api('POST', `/v1/users/${user}/revoke`, {});
     await until(() => !second.isOpen, 'the end of the second');
+  });
+
+  it('ends when its device logs out', async () => {
+    const user = uniqueUser();
+    const client = new Consumer(await stack.session(user, { deviceId: 'phone' }));
+    await stack.send({ user }, 'first');
+    await client.receives('first');
+    const url = `${stack.apiUrl}/v1/sessions/phone`;
+    expect((await request(url, 'DELETE', userToken(user))).status).toBe(204);
+    await until(() => !client.isOpen, 'its end');
+  });
+
+  it('has handled nothing by taking it, though it asks for all there is, and to be trusted', async () => {
+    const user = uniqueUser();
+    const grant = await stack.session(user, { deviceId: 'phone' });
+    const options = { track: true, ttlMs: 1000 };
+    const { id } = (await stack.send({ user }, 'tracked', options)).body;
+    const client = new Consumer(grant, grant.queue, { snd_settle_mode: 1, credit_window: 0 });
+    await client.receives('tracked');
+    await until(async () => {
+      const { counts } = (await stack.api('GET', `/v1/messages/${id}`)).body;
+      expect(counts.delivered ?? 0).toBe(0);
+      return counts.expired === 1;
+    });
+    client.close();
   });
 
   it('reads no queue of another device', async () => {
