@@ -168,6 +168,11 @@ describe('an answer of somebody on the way to the server', () => {
     ['a page that says 403', () => new Response('<h1>Forbidden</h1>', { status: 403 })],
     ['a page that says 404', () => new Response('<h1>Not Found</h1>', { status: 404 })],
     ['JSON that is none of its own', JSON_OF_ANOTHER],
+    ['JSON that says that all is well', () => Response.json({ status: 'ok' })],
+    ['nothing at all', () => new Response(null, { status: 204 })],
+    ['a page that says 400', () => new Response('<h1>Bad Request</h1>', { status: 400 })],
+    ['a page that says 401', () => new Response('<h1>Please log in</h1>', { status: 401 })],
+    ['a page that says 409', () => new Response('<h1>Conflict</h1>', { status: 409 })],
   ];
 
   /** Answers in the server's place until it is over. */
@@ -217,10 +222,13 @@ describe('an answer of somebody on the way to the server', () => {
       client.history(),
       client.devices(),
       client.removeDevice('old'),
-    ].map((call) => call.catch((error: unknown) => error));
+      client.pushKey(),
+      client.registerPush({ provider: 'fcm', token: 'a token' }),
+      client.unregisterPush(),
+    ].map((call: Promise<unknown>) => call.catch((error: unknown) => error));
     await clock.advance(60_000);
     const unavailable = { code: 'api_unavailable' };
-    expect(await Promise.all(calls)).toMatchObject(Array(4).fill(unavailable));
+    expect(await Promise.all(calls)).toMatchObject(Array(7).fill(unavailable));
     await expect(client.logout()).rejects.toMatchObject({ code: 'logout_incomplete' });
   });
 
@@ -240,6 +248,36 @@ describe('an answer of somebody on the way to the server', () => {
     await clock.advance(30_000);
     expect([handled, gaps]).toEqual([['stored'], []]);
     await connect();
+  });
+});
+
+describe('an answer of the server', () => {
+  it('is believed for each of the calls', async () => {
+    const { client, connect } = setupBed();
+    await connect();
+    expect(await client.send({ user: 'bob' }, 'note', 1, { id: 'a' })).toEqual({ id: 'a' });
+    expect(await client.history()).toEqual({ messages: [], next: undefined });
+    expect(await client.devices()).toEqual([]);
+    expect(await client.pushKey()).toBeUndefined();
+    await client.removeDevice('old');
+    await client.registerPush({ provider: 'fcm', token: 'a token' });
+    await client.unregisterPush();
+    await client.logout();
+  });
+
+  it('is believed without a mark, when an older server gives the session', async () => {
+    const { client, bed, connect } = setupBed({
+      platform: {
+        fetch: async (url, init) => {
+          const response = await bed.options.platform.fetch!(url, init);
+          response.headers.delete('warren-protocol');
+          return response;
+        },
+      },
+    });
+    await connect();
+    await client.removeDevice('old');
+    await client.logout();
   });
 });
 
