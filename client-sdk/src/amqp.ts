@@ -96,7 +96,9 @@ function toTransportError(error: unknown): TransportError {
   if (code === 404 || /NOT[-_]FOUND/.test(text)) {
     return new TransportError('cancelled', 'The queue is gone.', options);
   }
-  return new TransportError('lost', 'The connection could not be made, or was lost.', options);
+  const reason = code === undefined ? '' : ` (${String(code)})`;
+  const why = `The connection could not be made, or was lost${reason}.`;
+  return new TransportError('lost', why, options);
 }
 
 class AmqpConnection implements TransportConnection {

@@ -260,7 +260,7 @@ function withTimeout(platform: Platform, signal: AbortSignal, ms: number) {
 function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     const fail = (): void => {
-      reject(new Error('It took too long, or the client was stopped.'));
+      reject(new Error('It took too long.'));
     };
     if (signal.aborted) fail();
     else signal.addEventListener('abort', fail, { once: true });

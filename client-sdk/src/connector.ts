@@ -55,6 +55,9 @@ export class Connector {
   readonly session: SessionApi;
   #run: { controller: AbortController; ended: Promise<void> } | undefined;
   #attempts = 0;
+  /** Of the last attempt to connect. */
+  #url: string | undefined;
+  #connectedAt: number | undefined;
   /** Refusals of the broker since the last good connection. */
   #refusals = 0;
   #attempt: { at: number; abort: () => void } | undefined;
@@ -226,7 +229,7 @@ export class Connector {
     this.#state.transition('connecting');
     const connection = await this.#connect(grant, signal);
     const { platform } = this.#options;
-    const connectedAt = platform.now();
+    const connectedAt = (this.#connectedAt = platform.now());
     const catchingUp = follow(signal);
     this.#accepting = true;
     this.#connection = connection;
@@ -270,10 +273,7 @@ export class Connector {
     });
     if ((await this.#inTime(consuming, signal)) || isOver(signal)) return;
     await connection.close(0);
-    throw new TransportError(
-      'lost',
-      'The broker did not answer when its queue was to be consumed.',
-    );
+    throw new TransportError('lost', 'The broker did not answer in time.');
   }
 
   /** False when it takes too long, or the signal aborts. */
@@ -301,6 +301,8 @@ export class Connector {
     const { transport, timeoutMs } = this.#options;
     const urls = grant.endpoints[transport.name];
     const url = urls[this.#attempts++ % urls.length];
+    this.#url = url;
+    this.#connectedAt = undefined;
     if (url === undefined) {
       throw new TerminalError('no_endpoint', `The grant names no address for ${transport.name}.`);
     }
@@ -383,7 +385,9 @@ export class Connector {
         ? new TerminalError('broker_refused', `${error.message} Twice, with fresh tokens.`, {
             cause: error,
           })
-        : new WarrenError('connection_failed', error.message, { cause: error });
+        : new WarrenError('connection_failed', `${error.message} ${this.#where()}`, {
+            cause: error,
+          });
       // The first time at once, with a fresh token.
       return { failed, reason, delayMs: 0, notBefore: now };
     }
@@ -391,7 +395,21 @@ export class Connector {
     // What the server asks for is the least: it may not know how long it will be busy.
     const spread = asked > 0 ? this.#options.platform.random() * JITTER_MS : 0;
     const delayMs = Math.max(asked + spread, this.#backoff.next());
-    return { failed: false, reason: toReason(error), delayMs, notBefore: now + asked };
+    return {
+      failed: false,
+      reason: toReason(error, this.#where()),
+      delayMs,
+      notBefore: now + asked,
+    };
+  }
+
+  /** Without credentials, which an address may hold. */
+  #where(): string {
+    const address = this.#url?.replace(/\/\/.*@/, '//').replace(/[?#].*/, '');
+    if (address === undefined) return '';
+    const at = this.#connectedAt;
+    const lived = at === undefined ? '' : `, after ${String(this.#options.platform.now() - at)} ms`;
+    return `(${address}${lived})`;
   }
 
   /** In milliseconds; with jitter, so that many clients of one moment do not renew in step. */

@@ -11,12 +11,15 @@ const PAUSES: Record<PauseCode, string> = {
 export const pauseReason = (code: PauseCode, options?: ErrorOptions): WarrenError =>
   new WarrenError(code, PAUSES[code], options);
 
-/** What broke an attempt or a connection, as the application is told of it. */
-export function toReason(error: unknown): WarrenError {
+/**
+ * What broke an attempt or a connection, as the application is told of it.
+ * @param where the broker's address, and for how long it was connected to.
+ */
+export function toReason(error: unknown, where: string): WarrenError {
   if (error instanceof WarrenError) return error as WarrenError;
   if (error instanceof TransportError) {
     const code = error.failure === 'cancelled' ? 'consumer_cancelled' : 'connection_lost';
-    return new WarrenError(code, error.message, { cause: error });
+    return new WarrenError(code, `${error.message} ${where}`, { cause: error });
   }
   return new WarrenError('connection_failed', 'The connection could not be made.', {
     cause: error,

@@ -32,10 +32,7 @@ export function claim(key: string, client: unknown): void {
   const clients = registry();
   const known = clients.get(key);
   if (known !== undefined && known !== client) {
-    throw new WarrenError(
-      'conflicting_options',
-      'Another client was made for this device after this one was stopped: use that one.',
-    );
+    throw new WarrenError('conflicting_options', 'This device has a newer client: use that one.');
   }
   clients.set(key, client as AnyClient);
 }
