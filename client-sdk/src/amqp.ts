@@ -88,7 +88,7 @@ function destroy(model: ChannelModel): void {
 function toTransportError(error: unknown): TransportError {
   if (error instanceof TransportError) return error;
   const text = error instanceof Error ? error.message : '';
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const { code } = Object(error) as { code?: string | number };
   const options = { cause: error };
   if (code === 403 || /ACCESS[-_]REFUSED|credential expired/i.test(text)) {
     return new TransportError('refused', 'The broker refused the login or the queue.', options);

@@ -21,7 +21,6 @@ import { Recovery, type Gap } from './recovery.js';
 import { Receipts, type Handled } from './receipts.js';
 import { claim, findOrAdd, release } from './registry.js';
 import { StateMachine, type Snapshot, type StateChange } from './state.js';
-import { forget } from './storage.js';
 import { Supervisor } from './supervisor.js';
 
 /** Types of messages and the payload of each. */
@@ -265,7 +264,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       throw new WarrenError('stopped', 'The device was logged out: get a new client.');
     }
     claim(this.#options.key, this);
-    if (this.#options.isPassing) {
+    if (this.#options.isPassing()) {
       const why =
         'The device cannot be kept in storage: its mailbox ends soon after its connection.';
       const error = new WarrenError('storage_unavailable', why);
@@ -344,12 +343,10 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
    */
   async logout(): Promise<void> {
     this.#loggedOut = true;
-    const { platform, deviceKey, key } = this.#options;
-    if (deviceKey !== undefined) forget(platform.storage, deviceKey);
     try {
       await this.#supervisor.logout();
     } finally {
-      release(key, this);
+      release(this.#options.key, this);
     }
   }
 

@@ -6,7 +6,8 @@ import { browser } from './platform/browser.js';
 import type { ClientStorage, Platform } from './platform/platform.js';
 import type { GetToken } from './api.js';
 import { stomp } from './stomp.js';
-import { isKept, keepId } from './storage.js';
+import { devicesIn } from './registry.js';
+import { keep, keepId } from './storage.js';
 import type { Transport } from './transport.js';
 
 export interface ClientOptions {
@@ -98,8 +99,8 @@ export type ResolvedOptions = Required<Omit<ClientOptions, Unresolved>> & {
   key: string;
   /** Where the device's id is kept; undefined when the application names the device. */
   deviceKey: string | undefined;
-  /** Whether the device's id is known only as long as the page is. */
-  isPassing: boolean;
+  /** Keeps the device's id. @returns whether it is known only as long as the page is. */
+  isPassing: () => boolean;
 };
 
 /** Options that a second `getClient` may not change, since they are at work already. */
@@ -142,7 +143,7 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     deviceId,
     deviceKey,
     deviceName: checkName(options.deviceName),
-    isPassing: deviceKey !== undefined && !isKept(storage, deviceKey, deviceId),
+    isPassing: () => deviceKey !== undefined && !keep(storage, deviceKey, deviceId),
     key: `warren:${JSON.stringify([apiUrl, userId, deviceId])}`,
     getToken: options.getToken,
     transport: options.transport ?? stomp(),
@@ -192,14 +193,17 @@ function checkChoice<Choice extends string>(
 }
 
 /**
- * The id kept from last time, or a new one.
+ * The id that the device has in this process, or the one kept from last time, or a new one.
  * @throws {WarrenError} `invalid_options` in Node, where a new id at each start would leave a queue behind.
  */
 function findDeviceId(storage: ClientStorage | undefined, platform: Platform, key: string): string {
   if (storage === undefined && platform.isServer) {
     throw invalid('deviceId is required in Node: name this installation, for example by its host.');
   }
-  return keepId(platform, storage, key);
+  const known = devicesIn(storage);
+  const id = known.get(key) ?? keepId(platform, storage, key);
+  known.set(key, id);
+  return id;
 }
 
 const invalid = (message: string): WarrenError => new WarrenError('invalid_options', message);

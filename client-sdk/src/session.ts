@@ -14,7 +14,7 @@ export interface SessionApiOptions {
   api: Api;
   deviceId: string;
   deviceName: string | undefined;
-  isPassing: boolean;
+  isPassing: () => boolean;
   platform: Platform;
   /** What all tabs of this browser have in common, or this client alone has. */
   installationId: () => string;
@@ -67,7 +67,7 @@ export class SessionApi {
       deviceId,
       installationId: installationId(),
       hasHandled: hasHandled(),
-      passing: isPassing,
+      passing: isPassing(),
       name: deviceName,
       // An empty one is no name.
       platform: platform.name?.slice(0, 100) || undefined,

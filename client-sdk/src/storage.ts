@@ -21,9 +21,13 @@ export function keepId(
   }
 }
 
-/** Whether the id will be there when the app starts again. */
-export function isKept(storage: ClientStorage | undefined, key: string, id: string): boolean {
+/**
+ * Writes the id, when there is none: an application may have cleared all that a page has kept.
+ * @returns whether it will be there when the app starts again.
+ */
+export function keep(storage: ClientStorage | undefined, key: string, id: string): boolean {
   try {
+    if (storage?.getItem(key) == null) storage?.setItem(key, id);
     return storage?.getItem(key) === id;
   } catch {
     return false;

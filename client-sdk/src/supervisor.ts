@@ -8,6 +8,7 @@ import { pauseReason } from './reasons.js';
 import type { Api } from './api.js';
 import type { Receipts } from './receipts.js';
 import type { Recovery } from './recovery.js';
+import { devicesIn } from './registry.js';
 import type { StateMachine } from './state.js';
 import { forget, keepId, newId } from './storage.js';
 import { Tabs } from './tabs.js';
@@ -106,8 +107,10 @@ export class Supervisor {
     await this.stop();
     this.#clearKept();
     const installationId = this.#installationId();
-    // Before the server hears of it: the next login needs another one.
-    forget(this.#parts.options.platform.storage, this.#installationKey);
+    // Before the server hears of it: the next login needs others.
+    const { platform, deviceKey } = this.#parts.options;
+    forget(platform.storage, this.#installationKey);
+    if (deviceKey !== undefined) forget(platform.storage, deviceKey);
     try {
       await this.#connector.session.end(installationId);
       this.#parts.api.forget();
@@ -155,7 +158,10 @@ export class Supervisor {
     this.#parts.receipts.close();
   }
 
+  /** The next login is another device. */
   #clearKept(): void {
+    const { platform, deviceKey = '' } = this.#parts.options;
+    devicesIn(platform.storage).delete(deviceKey);
     this.#parts.window.clear();
     this.#parts.receipts.clear();
   }

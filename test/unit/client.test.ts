@@ -1,13 +1,15 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { settle } from '@warren/client/testing';
+import { getClient, type ClientStorage } from '@warren/client';
+import { settle, TestBed } from '@warren/client/testing';
 import { setupBed } from '../support/bed.js';
 import { seeded } from '../support/seeded.js';
 import { until } from '../support/until.js';
 
 describe('the id of a device', () => {
+  const unnamed = { deviceId: undefined as unknown as string };
   const setupUnnamed = (options: Parameters<typeof setupBed>[0] = {}) =>
-    setupBed({ ...options, deviceId: undefined as unknown as string }, { random: Math.random });
+    setupBed({ ...options, ...unnamed }, { random: Math.random });
   const forbidden = (): never => {
     throw new DOMException('The operation is insecure.', 'SecurityError');
   };
@@ -19,13 +21,56 @@ describe('the id of a device', () => {
       { getItem: () => null, setItem: () => undefined, removeItem: () => undefined },
     ],
   ])('lasts as long as the page when storage %s, and everybody is told', async (_, storage) => {
-    const { bed, errors, connect } = setupUnnamed({ storage, dedupe: 'memory' });
+    const { client, bed, errors, connect } = setupUnnamed({ storage, dedupe: 'memory' });
     await connect();
     expect(bed.requests).toMatchObject([{ passing: true }]);
     expect(errors.map(({ code }) => code)).toEqual(['storage_unavailable']);
-    const again = setupUnnamed({ storage, dedupe: 'memory' });
-    await again.connect();
-    expect(again.bed.requests[0]!.deviceId).not.toBe(bed.requests[0]!.deviceId);
+    await client.logout();
+    const next = getClient({ ...bed.options, ...unnamed, storage });
+    expect(next.deviceId).not.toBe(client.deviceId);
+  });
+
+  it.each([
+    ['there is no storage', undefined],
+    [
+      'storage keeps nothing',
+      { getItem: () => null, setItem: () => undefined, removeItem: () => undefined },
+    ],
+  ])('is one however often the client is asked for, when %s', async (_, storage) => {
+    const bed = new TestBed({ userId: `user-${String(Math.random())}`, random: Math.random });
+    const ask = () => {
+      const options = { ...bed.options, ...unnamed, storage: storage as ClientStorage };
+      return getClient(options);
+    };
+    const client = ask();
+    expect(ask()).toBe(client);
+    await client.stop();
+    expect(ask().deviceId).toBe(client.deviceId);
+  });
+
+  it('is read from the storage once, and written again when the application has cleared that', async () => {
+    const { client, bed, connect, clock, broker } = setupUnnamed();
+    const { deviceId } = client;
+    await connect();
+    bed.stored.clear();
+    let reads = 0;
+    const { storage } = bed.options;
+    const getItem = storage.getItem.bind(storage);
+    storage.getItem = (key) => {
+      reads++;
+      return getItem(key);
+    };
+    for (let render = 0; render < 200; render++) {
+      expect(getClient({ ...bed.options, ...unnamed })).toBe(client);
+    }
+    expect(reads).toBe(0);
+    broker.connection.break('lost');
+    await clock.advance(1000);
+    expect(bed.requests.map(({ passing }) => passing)).toEqual([false, false]);
+    expect([...bed.stored.values()]).toContain(deviceId);
+    await client.stop();
+    bed.stored.clear();
+    expect(getClient({ ...bed.options, ...unnamed }).deviceId).toBe(deviceId);
   });
 
   it('is kept in storage, and is no news then', async () => {
