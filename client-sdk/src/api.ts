@@ -158,7 +158,7 @@ export class Api {
     const { code, text } = problemOf(reply);
     const isOwn = this.#isOwn(reply, gives);
     if (!isOwn || status === 429 || status >= 500) {
-      const stranger = `A proxy answered ${String(status)}, or a network that asks for a login.`;
+      const stranger = `Not the server, but somebody before it answered ${String(status)}.`;
       throw new UnavailableError('api_unavailable', isOwn ? text : stranger, retryAfterMs);
     }
     if (code === 'user_mismatch') {
@@ -193,7 +193,7 @@ export class Api {
       ]);
     } catch (error) {
       if (error instanceof UnauthorizedError) {
-        throw new TerminalError('unauthorized', 'getToken refused to give a token.', {
+        throw new TerminalError('unauthorized', 'getToken refused.', {
           cause: error,
         });
       }
@@ -205,7 +205,7 @@ export class Api {
     if (token === null) throw new TerminalError('logged_out', 'Nobody is logged in.');
     const fault = faultOf(token);
     if (fault !== undefined) {
-      const why = `getToken gave ${fault}: it must give a JWT, or null when nobody is logged in.`;
+      const why = `getToken gave ${fault}: it must give a JWT or null.`;
       throw new UnavailableError('token_unavailable', why);
     }
     this.#lastToken = token;

@@ -56,7 +56,7 @@ export class Connector {
   #run: { controller: AbortController; ended: Promise<void> } | undefined;
   #attempts = 0;
   /** Of the last attempt to connect. */
-  #url: string | undefined;
+  #url = '';
   #connectedAt: number | undefined;
   /** Refusals of the broker since the last good connection. */
   #refusals = 0;
@@ -301,7 +301,7 @@ export class Connector {
     const { transport, timeoutMs } = this.#options;
     const urls = grant.endpoints[transport.name];
     const url = urls[this.#attempts++ % urls.length];
-    this.#url = url;
+    this.#url = url ?? '';
     this.#connectedAt = undefined;
     if (url === undefined) {
       throw new TerminalError('no_endpoint', `The grant names no address for ${transport.name}.`);
@@ -405,8 +405,7 @@ export class Connector {
 
   /** Without credentials, which an address may hold. */
   #where(): string {
-    const address = this.#url?.replace(/\/\/.*@/, '//').replace(/[?#].*/, '');
-    if (address === undefined) return '';
+    const address = this.#url.replace(/\/\/.*@/, '//').replace(/[?#].*/, '');
     const at = this.#connectedAt;
     const lived = at === undefined ? '' : `, after ${String(this.#options.platform.now() - at)} ms`;
     return `(${address}${lived})`;

@@ -198,7 +198,7 @@ function checkChoice<Choice extends string>(
  */
 function findDeviceId(storage: ClientStorage | undefined, platform: Platform, key: string): string {
   if (storage === undefined && platform.isServer) {
-    throw invalid('deviceId is required in Node: name this installation, for example by its host.');
+    throw invalid('deviceId is required in Node: the name of the host, for example.');
   }
   const known = devicesIn(storage);
   const id = known.get(key) ?? keepId(platform, storage, key);
@@ -232,7 +232,7 @@ function checkName(value: string | undefined): string | undefined {
 function checkId(name: string, value: unknown): string {
   const id = checkText(name, value);
   if (id !== '.' && id !== '..') return id;
-  throw invalid(`${name} can be neither "." nor "..", which no path of a URL can hold.`);
+  throw invalid(`${name} must be neither "." nor "..".`);
 }
 
 function checkNumber(name: string, value: number, least: number): number {

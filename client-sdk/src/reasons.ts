@@ -1,15 +1,8 @@
 import { WarrenError, type PauseCode } from './errors.js';
 import { TransportError } from './transport.js';
 
-const PAUSES: Record<PauseCode, string> = {
-  background: 'The app is in the background.',
-  frozen: 'The app is suspended.',
-  offline: 'The device is offline.',
-  follower: 'Another tab has the connection.',
-};
-
 export const pauseReason = (code: PauseCode, options?: ErrorOptions): WarrenError =>
-  new WarrenError(code, PAUSES[code], options);
+  new WarrenError(code, `There is no connection for now: ${code}.`, options);
 
 /**
  * What broke an attempt or a connection, as the application is told of it.

@@ -11,7 +11,8 @@ function shared<Value>(name: string, make: () => Value): Value {
   return (place[Symbol.for(`@warren/client/${name}`)] ??= make());
 }
 
-const registry = (): Map<string, AnyClient> => shared('registry', () => new Map<string, AnyClient>());
+const registry = (): Map<string, AnyClient> =>
+  shared('registry', () => new Map<string, AnyClient>());
 
 /**
  * The ids that devices have in this process, by where each is kept: known without asking a storage, also where

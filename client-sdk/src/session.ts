@@ -79,8 +79,7 @@ export class SessionApi {
 
 /** As far as a connection needs it. */
 const isGrant = ({ queue, liveQueue, token, endpoints }: Answer): boolean =>
-  [queue, liveQueue, token].every((value) => typeof value === 'string') &&
-  endpoints === Object(endpoints);
+  Boolean(queue && liveQueue && token && endpoints);
 
 const TERMINAL: Partial<Record<number, TerminalCode>> = {
   400: 'request_refused',

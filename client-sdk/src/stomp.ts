@@ -334,18 +334,22 @@ function toHeaders(pairs: string[][]): Headers {
   return headers;
 }
 
+const PROPERTIES = [
+  ['messageId', 'amqp-message-id'],
+  ['type', 'type'],
+  ['correlationId', 'correlation-id'],
+  ['contentType', 'content-type'],
+] as const;
+
 function toProperties(headers: Headers): DeliveryProperties {
   const properties: DeliveryProperties = { headers: {} };
-  const messageId = headers['amqp-message-id'];
-  const { type, timestamp } = headers;
-  const correlationId = headers['correlation-id'];
-  const contentType = headers['content-type'];
-  if (messageId !== undefined) properties.messageId = messageId;
-  if (type !== undefined) properties.type = type;
+  const { timestamp } = headers;
   // In seconds on the wire.
   if (timestamp !== undefined) properties.timestamp = Number(timestamp) * 1000;
-  if (correlationId !== undefined) properties.correlationId = correlationId;
-  if (contentType !== undefined) properties.contentType = contentType;
+  for (const [property, name] of PROPERTIES) {
+    const value = headers[name];
+    if (value !== undefined) properties[property] = value;
+  }
   for (const name in headers) {
     const value = headers[name];
     if (name.startsWith('x-') && value !== undefined) properties.headers[name] = value;
