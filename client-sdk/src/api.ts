@@ -158,7 +158,7 @@ export class Api {
     const { code, text } = problemOf(reply);
     const isOwn = this.#isOwn(reply, gives);
     if (!isOwn || status === 429 || status >= 500) {
-      const stranger = `Not the server, but somebody before it answered ${String(status)}.`;
+      const stranger = `Somebody else answered ${String(status)}.`;
       throw new UnavailableError('api_unavailable', isOwn ? text : stranger, retryAfterMs);
     }
     if (code === 'user_mismatch') {
@@ -226,7 +226,7 @@ function faultOf(token: unknown): string | undefined {
   // Not every space: an application with cookies may give any text.
   if (/^bearer /i.test(token)) return 'a text with "Bearer" before it';
   const canBeSent = /^[\x20-\x7E\x80-\xFF]+$/.test(token);
-  return canBeSent ? undefined : 'a text with control characters, or some beyond U+00FF';
+  return canBeSent ? undefined : 'control characters, or some beyond U+00FF';
 }
 
 /** `Retry-After`, in seconds or as a date; 0 for what is neither. */

@@ -135,7 +135,7 @@ export class Calls {
         JSON.stringify(body);
       } catch (cause) {
         body = { failed: true };
-        const why = `The answerer of "${message.type}" failed.`;
+        const why = `The handler of "${message.type}" failed.`;
         onError(new WarrenError('handler_failed', why, { cause }), message);
       }
       try {

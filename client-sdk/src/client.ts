@@ -88,8 +88,8 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       if (this.#emitter.emit('error', { error, message })) return;
       const { code, cause } = error;
       // What a decoder throws may quote the message.
-      if (code === 'undecodable') report(new WarrenError(code, error.message));
-      else if (code.startsWith('handler_')) report(cause ?? error);
+      if (code === 'undecodable') report(error.message);
+      else if (code.startsWith('handler_')) report(cause);
     };
     this.#state = new StateMachine(
       (change) => {
@@ -265,8 +265,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     }
     claim(this.#options.key, this);
     if (this.#options.isPassing()) {
-      const why =
-        'The device cannot be kept in storage: its mailbox ends soon after its connection.';
+      const why = 'The device cannot be kept in storage.';
       const error = new WarrenError('storage_unavailable', why);
       this.#emitter.emit('error', { error, message: undefined });
     }

@@ -57,7 +57,8 @@ export class Connector {
   #attempts = 0;
   /** Of the last attempt to connect. */
   #url = '';
-  #connectedAt: number | undefined;
+  /** When that began, or succeeded. */
+  #connectedAt = 0;
   /** Refusals of the broker since the last good connection. */
   #refusals = 0;
   #attempt: { at: number; abort: () => void } | undefined;
@@ -229,7 +230,7 @@ export class Connector {
     this.#state.transition('connecting');
     const connection = await this.#connect(grant, signal);
     const { platform } = this.#options;
-    const connectedAt = (this.#connectedAt = platform.now());
+    this.#connectedAt = platform.now();
     const catchingUp = follow(signal);
     this.#accepting = true;
     this.#connection = connection;
@@ -255,7 +256,7 @@ export class Connector {
       this.session.abandoned = silence.ms > HEARTBEAT_MS;
       await connection.close(CLOSE_MS);
       this.#connection = undefined;
-      if (platform.now() - connectedAt >= STABLE_MS) this.#forgetFailures();
+      if (platform.now() - this.#connectedAt >= STABLE_MS) this.#forgetFailures();
     }
   }
 
@@ -302,7 +303,7 @@ export class Connector {
     const urls = grant.endpoints[transport.name];
     const url = urls[this.#attempts++ % urls.length];
     this.#url = url ?? '';
-    this.#connectedAt = undefined;
+    this.#connectedAt = this.#options.platform.now();
     if (url === undefined) {
       throw new TerminalError('no_endpoint', `The grant names no address for ${transport.name}.`);
     }
@@ -385,7 +386,7 @@ export class Connector {
         ? new TerminalError('broker_refused', `${error.message} Twice, with fresh tokens.`, {
             cause: error,
           })
-        : new WarrenError('connection_failed', `${error.message} ${this.#where()}`, {
+        : new WarrenError('connection_failed', error.message, {
             cause: error,
           });
       // The first time at once, with a fresh token.
@@ -406,9 +407,8 @@ export class Connector {
   /** Without credentials, which an address may hold. */
   #where(): string {
     const address = this.#url.replace(/\/\/.*@/, '//').replace(/[?#].*/, '');
-    const at = this.#connectedAt;
-    const lived = at === undefined ? '' : `, after ${String(this.#options.platform.now() - at)} ms`;
-    return `(${address}${lived})`;
+    const ms = this.#options.platform.now() - this.#connectedAt;
+    return `(${address}, after ${String(ms)} ms)`;
   }
 
   /** In milliseconds; with jitter, so that many clients of one moment do not renew in step. */

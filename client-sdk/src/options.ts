@@ -97,8 +97,8 @@ export type ResolvedOptions = Required<Omit<ClientOptions, Unresolved>> & {
   deviceName: string | undefined;
   /** Names this device on this machine: for the registry, the tabs and what is kept. */
   key: string;
-  /** Where the device's id is kept; undefined when the application names the device. */
-  deviceKey: string | undefined;
+  /** Where the device's id is kept; empty when the application names the device. */
+  deviceKey: string;
   /** Keeps the device's id. @returns whether it is known only as long as the page is. */
   isPassing: () => boolean;
 };
@@ -127,12 +127,11 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
   const apiUrl = checkApiUrl(options.apiUrl);
   const userId = checkId('userId', options.userId);
   if (typeof options.getToken !== 'function') throw invalid('getToken must be a function.');
-  const deviceKey =
-    options.deviceId === undefined ? `warren:device:${apiUrl}:${userId}` : undefined;
-  const deviceId =
-    deviceKey === undefined
-      ? checkId('deviceId', options.deviceId)
-      : findDeviceId(storage, platform, deviceKey);
+  const isNamed = options.deviceId !== undefined;
+  const deviceKey = isNamed ? '' : `warren:device:${apiUrl}:${userId}`;
+  const deviceId = isNamed
+    ? checkId('deviceId', options.deviceId)
+    : findDeviceId(storage, platform, deviceKey);
   const numbers = Object.entries(NUMBERS).map(([name, [byDefault, least]]) => [
     name,
     checkNumber(name, options[name as NumberOption] ?? byDefault, least),
@@ -143,7 +142,7 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     deviceId,
     deviceKey,
     deviceName: checkName(options.deviceName),
-    isPassing: () => deviceKey !== undefined && !keep(storage, deviceKey, deviceId),
+    isPassing: () => !isNamed && !keep(storage, deviceKey, deviceId),
     key: `warren:${JSON.stringify([apiUrl, userId, deviceId])}`,
     getToken: options.getToken,
     transport: options.transport ?? stomp(),

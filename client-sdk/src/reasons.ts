@@ -14,7 +14,7 @@ export function toReason(error: unknown, where: string): WarrenError {
     const code = error.failure === 'cancelled' ? 'consumer_cancelled' : 'connection_lost';
     return new WarrenError(code, `${error.message} ${where}`, { cause: error });
   }
-  return new WarrenError('connection_failed', 'The connection could not be made.', {
+  return new WarrenError('connection_failed', 'It could not connect.', {
     cause: error,
   });
 }

@@ -110,7 +110,7 @@ export class Supervisor {
     // Before the server hears of it: the next login needs others.
     const { platform, deviceKey } = this.#parts.options;
     forget(platform.storage, this.#installationKey);
-    if (deviceKey !== undefined) forget(platform.storage, deviceKey);
+    forget(platform.storage, deviceKey);
     try {
       await this.#connector.session.end(installationId);
       this.#parts.api.forget();
@@ -160,7 +160,7 @@ export class Supervisor {
 
   /** The next login is another device. */
   #clearKept(): void {
-    const { platform, deviceKey = '' } = this.#parts.options;
+    const { platform, deviceKey } = this.#parts.options;
     devicesIn(platform.storage).delete(deviceKey);
     this.#parts.window.clear();
     this.#parts.receipts.clear();
@@ -190,7 +190,7 @@ export class Supervisor {
     const { options, onError } = this.#parts;
     this.#openKept();
     if (!options.platform.hasTabs) return;
-    const why = 'Web Locks or BroadcastChannel is missing: the newest tab has the connection.';
+    const why = 'Web Locks or BroadcastChannel is missing.';
     onError(new WarrenError('tabs_unsupported', why));
   }
 
