@@ -197,7 +197,7 @@ export class Api {
           cause: error,
         });
       }
-      const why = 'getToken did not give a token.';
+      const why = 'getToken failed.';
       throw new UnavailableError('token_unavailable', why, 0, { cause: error });
     } finally {
       attempt.end();
