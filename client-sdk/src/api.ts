@@ -62,7 +62,7 @@ const MOST_RETRY_AFTER_MS = 3_600_000;
 
 /** What the server says when it does not do what it was asked for. */
 export function problemOf({ status, body }: Reply): { code: string; text: string } {
-  const { title = 'no explanation', code = '' } = Object(body) as { title?: string; code?: string };
+  const { title = '', code = '' } = Object(body) as { title?: string; code?: string };
   return { code, text: `The server answered ${String(status)} ${code}: ${title}` };
 }
 
@@ -193,7 +193,7 @@ export class Api {
       ]);
     } catch (error) {
       if (error instanceof UnauthorizedError) {
-        throw new TerminalError('unauthorized', 'getToken refused.', {
+        throw new TerminalError('unauthorized', 'getToken failed.', {
           cause: error,
         });
       }

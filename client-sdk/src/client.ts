@@ -105,7 +105,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       storage: dedupe === 'storage' ? platform.storage : undefined,
       key: `${key}:seen`,
       onStorageError: (cause) => {
-        const why = 'What was handled cannot be kept in storage.';
+        const why = 'The handled ids cannot be kept in storage.';
         onError(new WarrenError('storage_unavailable', why, { cause }));
       },
     });
