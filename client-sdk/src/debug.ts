@@ -11,7 +11,6 @@ import type { Client, EventMap } from './client.js';
  * Never a payload or a token; types and ids of messages are in it.
  * @param log where each line goes. Default: `console.debug`.
  * @returns an idempotent function that ends it.
- * @example const off = debug(client);
  */
 export function debug<Events extends EventMap>(
   client: Client<Events>,
