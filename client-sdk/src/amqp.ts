@@ -88,7 +88,7 @@ function destroy(model: ChannelModel): void {
 function toTransportError(error: unknown): TransportError {
   if (error instanceof TransportError) return error;
   const text = error instanceof Error ? error.message : '';
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const { code } = Object(error) as { code?: string | number };
   const options = { cause: error };
   if (code === 403 || /ACCESS[-_]REFUSED|credential expired/i.test(text)) {
     return new TransportError('refused', 'The broker refused the login or the queue.', options);
@@ -96,7 +96,9 @@ function toTransportError(error: unknown): TransportError {
   if (code === 404 || /NOT[-_]FOUND/.test(text)) {
     return new TransportError('cancelled', 'The queue is gone.', options);
   }
-  return new TransportError('lost', 'The connection could not be made, or was lost.', options);
+  const reason = code === undefined ? '' : ` (${String(code)})`;
+  const why = `The connection could not be made, or was lost${reason}.`;
+  return new TransportError('lost', why, options);
 }
 
 class AmqpConnection implements TransportConnection {

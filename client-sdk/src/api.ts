@@ -2,7 +2,8 @@ import { TerminalError, UnauthorizedError, WarrenError } from './errors.js';
 import type { Platform } from './platform/platform.js';
 import { follow } from './timing.js';
 
-/** Sent with each request, so that a server can turn away an SDK that it no longer speaks with. */
+/** Sent with each request, so that a server can turn away an SDK that it no longer speaks with; and with each answer. */
+const PROTOCOL_HEADER = 'warren-protocol';
 const PROTOCOL_VERSION = '1';
 
 /**
@@ -50,6 +51,8 @@ export interface Reply {
   ok: boolean;
   status: number;
   retryAfterMs: number;
+  /** Whether it bears the header by which a server tells its answers from those of others. */
+  isMarked: boolean;
   /** Undefined when it is no JSON. */
   body: unknown;
 }
@@ -59,9 +62,12 @@ const MOST_RETRY_AFTER_MS = 3_600_000;
 
 /** What the server says when it does not do what it was asked for. */
 export function problemOf({ status, body }: Reply): { code: string; text: string } {
-  const { title = 'no explanation', code = '' } = Object(body) as { title?: string; code?: string };
+  const { title = '', code = '' } = Object(body) as { title?: string; code?: string };
   return { code, text: `The server answered ${String(status)} ${code}: ${title}` };
 }
+
+/** The fields of what was answered, whoever did. */
+export type Answer = Record<string, unknown>;
 
 export interface ApiRequest {
   method: 'POST' | 'PUT' | 'DELETE' | 'GET';
@@ -70,6 +76,8 @@ export interface ApiRequest {
   body?: unknown;
   /** Whether the request is to outlive the page. */
   keepalive?: boolean;
+  /** Whether an answer is the one that this route gives. Default: it gives 204, which has no body. */
+  gives?: ((answer: Answer) => boolean) | undefined;
 }
 
 /** The HTTP API, on behalf of the user. */
@@ -77,26 +85,30 @@ export class Api {
   readonly #options: ApiOptions;
   /** The last one that was given. */
   #lastToken: string | undefined;
+  /** Whether the server marks its answers, and this page may see it: an older one does not. */
+  #isMarking = false;
 
   constructor(options: ApiOptions) {
     this.#options = options;
   }
 
-  /** With a fresh token. @throws {TerminalError} @throws {UnavailableError} */
-  async ask(request: ApiRequest, reason: TokenReason, signal = unaborted()): Promise<Reply> {
-    this.#lastToken = await this.#token(reason, signal);
-    return this.#send(request, this.#lastToken, signal);
-  }
-
   /**
-   * With the last token, and with a fresh one when there is none or it is refused.
+   * With a fresh token for `reason`; without one with the last that was given, if there is one. One that is refused
+   * is replaced once, whoever refuses it: a login that stands before the server may do so like the server itself.
    * @throws {TerminalError} @throws {UnavailableError}
    */
-  async call(request: ApiRequest, signal = unaborted()): Promise<Reply> {
-    const token = this.#lastToken;
-    if (token === undefined) return this.ask(request, 'call', signal);
-    const reply = await this.#send(request, token, signal);
-    return reply.status === 401 ? this.ask(request, 'unauthorized', signal) : reply;
+  async call(request: ApiRequest, reason?: TokenReason, signal = unaborted()): Promise<Reply> {
+    const known = reason === undefined ? this.#lastToken : undefined;
+    let reply = await this.#send(
+      request,
+      known ?? (await this.#token(reason ?? 'call', signal)),
+      signal,
+    );
+    if (reply.status === 401) {
+      reply = await this.#send(request, await this.#token('unauthorized', signal), signal);
+    }
+    this.#check(reply, request);
+    return reply;
   }
 
   /** For the next user. */
@@ -109,18 +121,17 @@ export class Api {
     token: string,
     signal: AbortSignal,
   ): Promise<Reply> {
-    const { apiUrl, userId, platform, timeoutMs, onMismatch } = this.#options;
+    const { apiUrl, userId, platform, timeoutMs } = this.#options;
     // Before the attempt: what JSON cannot hold is no fault of the server.
     const text = body === undefined ? undefined : JSON.stringify(body);
     const attempt = withTimeout(platform, signal, timeoutMs);
-    let reply: Reply;
     try {
       const response = await platform.fetch(`${apiUrl}/v1/${path}`, {
         method,
         headers: {
           authorization: `Bearer ${token}`,
           'content-type': 'application/json',
-          'warren-protocol': PROTOCOL_VERSION,
+          [PROTOCOL_HEADER]: PROTOCOL_VERSION,
           'warren-user': encodeURIComponent(userId),
         },
         ...(text !== undefined && { body: text }),
@@ -129,8 +140,9 @@ export class Api {
       });
       const { ok, status, headers } = response;
       const retryAfterMs = toMs(headers.get('retry-after'), platform.now());
+      const isMarked = headers.has(PROTOCOL_HEADER);
       // Within the attempt: a body that stalls would hold up everything, stop() too.
-      reply = { ok, status, retryAfterMs, body: await readJson(response) };
+      return { ok, status, retryAfterMs, isMarked, body: await readJson(response) };
     } catch (error) {
       throw new UnavailableError('api_unreachable', 'The server did not answer.', 0, {
         cause: error,
@@ -138,17 +150,35 @@ export class Api {
     } finally {
       attempt.end();
     }
-    const fault = isWarrens(reply)
-      ? isBusy(reply) && problemOf(reply).text
-      : `A proxy answered ${String(reply.status)}, or a network that asks for a login.`;
-    if (fault !== false) throw new UnavailableError('api_unavailable', fault, reply.retryAfterMs);
-    const { code, text: why } = problemOf(reply);
+  }
+
+  /** @throws {TerminalError} @throws {UnavailableError} */
+  #check(reply: Reply, { gives }: ApiRequest): void {
+    const { status, retryAfterMs } = reply;
+    const { code, text } = problemOf(reply);
+    const isOwn = this.#isOwn(reply, gives);
+    if (!isOwn || status === 429 || status >= 500) {
+      const stranger = `Somebody else answered ${String(status)}.`;
+      throw new UnavailableError('api_unavailable', isOwn ? text : stranger, retryAfterMs);
+    }
     if (code === 'user_mismatch') {
-      const reason = new TerminalError(code, why);
-      onMismatch(reason);
+      const reason = new TerminalError(code, text);
+      this.#options.onMismatch(reason);
       throw reason;
     }
-    return reply;
+  }
+
+  /**
+   * By its shape: the page of a hotel's network would pass for a receipt that was taken, and the 403 of a firewall for
+   * the end of a session. An empty answer has none: where the server marks others, it must be marked.
+   */
+  #isOwn({ ok, status, body, isMarked }: Reply, gives: ApiRequest['gives']): boolean {
+    const fields = Object(body) as Answer;
+    if (!ok) return String(fields['type']).startsWith('urn:warren:problem:');
+    if (gives === undefined) return status === 204 && (isMarked || !this.#isMarking);
+    const isOwn = gives(fields);
+    if (isOwn) this.#isMarking = isMarked;
+    return isOwn;
   }
 
   async #token(reason: TokenReason, signal: AbortSignal): Promise<string> {
@@ -163,11 +193,11 @@ export class Api {
       ]);
     } catch (error) {
       if (error instanceof UnauthorizedError) {
-        throw new TerminalError('unauthorized', 'getToken refused to give a token.', {
+        throw new TerminalError('unauthorized', 'getToken failed.', {
           cause: error,
         });
       }
-      const why = 'getToken did not give a token.';
+      const why = 'getToken failed.';
       throw new UnavailableError('token_unavailable', why, 0, { cause: error });
     } finally {
       attempt.end();
@@ -175,9 +205,10 @@ export class Api {
     if (token === null) throw new TerminalError('logged_out', 'Nobody is logged in.');
     const fault = faultOf(token);
     if (fault !== undefined) {
-      const why = `getToken gave ${fault}: it must give a JWT, or null when nobody is logged in.`;
+      const why = `getToken gave ${fault}: it must give a JWT or null.`;
       throw new UnavailableError('token_unavailable', why);
     }
+    this.#lastToken = token;
     return token;
   }
 }
@@ -195,19 +226,7 @@ function faultOf(token: unknown): string | undefined {
   // Not every space: an application with cookies may give any text.
   if (/^bearer /i.test(token)) return 'a text with "Bearer" before it';
   const canBeSent = /^[\x20-\x7E\x80-\xFF]+$/.test(token);
-  return canBeSent ? undefined : 'a text with control characters, or some beyond U+00FF';
-}
-
-const isBusy = ({ status }: Reply): boolean => status === 429 || status >= 500;
-
-/**
- * By its shape: the page of a hotel's network would pass for a receipt that was taken, and the 403 of a firewall for
- * the end of a session. A login that stands before the server may refuse a token like the server itself.
- */
-function isWarrens({ ok, status, body }: Reply): boolean {
-  if (status === 204 || status === 401) return true;
-  const { type } = Object(body) as { type?: unknown };
-  return ok ? body === Object(body) : String(type).startsWith('urn:warren:problem:');
+  return canBeSent ? undefined : 'control characters, or some beyond U+00FF';
 }
 
 /** `Retry-After`, in seconds or as a date; 0 for what is neither. */
@@ -241,7 +260,7 @@ function withTimeout(platform: Platform, signal: AbortSignal, ms: number) {
 function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     const fail = (): void => {
-      reject(new Error('It took too long, or the client was stopped.'));
+      reject(new Error('It took too long.'));
     };
     if (signal.aborted) fail();
     else signal.addEventListener('abort', fail, { once: true });

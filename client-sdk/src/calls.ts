@@ -1,8 +1,15 @@
 import type { HistoryReply, OwnDevices, PushDevicesReply } from '@warren/protocol';
-import { problemOf, UnavailableError, type Api, type ApiRequest, type Reply } from './api.js';
+import {
+  problemOf,
+  UnavailableError,
+  type Answer,
+  type Api,
+  type ApiRequest,
+  type Reply,
+} from './api.js';
 import type { Handler } from './dispatcher.js';
 import { WarrenError } from './errors.js';
-import { toParcel, toSearch, type HistoryQuery } from './history.js';
+import { hasItems, toParcel, toSearch, type HistoryQuery } from './history.js';
 import { decode, type Decode, type Message } from './message.js';
 import type { Platform } from './platform/platform.js';
 import type { PushRegistration } from './push.js';
@@ -43,6 +50,8 @@ export interface CallsOptions {
 
 const ATTEMPTS = 3;
 
+const hasDevices = ({ devices }: Answer): boolean => Array.isArray(devices);
+
 type RefusedCode = 'send_refused' | 'history_refused' | 'push_refused' | 'devices_refused';
 
 /** What a client asks of the server beside its session. */
@@ -56,13 +65,16 @@ export class Calls {
   /** @throws {WarrenError} */
   async send(body: ClientSendOptions & { to: object; type: string; data: unknown }) {
     const id = body.id ?? newId(this.#options.platform.random);
-    const reply = await this.#ask('send_refused', 'POST', 'me/messages', { ...body, id });
+    // With the sender before it.
+    const gives = (answer: Answer): boolean => String(answer['id']).endsWith(id);
+    const reply = await this.#ask('send_refused', 'POST', 'me/messages', gives, { ...body, id });
     return reply.body as { id: string };
   }
 
   /** @throws {WarrenError} */
   async history(query: HistoryQuery, decodeHook: Decode | undefined): Promise<HistoryPage> {
-    const reply = await this.#ask('history_refused', 'GET', `me/history?${toSearch(query)}`);
+    const path = `me/history?${toSearch(query)}`;
+    const reply = await this.#ask('history_refused', 'GET', path, hasItems);
     const { items, next } = reply.body as HistoryReply;
     const messages = items.map(async (item) => decode(toParcel(item, false), decodeHook));
     return { messages: await Promise.all(messages), next };
@@ -70,7 +82,7 @@ export class Calls {
 
   /** @throws {WarrenError} */
   async devices(): Promise<OwnDevices['devices']> {
-    const reply = await this.#ask('devices_refused', 'GET', 'me/devices');
+    const reply = await this.#ask('devices_refused', 'GET', 'me/devices', hasDevices);
     return (reply.body as OwnDevices).devices;
   }
 
@@ -82,13 +94,14 @@ export class Calls {
 
   /** @throws {WarrenError} */
   async pushKey(): Promise<string | undefined> {
-    const reply = await this.#ask('push_refused', 'GET', 'me/push-devices');
+    const reply = await this.#ask('push_refused', 'GET', 'me/push-devices', hasDevices);
     return (reply.body as PushDevicesReply).vapidPublicKey;
   }
 
   /** @throws {WarrenError} */
   async registerPush(deviceId: string, body: PushRegistration): Promise<void> {
-    await this.#ask('push_refused', 'PUT', `me/push-devices/${encodeURIComponent(deviceId)}`, body);
+    const path = `me/push-devices/${encodeURIComponent(deviceId)}`;
+    await this.#ask('push_refused', 'PUT', path, ({ id }) => id === deviceId, body);
   }
 
   /** @throws {WarrenError} */
@@ -100,9 +113,10 @@ export class Calls {
     code: RefusedCode,
     method: ApiRequest['method'],
     path: string,
+    gives?: ApiRequest['gives'],
     body?: object,
   ): Promise<Reply> {
-    const reply = await this.#try({ method, path, body }).catch((cause: unknown) => {
+    const reply = await this.#try({ method, path, body, gives }).catch((cause: unknown) => {
       if (cause instanceof WarrenError) throw cause;
       throw new WarrenError(code, 'It cannot be written as JSON.', { cause });
     });
@@ -121,7 +135,7 @@ export class Calls {
         JSON.stringify(body);
       } catch (cause) {
         body = { failed: true };
-        const why = `The answerer of "${message.type}" failed.`;
+        const why = `The handler of "${message.type}" failed.`;
         onError(new WarrenError('handler_failed', why, { cause }), message);
       }
       try {

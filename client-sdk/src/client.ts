@@ -6,7 +6,7 @@ import { Dispatcher, type Handler } from './dispatcher.js';
 import type { HandlerContext } from './handler-context.js';
 import { Api, type GetToken } from './api.js';
 import { Backoff } from './backoff.js';
-import { Emitter } from './emitter.js';
+import { Emitter, report } from './emitter.js';
 import { WarrenError, type TerminalError } from './errors.js';
 import type { HistoryQuery } from './history.js';
 import type { Decode, Message } from './message.js';
@@ -18,10 +18,9 @@ import {
 } from './options.js';
 import type { PushRegistration } from './push.js';
 import { Recovery, type Gap } from './recovery.js';
-import { Receipts } from './receipts.js';
+import { Receipts, type Handled } from './receipts.js';
 import { claim, findOrAdd, release } from './registry.js';
 import { StateMachine, type Snapshot, type StateChange } from './state.js';
-import { forget } from './storage.js';
 import { Supervisor } from './supervisor.js';
 
 /** Types of messages and the payload of each. */
@@ -37,7 +36,12 @@ export interface ClientEvents {
   gap: Gap;
   /** The user has read these messages, on whichever device: what still shows them may go. */
   read: { ids: string[] };
-  /** Something went wrong that the client survives. `message` is the one that it happened to. */
+  /** A message has ended in this tab, well or not. */
+  handled: Handled;
+  /**
+   * Something went wrong that the client survives. Without a listener, what a handler has thrown is reported: in a
+   * page like any uncaught error (`reportError`), elsewhere on the console. `message` is the one that it happened to.
+   */
   error: { error: WarrenError; message: Message | undefined };
 }
 
@@ -81,7 +85,11 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     const { platform, dedupe, key } = options;
     this.#getToken = options.getToken;
     const onError = (error: WarrenError, message?: Message): void => {
-      this.#emitter.emit('error', { error, message });
+      if (this.#emitter.emit('error', { error, message })) return;
+      const { code, cause } = error;
+      // What a decoder throws may quote the message.
+      if (code === 'undecodable') report(error.message);
+      else if (code.startsWith('handler_')) report(cause);
     };
     this.#state = new StateMachine(
       (change) => {
@@ -97,7 +105,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       storage: dedupe === 'storage' ? platform.storage : undefined,
       key: `${key}:seen`,
       onStorageError: (cause) => {
-        const why = 'What was handled cannot be kept: the storage is full or forbidden.';
+        const why = 'The handled ids cannot be kept in storage.';
         onError(new WarrenError('storage_unavailable', why, { cause }));
       },
     });
@@ -144,7 +152,9 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
         this.#receipts.add(became, [id]);
       },
       onHandled: (handled) => {
-        if (!OWN_TYPES.has(handled.type)) this.#receipts.addHandled(handled);
+        if (OWN_TYPES.has(handled.type)) return;
+        this.#receipts.addHandled(handled);
+        this.#emitter.emit('handled', handled);
       },
       onHandlers: () => {
         this.#supervisor.announceHandlers();
@@ -254,8 +264,8 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       throw new WarrenError('stopped', 'The device was logged out: get a new client.');
     }
     claim(this.#options.key, this);
-    if (this.#options.isPassing) {
-      const why = 'The device cannot be remembered: its mailbox ends soon after its connection.';
+    if (this.#options.isPassing()) {
+      const why = 'The device cannot be kept in storage.';
       const error = new WarrenError('storage_unavailable', why);
       this.#emitter.emit('error', { error, message: undefined });
     }
@@ -332,12 +342,10 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
    */
   async logout(): Promise<void> {
     this.#loggedOut = true;
-    const { platform, deviceKey, key } = this.#options;
-    if (deviceKey !== undefined) forget(platform.storage, deviceKey);
     try {
       await this.#supervisor.logout();
     } finally {
-      release(key, this);
+      release(this.#options.key, this);
     }
   }
 
@@ -435,7 +443,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
 
   #tellUnhandled(message: Message): void {
     if (this.#emitter.emit('unhandled', message)) return;
-    const why = `Nobody handles messages of type "${message.type}": register a handler of it, or of "*", before start().`;
+    const why = `Nobody handles messages of type "${message.type}": register a handler before start().`;
     const error = new WarrenError('unhandled', why);
     if (this.#emitter.emit('error', { error, message }) || this.#unhandled.has(message.type))
       return;
@@ -479,7 +487,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     if (conflicts.length > 0) {
       throw new WarrenError(
         'conflicting_options',
-        `There is a client for this device already, with another ${conflicts.join(', ')}.`,
+        `This device has a client with another ${conflicts.join(', ')}.`,
       );
     }
     this.#getToken = options.getToken;

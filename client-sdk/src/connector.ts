@@ -55,6 +55,10 @@ export class Connector {
   readonly session: SessionApi;
   #run: { controller: AbortController; ended: Promise<void> } | undefined;
   #attempts = 0;
+  /** Of the last attempt to connect. */
+  #url = '';
+  /** When that began, or succeeded. */
+  #connectedAt = 0;
   /** Refusals of the broker since the last good connection. */
   #refusals = 0;
   #attempt: { at: number; abort: () => void } | undefined;
@@ -226,7 +230,7 @@ export class Connector {
     this.#state.transition('connecting');
     const connection = await this.#connect(grant, signal);
     const { platform } = this.#options;
-    const connectedAt = platform.now();
+    this.#connectedAt = platform.now();
     const catchingUp = follow(signal);
     this.#accepting = true;
     this.#connection = connection;
@@ -252,7 +256,7 @@ export class Connector {
       this.session.abandoned = silence.ms > HEARTBEAT_MS;
       await connection.close(CLOSE_MS);
       this.#connection = undefined;
-      if (platform.now() - connectedAt >= STABLE_MS) this.#forgetFailures();
+      if (platform.now() - this.#connectedAt >= STABLE_MS) this.#forgetFailures();
     }
   }
 
@@ -270,10 +274,7 @@ export class Connector {
     });
     if ((await this.#inTime(consuming, signal)) || isOver(signal)) return;
     await connection.close(0);
-    throw new TransportError(
-      'lost',
-      'The broker did not answer when its queue was to be consumed.',
-    );
+    throw new TransportError('lost', 'The broker did not answer in time.');
   }
 
   /** False when it takes too long, or the signal aborts. */
@@ -301,6 +302,8 @@ export class Connector {
     const { transport, timeoutMs } = this.#options;
     const urls = grant.endpoints[transport.name];
     const url = urls[this.#attempts++ % urls.length];
+    this.#url = url ?? '';
+    this.#connectedAt = this.#options.platform.now();
     if (url === undefined) {
       throw new TerminalError('no_endpoint', `The grant names no address for ${transport.name}.`);
     }
@@ -383,7 +386,9 @@ export class Connector {
         ? new TerminalError('broker_refused', `${error.message} Twice, with fresh tokens.`, {
             cause: error,
           })
-        : new WarrenError('connection_failed', error.message, { cause: error });
+        : new WarrenError('connection_failed', error.message, {
+            cause: error,
+          });
       // The first time at once, with a fresh token.
       return { failed, reason, delayMs: 0, notBefore: now };
     }
@@ -391,7 +396,19 @@ export class Connector {
     // What the server asks for is the least: it may not know how long it will be busy.
     const spread = asked > 0 ? this.#options.platform.random() * JITTER_MS : 0;
     const delayMs = Math.max(asked + spread, this.#backoff.next());
-    return { failed: false, reason: toReason(error), delayMs, notBefore: now + asked };
+    return {
+      failed: false,
+      reason: toReason(error, this.#where()),
+      delayMs,
+      notBefore: now + asked,
+    };
+  }
+
+  /** Without credentials, which an address may hold. */
+  #where(): string {
+    const address = this.#url.replace(/\/\/.*@/, '//').replace(/[?#].*/, '');
+    const ms = this.#options.platform.now() - this.#connectedAt;
+    return `(${address}, after ${String(ms)} ms)`;
   }
 
   /** In milliseconds; with jitter, so that many clients of one moment do not renew in step. */

@@ -368,7 +368,7 @@ export class Dispatcher {
     schema: StandardSchemaV1 | undefined,
   ): Message | undefined | Promise<Message | undefined> {
     const refuse = (error: unknown): undefined => {
-      const why = `A message of type "${typeOf(parcel)}" is not what its content type or schema says; it was rejected.`;
+      const why = `A message of type "${typeOf(parcel)}" is not what its content type or schema says.`;
       this.#options.onError(new WarrenError('undecodable', why, { cause: error }), undefined);
     };
     try {

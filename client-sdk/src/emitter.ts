@@ -32,6 +32,15 @@ export class Emitter<Events extends object> {
   }
 }
 
+/**
+ * Tells a page's error trackers as of an uncaught error; elsewhere the console: in Node an uncaught error ends the
+ * process, and with it the work of all other messages.
+ */
+export function report(error: unknown): void {
+  const { reportError = console.error } = globalThis as Partial<typeof globalThis>;
+  reportError(error);
+}
+
 /** Reports what a function of the application threw like any uncaught error, and lets the rest go on. */
 export function throwLater(error: unknown): void {
   setTimeout(() => {

@@ -15,6 +15,7 @@
  * - `upgrade_required`: the server no longer speaks this SDK's protocol. Update the SDK.
  * - `no_endpoint`: the grant names no address for this transport. Set `WARREN_PUBLIC_STOMP_URL` or
  *   `WARREN_PUBLIC_AMQP_URL` on the server.
+ * - `no_websocket`: there is no WebSocket here, as in Node 20. Use `amqp()`, or give `stomp()` a `createWebSocket`.
  */
 export type TerminalCode =
   | 'logged_out'
@@ -26,7 +27,8 @@ export type TerminalCode =
   | 'broker_refused'
   | 'request_refused'
   | 'upgrade_required'
-  | 'no_endpoint';
+  | 'no_endpoint'
+  | 'no_websocket';
 
 /**
  * Errors after which the client goes on.

@@ -50,7 +50,7 @@ export class HandlerRun {
         if (this.#hasStopped()) break;
         if (attempt >= attempts) {
           const code = error instanceof TimeoutError ? 'handler_timeout' : 'handler_failed';
-          const why = `The handler of "${message.type}" failed ${String(attempts)} times; the message was rejected.`;
+          const why = `The handler of "${message.type}" failed ${String(attempts)} times.`;
           onError(new WarrenError(code, why, { cause: error }), message);
           const name = error instanceof Error && code === 'handler_failed' ? error.name : undefined;
           return { error: code, ...(name !== undefined && { name }) };

@@ -1,4 +1,5 @@
 import type { HistoryItem } from '@warren/protocol';
+import type { Answer } from './api.js';
 import { addressText, type Parcel } from './message.js';
 import { toBytes } from './utf8.js';
 
@@ -24,6 +25,9 @@ export const toSearch = (query: object): string =>
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name}=${encodeURIComponent(String(value))}`)
     .join('&');
+
+/** Whether an answer is a page of the history. */
+export const hasItems = ({ items }: Answer): boolean => Array.isArray(items);
 
 /** A message of the history as if the broker had handed it out. */
 export function toParcel(item: HistoryItem, recovered: boolean): Parcel {

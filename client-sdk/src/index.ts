@@ -40,6 +40,7 @@ export type { PushPreferences, PushRegistration, QuietHours } from './push.js';
 export type { GetToken, TokenReason } from './api.js';
 export type { Gap } from './recovery.js';
 export type { Role, Snapshot, State, StateChange } from './state.js';
+export type { Handled } from './receipts.js';
 export { stomp, type StompOptions } from './stomp.js';
 export {
   TransportError,

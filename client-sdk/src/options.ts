@@ -6,7 +6,8 @@ import { browser } from './platform/browser.js';
 import type { ClientStorage, Platform } from './platform/platform.js';
 import type { GetToken } from './api.js';
 import { stomp } from './stomp.js';
-import { isKept, keepId } from './storage.js';
+import { devicesIn } from './registry.js';
+import { keep, keepId } from './storage.js';
 import type { Transport } from './transport.js';
 
 export interface ClientOptions {
@@ -96,10 +97,10 @@ export type ResolvedOptions = Required<Omit<ClientOptions, Unresolved>> & {
   deviceName: string | undefined;
   /** Names this device on this machine: for the registry, the tabs and what is kept. */
   key: string;
-  /** Where the device's id is kept; undefined when the application names the device. */
-  deviceKey: string | undefined;
-  /** Whether the device's id is known only as long as the page is. */
-  isPassing: boolean;
+  /** Where the device's id is kept; empty when the application names the device. */
+  deviceKey: string;
+  /** Keeps the device's id. @returns whether it is known only as long as the page is. */
+  isPassing: () => boolean;
 };
 
 /** Options that a second `getClient` may not change, since they are at work already. */
@@ -126,12 +127,11 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
   const apiUrl = checkApiUrl(options.apiUrl);
   const userId = checkId('userId', options.userId);
   if (typeof options.getToken !== 'function') throw invalid('getToken must be a function.');
-  const deviceKey =
-    options.deviceId === undefined ? `warren:device:${apiUrl}:${userId}` : undefined;
-  const deviceId =
-    deviceKey === undefined
-      ? checkId('deviceId', options.deviceId)
-      : findDeviceId(storage, platform, deviceKey);
+  const isNamed = options.deviceId !== undefined;
+  const deviceKey = isNamed ? '' : `warren:device:${apiUrl}:${userId}`;
+  const deviceId = isNamed
+    ? checkId('deviceId', options.deviceId)
+    : findDeviceId(storage, platform, deviceKey);
   const numbers = Object.entries(NUMBERS).map(([name, [byDefault, least]]) => [
     name,
     checkNumber(name, options[name as NumberOption] ?? byDefault, least),
@@ -142,7 +142,7 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     deviceId,
     deviceKey,
     deviceName: checkName(options.deviceName),
-    isPassing: deviceKey !== undefined && !isKept(storage, deviceKey, deviceId),
+    isPassing: () => !isNamed && !keep(storage, deviceKey, deviceId),
     key: `warren:${JSON.stringify([apiUrl, userId, deviceId])}`,
     getToken: options.getToken,
     transport: options.transport ?? stomp(),
@@ -192,14 +192,17 @@ function checkChoice<Choice extends string>(
 }
 
 /**
- * The id kept from last time, or a new one.
+ * The id that the device has in this process, or the one kept from last time, or a new one.
  * @throws {WarrenError} `invalid_options` in Node, where a new id at each start would leave a queue behind.
  */
 function findDeviceId(storage: ClientStorage | undefined, platform: Platform, key: string): string {
   if (storage === undefined && platform.isServer) {
-    throw invalid('deviceId is required in Node: name this installation, for example by its host.');
+    throw invalid('deviceId is required in Node: the name of the host, for example.');
   }
-  return keepId(platform, storage, key);
+  const known = devicesIn(storage);
+  const id = known.get(key) ?? keepId(platform, storage, key);
+  known.set(key, id);
+  return id;
 }
 
 const invalid = (message: string): WarrenError => new WarrenError('invalid_options', message);
@@ -228,7 +231,7 @@ function checkName(value: string | undefined): string | undefined {
 function checkId(name: string, value: unknown): string {
   const id = checkText(name, value);
   if (id !== '.' && id !== '..') return id;
-  throw invalid(`${name} can be neither "." nor "..", which no path of a URL can hold.`);
+  throw invalid(`${name} must be neither "." nor "..".`);
 }
 
 function checkNumber(name: string, value: number, least: number): number {

@@ -10,7 +10,7 @@ import { Countdown } from './timing.js';
 const KINDS = ['delivered', 'read', 'superseded'] as const;
 type Kind = (typeof KINDS)[number];
 
-/** How a message ended here, and when, by this device's clock. */
+/** How a message ended here: without an `error`, well. `at`, by this device's clock, in milliseconds since 1970. */
 export type Handled = Omit<Handling, 'agoMs'> & { at: number };
 
 export interface ReceiptsOptions {
@@ -235,7 +235,7 @@ export class Receipts {
   #tellFull(): void {
     if (this.#isFull) return;
     this.#isFull = true;
-    const why = `${String(MAX_KEPT)} messages that were handled or read wait to be told of; more are not.`;
+    const why = `${String(MAX_KEPT)} receipts wait to be told; more are dropped.`;
     this.#options.onError(new WarrenError('receipts_dropped', why));
   }
 

@@ -3,7 +3,7 @@ import { UnavailableError, type Api } from './api.js';
 import type { Backoff } from './backoff.js';
 import type { DedupeWindow } from './dedupe.js';
 import type { Dispatcher } from './dispatcher.js';
-import { toParcel, toSearch } from './history.js';
+import { hasItems, toParcel, toSearch } from './history.js';
 import type { Platform } from './platform/platform.js';
 import { delay, isOver } from './timing.js';
 
@@ -94,7 +94,8 @@ export class Recovery {
       let retryAfterMs: number;
       try {
         const path = `me/recovery?${toSearch(query)}`;
-        const reply = await api.call({ method: 'GET', path }, signal);
+        const request = { method: 'GET', path, gives: hasItems } as const;
+        const reply = await api.call(request, undefined, signal);
         if (reply.ok) {
           backoff.reset();
           return reply.body as RecoveryReply;
@@ -115,7 +116,8 @@ export class Recovery {
   async #finish(mark: string, signal: AbortSignal): Promise<void> {
     const { api, deviceId } = this.#options;
     try {
-      await api.call({ method: 'POST', path: 'me/recovery', body: { deviceId, mark } }, signal);
+      const body = { deviceId, mark };
+      await api.call({ method: 'POST', path: 'me/recovery', body }, undefined, signal);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
     }

@@ -1,19 +1,29 @@
 import type { Client, EventMap } from './client.js';
 import { WarrenError } from './errors.js';
+import type { ClientStorage } from './platform/platform.js';
 
 type AnyClient = Client<EventMap>;
 
 // On the global object and under a registered symbol, so that two copies of this module in one
 // process (two bundles, a hot reload) share it: two clients would fight for one queue.
-const KEY: unique symbol = Symbol.for('@warren/client/registry');
+function shared<Value>(name: string, make: () => Value): Value {
+  const place = globalThis as unknown as Record<symbol, Value | undefined>;
+  return (place[Symbol.for(`@warren/client/${name}`)] ??= make());
+}
 
-function registry(): Map<string, AnyClient> {
-  const place = globalThis as { [KEY]?: Map<string, AnyClient> | undefined };
-  const known = place[KEY];
-  if (known !== undefined) return known;
-  const made = new Map<string, AnyClient>();
-  place[KEY] = made;
-  return made;
+const registry = (): Map<string, AnyClient> =>
+  shared('registry', () => new Map<string, AnyClient>());
+
+/**
+ * The ids that devices have in this process, by where each is kept: known without asking a storage, also where
+ * there is none, or when the application has cleared it.
+ */
+export function devicesIn(storage: ClientStorage | undefined): Map<string, string> {
+  const places = shared('devices', () => new WeakMap<object, Map<string, string>>());
+  const place = storage ?? globalThis;
+  const known = places.get(place) ?? new Map<string, string>();
+  places.set(place, known);
+  return known;
 }
 
 /** The client of this device, or the one that `make` makes. */
@@ -32,10 +42,7 @@ export function claim(key: string, client: unknown): void {
   const clients = registry();
   const known = clients.get(key);
   if (known !== undefined && known !== client) {
-    throw new WarrenError(
-      'conflicting_options',
-      'Another client was made for this device after this one was stopped: use that one.',
-    );
+    throw new WarrenError('conflicting_options', 'The device has a newer client.');
   }
   clients.set(key, client as AnyClient);
 }

@@ -1,5 +1,12 @@
 import type { SessionGrant } from '@warren/protocol';
-import { problemOf, UnavailableError, type Api, type Reply, type TokenReason } from './api.js';
+import {
+  problemOf,
+  UnavailableError,
+  type Answer,
+  type Api,
+  type ApiRequest,
+  type Reply,
+} from './api.js';
 import type { Platform } from './platform/platform.js';
 import { TerminalError, WarrenError, type TerminalCode } from './errors.js';
 
@@ -7,7 +14,7 @@ export interface SessionApiOptions {
   api: Api;
   deviceId: string;
   deviceName: string | undefined;
-  isPassing: boolean;
+  isPassing: () => boolean;
   platform: Platform;
   /** What all tabs of this browser have in common, or this client alone has. */
   installationId: () => string;
@@ -32,13 +39,9 @@ export class SessionApi {
    * @throws {TerminalError} @throws {UnavailableError}
    */
   async open(signal: AbortSignal): Promise<SessionGrant> {
-    let reply = await this.#request('connect', signal);
-    if (reply.status === 401) reply = await this.#request('unauthorized', signal);
+    const reply = await this.#options.api.call(this.#request(), 'connect', signal);
     if (!reply.ok) throw toError(reply);
-    const grant = reply.body as SessionGrant | undefined;
-    if (grant?.queue === undefined) {
-      throw new UnavailableError('api_unavailable', 'The server gave no grant.');
-    }
+    const grant = reply.body as SessionGrant;
     this.sessionId = grant.sessionId;
     return grant;
   }
@@ -52,28 +55,31 @@ export class SessionApi {
     const { api, deviceId } = this.#options;
     const query = `installationId=${encodeURIComponent(installationId)}`;
     const path = `sessions/${encodeURIComponent(deviceId)}?${query}`;
-    const reply = await api.ask({ method: 'DELETE', path }, 'logout');
-    // A 404 may be a proxy's: the server answers 204 also when nothing was left.
+    // The server answers 204 also when nothing was left.
+    const reply = await api.call({ method: 'DELETE', path }, 'logout');
     if (!reply.ok) throw toError(reply);
   }
 
-  #request(reason: TokenReason, signal: AbortSignal): Promise<Reply> {
-    const { api, deviceId, deviceName, isPassing, platform, installationId, hasHandled } =
-      this.#options;
+  #request(): ApiRequest {
+    const { deviceId, deviceName, isPassing, platform, installationId, hasHandled } = this.#options;
     const { sessionId, abandoned } = this;
     const body = {
       deviceId,
       installationId: installationId(),
       hasHandled: hasHandled(),
-      passing: isPassing,
+      passing: isPassing(),
       name: deviceName,
       // An empty one is no name.
       platform: platform.name?.slice(0, 100) || undefined,
       ...(sessionId !== undefined && { sessionId, abandoned }),
     };
-    return api.ask({ method: 'POST', path: 'sessions', body }, reason, signal);
+    return { method: 'POST', path: 'sessions', body, gives: isGrant };
   }
 }
+
+/** As far as a connection needs it. */
+const isGrant = ({ queue, liveQueue, token, endpoints }: Answer): boolean =>
+  Boolean(queue && liveQueue && token && endpoints);
 
 const TERMINAL: Partial<Record<number, TerminalCode>> = {
   400: 'request_refused',

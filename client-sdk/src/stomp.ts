@@ -1,4 +1,5 @@
 import { Parser } from '@stomp/stompjs';
+import { TerminalError } from './errors.js';
 import {
   HEARTBEAT_MS,
   TransportError,
@@ -150,8 +151,8 @@ class StompConnection implements TransportConnection {
       // A hidden page's timers run once a minute at worst; what the broker sends gets through.
       this.#beat();
     };
-    socket.onclose = () => {
-      this.#finish(new TransportError('lost', 'The connection was lost.'));
+    socket.onclose = ({ code }) => {
+      this.#finish(new TransportError('lost', `The connection was lost (${String(code)}).`));
     };
     // In Node an error that nobody listens to ends the process.
     socket.onerror = () => undefined;
@@ -258,11 +259,11 @@ class StompConnection implements TransportConnection {
 const isReactNative = (): boolean =>
   (globalThis as Partial<typeof globalThis>).navigator?.product === 'ReactNative';
 
-/** @throws {TransportError} */
+/** @throws {TerminalError} @throws {TransportError} */
 function openSocket(url: string, { createWebSocket }: StompOptions): WebSocket {
-  if (createWebSocket === undefined && !('WebSocket' in globalThis)) {
-    const advice = 'use amqp(), or give stomp() a createWebSocket';
-    throw new TransportError('lost', `There is no WebSocket in this environment: ${advice}.`);
+  if (createWebSocket === undefined && typeof WebSocket === 'undefined') {
+    const why = 'There is no WebSocket here: use amqp(), or give stomp() a createWebSocket.';
+    throw new TerminalError('no_websocket', why);
   }
   try {
     return createWebSocket === undefined
@@ -333,18 +334,22 @@ function toHeaders(pairs: string[][]): Headers {
   return headers;
 }
 
+const PROPERTIES = [
+  ['messageId', 'amqp-message-id'],
+  ['type', 'type'],
+  ['correlationId', 'correlation-id'],
+  ['contentType', 'content-type'],
+] as const;
+
 function toProperties(headers: Headers): DeliveryProperties {
   const properties: DeliveryProperties = { headers: {} };
-  const messageId = headers['amqp-message-id'];
-  const { type, timestamp } = headers;
-  const correlationId = headers['correlation-id'];
-  const contentType = headers['content-type'];
-  if (messageId !== undefined) properties.messageId = messageId;
-  if (type !== undefined) properties.type = type;
+  const { timestamp } = headers;
   // In seconds on the wire.
   if (timestamp !== undefined) properties.timestamp = Number(timestamp) * 1000;
-  if (correlationId !== undefined) properties.correlationId = correlationId;
-  if (contentType !== undefined) properties.contentType = contentType;
+  for (const [property, name] of PROPERTIES) {
+    const value = headers[name];
+    if (value !== undefined) properties[property] = value;
+  }
   for (const name in headers) {
     const value = headers[name];
     if (name.startsWith('x-') && value !== undefined) properties.headers[name] = value;

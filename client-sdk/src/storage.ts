@@ -10,23 +10,24 @@ export function keepId(
   key: string,
   passing = newId(platform.random),
 ): string {
-  try {
-    const kept = storage?.getItem(key);
-    if (kept != null && kept !== '') return kept;
-    storage?.setItem(key, newId(platform.random));
-    // Another tab may have written its own at the same moment.
-    return storage?.getItem(key) ?? passing;
-  } catch {
-    return passing;
-  }
+  // An empty one is none.
+  return put(storage, key, () => newId(platform.random)) || passing;
 }
 
-/** Whether the id will be there when the app starts again. */
-export function isKept(storage: ClientStorage | undefined, key: string, id: string): boolean {
+/**
+ * Writes the id, when there is none: an application may have cleared all that a page has kept.
+ * @returns whether it will be there when the app starts again.
+ */
+export const keep = (storage: ClientStorage | undefined, key: string, id: string): boolean =>
+  put(storage, key, () => id) === id;
+
+/** What is kept under a key, at last; another tab may have written its own at the same moment. */
+function put(storage: ClientStorage | undefined, key: string, make: () => string) {
   try {
-    return storage?.getItem(key) === id;
+    if (!storage?.getItem(key)) storage?.setItem(key, make());
+    return storage?.getItem(key);
   } catch {
-    return false;
+    return undefined;
   }
 }
 

@@ -8,6 +8,7 @@ import { pauseReason } from './reasons.js';
 import type { Api } from './api.js';
 import type { Receipts } from './receipts.js';
 import type { Recovery } from './recovery.js';
+import { devicesIn } from './registry.js';
 import type { StateMachine } from './state.js';
 import { forget, keepId, newId } from './storage.js';
 import { Tabs } from './tabs.js';
@@ -106,13 +107,15 @@ export class Supervisor {
     await this.stop();
     this.#clearKept();
     const installationId = this.#installationId();
-    // Before the server hears of it: the next login needs another one.
-    forget(this.#parts.options.platform.storage, this.#installationKey);
+    // Before the server hears of it: the next login needs others.
+    const { platform, deviceKey } = this.#parts.options;
+    forget(platform.storage, this.#installationKey);
+    forget(platform.storage, deviceKey);
     try {
       await this.#connector.session.end(installationId);
       this.#parts.api.forget();
     } catch (error) {
-      const why = 'Everything here is cleared, but the server could not be told.';
+      const why = 'The server could not be told.';
       throw new WarrenError('logout_incomplete', why, { cause: error });
     }
   }
@@ -155,7 +158,10 @@ export class Supervisor {
     this.#parts.receipts.close();
   }
 
+  /** The next login is another device. */
   #clearKept(): void {
+    const { platform, deviceKey } = this.#parts.options;
+    devicesIn(platform.storage).delete(deviceKey);
     this.#parts.window.clear();
     this.#parts.receipts.clear();
   }
@@ -184,8 +190,7 @@ export class Supervisor {
     const { options, onError } = this.#parts;
     this.#openKept();
     if (!options.platform.hasTabs) return;
-    const why =
-      'Web Locks or BroadcastChannel is missing, so tabs cannot share a connection: the newest has it.';
+    const why = 'Web Locks or BroadcastChannel is missing.';
     onError(new WarrenError('tabs_unsupported', why));
   }
 

@@ -86,6 +86,6 @@ export interface TransportConnection {
 export interface Transport {
   /** Which of the grant's endpoints it uses. */
   readonly name: 'stomp' | 'amqp';
-  /** @throws {TransportError} */
+  /** @throws {TransportError} @throws {TerminalError} when no attempt can succeed here. */
   connect: (options: ConnectOptions) => Promise<TransportConnection>;
 }

@@ -9,7 +9,7 @@ import { pinoHttp } from 'pino-http';
 import { collectDefaultMetrics } from 'prom-client';
 import type { Config } from './config.js';
 import { bearerToken, type Authenticate } from './http/access.js';
-import type { Route } from './http/route.js';
+import { PROTOCOL_HEADER, type Route } from './http/route.js';
 import { notFound, reportProblem } from './http/router.js';
 import { policyOf, type Policy } from './outbound/policy.js';
 import { HttpProblem } from './problem.js';
@@ -136,7 +136,7 @@ function createApp(config: Config, warren: Warren, logger: Logger, extras: Serve
         : [...config.corsOrigins, ...(extras.corsOrigins ?? [])],
       methods: ['GET', 'PUT', 'POST', 'DELETE'],
       allowedHeaders: ['authorization', 'content-type', 'warren-protocol', 'warren-user'],
-      exposedHeaders: ['retry-after'],
+      exposedHeaders: ['retry-after', PROTOCOL_HEADER],
       maxAge: 600,
     }),
   );

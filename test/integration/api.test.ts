@@ -650,6 +650,21 @@ describe('the rest of the API', () => {
     expect([reply.status, reply.body.code]).toEqual([404, 'not_found']);
   });
 
+  it('marks what it answers, so that a page can tell it from what a network answers', async () => {
+    const headers = {
+      origin: 'https://app.example',
+      authorization: `Bearer ${userToken(uniqueUser())}`,
+    };
+    for (const method of ['GET', 'DELETE']) {
+      const path = method === 'GET' ? 'me/devices' : 'me/push-devices/phone';
+      const response = await fetch(`${stack.apiUrl}/v1/${path}`, { method, headers });
+      expect(response.ok).toBe(true);
+      expect(response.headers.get('warren-protocol')).toBe('1');
+      const exposed = response.headers.get('access-control-expose-headers');
+      expect(exposed).toContain('warren-protocol');
+    }
+  });
+
   it('lets pages of the allowed origins in, and no others', async () => {
     const preflight = (origin: string) =>
       fetch(`${stack.apiUrl}/v1/sessions`, {

@@ -96,7 +96,7 @@ describe('getClient', () => {
     async () => {
       const client = stack.client(uniqueUser(), stomp());
       client.start();
-      await until(() => client.getSnapshot().state === 'waiting');
+      await until(() => client.getSnapshot().state === 'failed');
       expect(client.getSnapshot().reason?.message).toMatch(/use amqp\(\), or .*createWebSocket/);
     },
   );

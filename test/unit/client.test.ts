@@ -1,13 +1,15 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { settle } from '@warren/client/testing';
+import { getClient, type ClientStorage } from '@warren/client';
+import { settle, TestBed } from '@warren/client/testing';
 import { setupBed } from '../support/bed.js';
 import { seeded } from '../support/seeded.js';
 import { until } from '../support/until.js';
 
 describe('the id of a device', () => {
+  const unnamed = { deviceId: undefined as unknown as string };
   const setupUnnamed = (options: Parameters<typeof setupBed>[0] = {}) =>
-    setupBed({ ...options, deviceId: undefined as unknown as string }, { random: Math.random });
+    setupBed({ ...options, ...unnamed }, { random: Math.random });
   const forbidden = (): never => {
     throw new DOMException('The operation is insecure.', 'SecurityError');
   };
@@ -19,13 +21,56 @@ describe('the id of a device', () => {
       { getItem: () => null, setItem: () => undefined, removeItem: () => undefined },
     ],
   ])('lasts as long as the page when storage %s, and everybody is told', async (_, storage) => {
-    const { bed, errors, connect } = setupUnnamed({ storage, dedupe: 'memory' });
+    const { client, bed, errors, connect } = setupUnnamed({ storage, dedupe: 'memory' });
     await connect();
     expect(bed.requests).toMatchObject([{ passing: true }]);
     expect(errors.map(({ code }) => code)).toEqual(['storage_unavailable']);
-    const again = setupUnnamed({ storage, dedupe: 'memory' });
-    await again.connect();
-    expect(again.bed.requests[0]!.deviceId).not.toBe(bed.requests[0]!.deviceId);
+    await client.logout();
+    const next = getClient({ ...bed.options, ...unnamed, storage });
+    expect(next.deviceId).not.toBe(client.deviceId);
+  });
+
+  it.each([
+    ['there is no storage', undefined],
+    [
+      'storage keeps nothing',
+      { getItem: () => null, setItem: () => undefined, removeItem: () => undefined },
+    ],
+  ])('is one however often the client is asked for, when %s', async (_, storage) => {
+    const bed = new TestBed({ userId: `user-${String(Math.random())}`, random: Math.random });
+    const ask = () => {
+      const options = { ...bed.options, ...unnamed, storage: storage as ClientStorage };
+      return getClient(options);
+    };
+    const client = ask();
+    expect(ask()).toBe(client);
+    await client.stop();
+    expect(ask().deviceId).toBe(client.deviceId);
+  });
+
+  it('is read from the storage once, and written again when the application has cleared that', async () => {
+    const { client, bed, connect, clock, broker } = setupUnnamed();
+    const { deviceId } = client;
+    await connect();
+    bed.stored.clear();
+    let reads = 0;
+    const { storage } = bed.options;
+    const getItem = storage.getItem.bind(storage);
+    storage.getItem = (key) => {
+      reads++;
+      return getItem(key);
+    };
+    for (let render = 0; render < 200; render++) {
+      expect(getClient({ ...bed.options, ...unnamed })).toBe(client);
+    }
+    expect(reads).toBe(0);
+    broker.connection.break('lost');
+    await clock.advance(1000);
+    expect(bed.requests.map(({ passing }) => passing)).toEqual([false, false]);
+    expect([...bed.stored.values()]).toContain(deviceId);
+    await client.stop();
+    bed.stored.clear();
+    expect(getClient({ ...bed.options, ...unnamed }).deviceId).toBe(deviceId);
   });
 
   it('is kept in storage, and is no news then', async () => {
@@ -168,6 +213,11 @@ describe('an answer of somebody on the way to the server', () => {
     ['a page that says 403', () => new Response('<h1>Forbidden</h1>', { status: 403 })],
     ['a page that says 404', () => new Response('<h1>Not Found</h1>', { status: 404 })],
     ['JSON that is none of its own', JSON_OF_ANOTHER],
+    ['JSON that says that all is well', () => Response.json({ status: 'ok' })],
+    ['nothing at all', () => new Response(null, { status: 204 })],
+    ['a page that says 400', () => new Response('<h1>Bad Request</h1>', { status: 400 })],
+    ['a page that says 401', () => new Response('<h1>Please log in</h1>', { status: 401 })],
+    ['a page that says 409', () => new Response('<h1>Conflict</h1>', { status: 409 })],
   ];
 
   /** Answers in the server's place until it is over. */
@@ -217,10 +267,13 @@ describe('an answer of somebody on the way to the server', () => {
       client.history(),
       client.devices(),
       client.removeDevice('old'),
-    ].map((call) => call.catch((error: unknown) => error));
+      client.pushKey(),
+      client.registerPush({ provider: 'fcm', token: 'a token' }),
+      client.unregisterPush(),
+    ].map((call: Promise<unknown>) => call.catch((error: unknown) => error));
     await clock.advance(60_000);
     const unavailable = { code: 'api_unavailable' };
-    expect(await Promise.all(calls)).toMatchObject(Array(4).fill(unavailable));
+    expect(await Promise.all(calls)).toMatchObject(Array(7).fill(unavailable));
     await expect(client.logout()).rejects.toMatchObject({ code: 'logout_incomplete' });
   });
 
@@ -240,6 +293,36 @@ describe('an answer of somebody on the way to the server', () => {
     await clock.advance(30_000);
     expect([handled, gaps]).toEqual([['stored'], []]);
     await connect();
+  });
+});
+
+describe('an answer of the server', () => {
+  it('is believed for each of the calls', async () => {
+    const { client, connect } = setupBed();
+    await connect();
+    expect(await client.send({ user: 'bob' }, 'note', 1, { id: 'a' })).toEqual({ id: 'a' });
+    expect(await client.history()).toEqual({ messages: [], next: undefined });
+    expect(await client.devices()).toEqual([]);
+    expect(await client.pushKey()).toBeUndefined();
+    await client.removeDevice('old');
+    await client.registerPush({ provider: 'fcm', token: 'a token' });
+    await client.unregisterPush();
+    await client.logout();
+  });
+
+  it('is believed without a mark, when an older server gives the session', async () => {
+    const { client, bed, connect } = setupBed({
+      platform: {
+        fetch: async (url, init) => {
+          const response = await bed.options.platform.fetch!(url, init);
+          response.headers.delete('warren-protocol');
+          return response;
+        },
+      },
+    });
+    await connect();
+    await client.removeDevice('old');
+    await client.logout();
   });
 });
 

@@ -85,6 +85,12 @@ const subscription = async (): Promise<string> =>
   /\nid:(.*)/.exec(await broker.frame('SUBSCRIBE'))![1]!;
 
 describe('a STOMP connection', () => {
+  it('that is lost says with which code', async () => {
+    const connection = await connected();
+    broker.sockets.at(-1)!.close(4321);
+    expect((await connection.ended).message).toContain('(4321)');
+  });
+
   it('logs in with what it was given, unescaped, and asks for heartbeats', async () => {
     const connection = await connected();
     const frame = await broker.frame('CONNECT');

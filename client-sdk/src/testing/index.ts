@@ -86,7 +86,7 @@ export class TestBed {
   readonly requests: TestSessionRequest[] = [];
   /** What else the client has told or asked the server, the oldest first: receipts, answers, messages. */
   readonly calls: TestCall[] = [];
-  /** The status that the next {@link calls} are answered with, one each; then 202. Only good ones count. */
+  /** The status that the next {@link calls} are answered with, one each; then a good one. Only good ones count. */
   readonly callReplies: number[] = [];
   /** What the server answers next instead of a grant, one each. */
   readonly replies: { status: number; headers?: Record<string, string> }[] = [];
@@ -195,7 +195,7 @@ export class TestBed {
     if (reply !== undefined) {
       return refusal(reply.status, reply.headers);
     }
-    if (init?.method === 'DELETE') return new Response(null, { status: 204 });
+    if (init?.method === 'DELETE') return new Response(null, { status: 204, headers: MARK });
     const grant: SessionGrant = {
       ...(this.#missed !== undefined && { missed: true }),
       protocol: 1,
@@ -211,17 +211,28 @@ export class TestBed {
       endpoints: { stomp: ['ws://one', 'ws://two'], amqp: [] },
       prefetch: 50,
     };
-    return Promise.resolve(Response.json(grant, { status: 201 }));
+    return Promise.resolve(Response.json(grant, { status: 201, headers: MARK }));
   }
 
   #note(path: string, body: Record<string, unknown>, init: RequestInit | undefined): Response {
-    const status = this.callReplies.shift() ?? 202;
+    const status = this.callReplies.shift() ?? 200;
     if (status >= 300) return refusal(status);
     this.calls.push({ path, body, keepalive: init?.keepalive === true });
-    if (!path.startsWith('/v1/me/recovery')) return Response.json({ id: body['id'] }, { status });
-    if (init?.method === 'GET') return Response.json(this.#recover(path));
-    this.#missed = undefined;
-    return new Response(null, { status: 204 });
+    const answer = this.#answerTo(path, body, init?.method);
+    return answer === undefined
+      ? new Response(null, { status: 204, headers: MARK })
+      : Response.json(answer, { headers: MARK });
+  }
+
+  /** Undefined: no more than that it is done. */
+  #answerTo(path: string, body: Record<string, unknown>, method = 'GET'): object | undefined {
+    const [route = ''] = path.replace('/v1/me/', '').split(/[/?]/);
+    if (method === 'DELETE') return undefined;
+    if (route === 'messages') return { id: body['id'] };
+    if (route === 'push-devices' && method === 'PUT') return { id: this.deviceId };
+    if (method === 'GET') return route === 'recovery' ? this.#recover(path) : NOTHING;
+    if (route === 'recovery') this.#missed = undefined;
+    return undefined;
   }
 
   #recover(path: string): RecoveryReply {
@@ -239,8 +250,14 @@ export class TestBed {
   }
 }
 
+/** By which a client tells the server's answers from a proxy's. */
+const MARK = { 'warren-protocol': '1' };
+
+/** Of what a user may have: no stored messages, no devices. */
+const NOTHING = { items: [], devices: [] };
+
 /** As the server says it: another shape would be a proxy's. */
 function refusal(status: number, headers: Record<string, string> = {}): Response {
   const problem = { type: 'urn:warren:problem:test', title: 'As the test says.', status };
-  return Response.json(problem, { status, headers });
+  return Response.json(problem, { status, headers: { ...MARK, ...headers } });
 }

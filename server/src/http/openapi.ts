@@ -1,6 +1,6 @@
-import { PROBLEMS, problemSchema, type ProblemCode } from '@warren/protocol';
+import { PROBLEMS, problemSchema, PROTOCOL_VERSION, type ProblemCode } from '@warren/protocol';
 import { z, type ZodType } from 'zod';
-import { route, type Route } from './route.js';
+import { PROTOCOL_HEADER, route, type Route } from './route.js';
 
 const ADMIN: ProblemCode[] = [
   'token_missing',
@@ -68,6 +68,13 @@ export function createOpenApi(routes: Route[], version: string): Json {
           description: 'An admin key, a JWT with a role, or a token of `POST /v1/admin/tokens`.',
         },
       },
+      headers: {
+        Protocol: {
+          description:
+            'The version of the protocol; a proxy, or a network that asks for a login, sends none.',
+          schema: { type: 'integer', const: PROTOCOL_VERSION },
+        },
+      },
       schemas: { Problem: jsonSchema(problemSchema, 'output') },
     },
   };
@@ -88,6 +95,7 @@ function operation(entry: Route): Json {
     status,
     {
       description,
+      headers: { [PROTOCOL_HEADER]: { $ref: '#/components/headers/Protocol' } },
       ...(schema !== undefined && content('application/json', jsonSchema(schema, 'output'))),
     },
   ]) as [string, Json][];

@@ -5,6 +5,9 @@ import { HttpProblem } from '../problem.js';
 import type { Admin } from '../sessions/admin-tokens.js';
 import type { Identity } from '../sessions/identity.js';
 
+/** Which version of the wire contract an answer keeps; that it has one says that it is Warren's. */
+export const PROTOCOL_HEADER = 'warren-protocol';
+
 /**
  * - `service`: a service key. `user`: a user's JWT. `none`: anybody who can reach the address.
  * - `viewer`, `operator`: an admin with this role, or a more powerful one.

@@ -8,7 +8,7 @@ import express, {
   type Response,
   type Router,
 } from 'express';
-import { MAX_BODY_BYTES } from '@warren/protocol';
+import { MAX_BODY_BYTES, PROTOCOL_VERSION } from '@warren/protocol';
 import type { Logger } from 'pino';
 import type { ZodType } from 'zod';
 import type { Metrics } from '../metrics.js';
@@ -19,7 +19,7 @@ import { parse } from '../validation.js';
 import type { AuditStore } from '../storage/audit.js';
 import { SHOWN_CHARACTERS, type AccessControl, type Caller } from './access.js';
 import type { RateLimiter } from './rate-limits.js';
-import type { Route, RouteContext, RouteReply } from './route.js';
+import { PROTOCOL_HEADER, type Route, type RouteContext, type RouteReply } from './route.js';
 import { UnreadAnswers } from './unread-answers.js';
 
 export interface RouterOptions {
@@ -66,6 +66,7 @@ export function createRouter(options: RouterOptions): Router {
     for (const entry of here) {
       mounted[entry.method](
         observe(entry, metrics),
+        mark,
         authorize(entry, options),
         handle(entry, readBody, unread, options),
       );
@@ -100,6 +101,12 @@ function observe({ method, path }: Route, metrics: Metrics): RequestHandler {
     next();
   };
 }
+
+/** By which clients tell an answer that has no body from that of whoever stands between. */
+const mark: RequestHandler = (_request, response, next) => {
+  response.set(PROTOCOL_HEADER, String(PROTOCOL_VERSION));
+  next();
+};
 
 // Before the body is read: nobody makes the server parse without having shown a key.
 function authorize({ access: needed }: Route, { access, rates }: RouterOptions): RequestHandler {
