@@ -158,7 +158,7 @@ export class Api {
     const { code, text } = problemOf(reply);
     const isOwn = this.#isOwn(reply, gives);
     if (!isOwn || status === 429 || status >= 500) {
-      const stranger = `Somebody else answered ${String(status)}.`;
+      const stranger = `A proxy, or a network's login page, answered ${String(status)}.`;
       throw new UnavailableError('api_unavailable', isOwn ? text : stranger, retryAfterMs);
     }
     if (code === 'user_mismatch') {
@@ -193,11 +193,11 @@ export class Api {
       ]);
     } catch (error) {
       if (error instanceof UnauthorizedError) {
-        throw new TerminalError('unauthorized', 'getToken failed.', {
+        throw new TerminalError('unauthorized', 'getToken refused to give a token.', {
           cause: error,
         });
       }
-      const why = 'getToken failed.';
+      const why = 'getToken threw, or took too long.';
       throw new UnavailableError('token_unavailable', why, 0, { cause: error });
     } finally {
       attempt.end();
@@ -260,7 +260,7 @@ function withTimeout(platform: Platform, signal: AbortSignal, ms: number) {
 function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     const fail = (): void => {
-      reject(new Error('It took too long.'));
+      reject(new Error('It took too long, or the client was stopped.'));
     };
     if (signal.aborted) fail();
     else signal.addEventListener('abort', fail, { once: true });

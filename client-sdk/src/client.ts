@@ -105,7 +105,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
       storage: dedupe === 'storage' ? platform.storage : undefined,
       key: `${key}:seen`,
       onStorageError: (cause) => {
-        const why = 'The handled ids cannot be kept in storage.';
+        const why = 'What was handled cannot be kept: the storage is full or forbidden.';
         onError(new WarrenError('storage_unavailable', why, { cause }));
       },
     });
@@ -265,7 +265,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     }
     claim(this.#options.key, this);
     if (this.#options.isPassing()) {
-      const why = 'The device cannot be kept in storage.';
+      const why = 'The device cannot be remembered: its mailbox ends soon after its connection.';
       const error = new WarrenError('storage_unavailable', why);
       this.#emitter.emit('error', { error, message: undefined });
     }
@@ -443,7 +443,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
 
   #tellUnhandled(message: Message): void {
     if (this.#emitter.emit('unhandled', message)) return;
-    const why = `Nobody handles messages of type "${message.type}": register a handler before start().`;
+    const why = `Nobody handles messages of type "${message.type}": register a handler of it, or of "*", before start().`;
     const error = new WarrenError('unhandled', why);
     if (this.#emitter.emit('error', { error, message }) || this.#unhandled.has(message.type))
       return;
@@ -487,7 +487,7 @@ export class Client<Events extends EventMap = Record<string, unknown>> {
     if (conflicts.length > 0) {
       throw new WarrenError(
         'conflicting_options',
-        `This device has a client with another ${conflicts.join(', ')}.`,
+        `There is a client for this device already, with another ${conflicts.join(', ')}.`,
       );
     }
     this.#getToken = options.getToken;

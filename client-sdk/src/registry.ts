@@ -42,7 +42,7 @@ export function claim(key: string, client: unknown): void {
   const clients = registry();
   const known = clients.get(key);
   if (known !== undefined && known !== client) {
-    throw new WarrenError('conflicting_options', 'The device has a newer client.');
+    throw new WarrenError('conflicting_options', 'This device has a newer client: use that one.');
   }
   clients.set(key, client as AnyClient);
 }

@@ -115,7 +115,7 @@ export class Supervisor {
       await this.#connector.session.end(installationId);
       this.#parts.api.forget();
     } catch (error) {
-      const why = 'The server could not be told.';
+      const why = 'Everything here is cleared, but the server could not be told.';
       throw new WarrenError('logout_incomplete', why, { cause: error });
     }
   }
@@ -190,7 +190,8 @@ export class Supervisor {
     const { options, onError } = this.#parts;
     this.#openKept();
     if (!options.platform.hasTabs) return;
-    const why = 'Web Locks or BroadcastChannel is missing.';
+    const why =
+      'Web Locks or BroadcastChannel is missing, so tabs cannot share a connection: the newest has it.';
     onError(new WarrenError('tabs_unsupported', why));
   }
 
