@@ -231,7 +231,9 @@ export class Connector {
     const connection = await this.#connect(grant, signal);
     const { platform } = this.#options;
     this.#connectedAt = platform.now();
-    const catchingUp = follow(signal);
+    // Not raced against: a promise that lasts for hours remembers every race.
+    const life = follow(signal);
+    void connection.ended.then(life.abort);
     this.#accepting = true;
     this.#connection = connection;
     const silence = new Silence(platform.now, () => connection.lastHeardAt);
@@ -243,12 +245,15 @@ export class Connector {
       await this.#consume('live', connection, grant, signal);
       if (isOver(signal)) return undefined;
       this.#state.transition('connected');
-      const hold = this.#hold(connection, grant, signal);
-      if (grant.missed !== true) return await hold;
-      return await Promise.race([hold, this.#catchUp(connection, grant, catchingUp.signal)]);
+      const hold = this.#hold(connection, grant, life.signal);
+      const next = await (grant.missed === true
+        ? Promise.race([hold, this.#catchUp(connection, grant, life.signal)])
+        : hold);
+      if (next === undefined && !isOver(signal)) throw await connection.ended;
+      return next;
     } finally {
-      catchingUp.abort();
-      catchingUp.release();
+      life.abort();
+      life.release();
       this.#accepting = false;
       this.#dispatcher.discard();
       // On a connection that is gone, what a handler still does could not be acked.
@@ -311,7 +316,10 @@ export class Connector {
     return transport.connect({ url, vhost, login, token, signal, timeoutMs });
   }
 
-  /** Waits for the connection's end and renews the session until then. */
+  /**
+   * Renews the session until the connection ends, by which the signal aborts.
+   * @returns as {@link #connectOnce}.
+   */
   async #hold(
     connection: TransportConnection,
     first: SessionGrant,
@@ -320,14 +328,10 @@ export class Connector {
     const { platform } = this.#options;
     let renewal = new Countdown(platform, this.#renewalDelay(first));
     for (;;) {
-      const tick = delay(platform, Math.min(TICK_MS, Math.max(0, renewal.left)), signal);
-      const ended = await Promise.race([connection.ended, tick.done]);
-      tick.cancel();
-      if (isOver(signal)) return undefined;
-      if (ended !== undefined) throw ended;
-      if (this.#replaceIfSilent(connection)) return undefined;
+      await delay(platform, Math.min(TICK_MS, renewal.left), signal).done;
+      if (isOver(signal) || this.#replaceIfSilent(connection)) return undefined;
       if (renewal.left > 0) continue;
-      const next = await this.#renew(connection, signal);
+      const next = await this.#renew(signal);
       if (next instanceof UnavailableError) {
         // The old token is still good for a while.
         const backoffMs = this.#backoff.next() + 1000;
@@ -350,15 +354,9 @@ export class Connector {
   }
 
   /** The error, when it has to be tried again. */
-  async #renew(
-    connection: TransportConnection,
-    signal: AbortSignal,
-  ): Promise<SessionGrant | UnavailableError> {
-    const opening = this.session.open(signal);
-    // Whichever comes second has nobody who waits for it.
-    opening.catch(() => undefined);
+  async #renew(signal: AbortSignal): Promise<SessionGrant | UnavailableError> {
     try {
-      return await Promise.race([opening, connection.ended.then((error) => Promise.reject(error))]);
+      return await this.session.open(signal);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       if (!isOver(signal)) this.#events.onError(error);

@@ -1,5 +1,5 @@
 import type { Delivery, DeliveryProperties } from './transport.js';
-import { installTextCodec } from './utf8.js';
+import { textDecoder } from './utf8.js';
 
 /**
  * Turns a body into the message's data, for formats other than JSON, text and bytes, or for bodies that
@@ -109,12 +109,11 @@ function targetOf(text: string | undefined): MessageTarget | undefined {
   return kind === 'device' && device !== undefined ? { device: { user: id, device } } : undefined;
 }
 
-let decoder: TextDecoder | undefined;
+let decoder: ReturnType<typeof textDecoder> | undefined;
 
 function toText(body: Uint8Array): string {
-  // Made when first needed: React Native's Hermes has none in older versions, until it is polyfilled.
-  if (decoder === undefined) installTextCodec();
-  decoder ??= new TextDecoder('utf-8', { fatal: true });
+  // Made when first needed: an application may bring one before.
+  decoder ??= textDecoder({ fatal: true });
   return decoder.decode(body);
 }
 

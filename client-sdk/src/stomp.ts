@@ -10,7 +10,7 @@ import {
   type TransportConnection,
 } from './transport.js';
 import { Silence } from './timing.js';
-import { installTextCodec } from './utf8.js';
+import { textDecoder, toBytes, withTextCodec } from './utf8.js';
 
 const SUBPROTOCOLS = ['v12.stomp'];
 const SOCKET_OPEN = 1;
@@ -68,7 +68,6 @@ class StompConnection implements TransportConnection {
   #isHeard = false;
 
   constructor(target: ConnectOptions, options: StompOptions) {
-    installTextCodec();
     this.#target = target;
     this.#options = options;
     this.#socket = openSocket(target.url, options);
@@ -127,16 +126,14 @@ class StompConnection implements TransportConnection {
 
   #listen(): void {
     const socket = this.#socket;
-    const parser = new Parser(
-      ({ command, headers, binaryBody }) => {
-        this.#receive({
-          command: command ?? '',
-          headers: toHeaders(headers),
-          body: binaryBody ?? new Uint8Array(),
-        });
-      },
-      () => undefined,
-    );
+    const onFrame: ConstructorParameters<typeof Parser>[0] = ({ command, headers, binaryBody }) => {
+      this.#receive({
+        command: command ?? '',
+        headers: toHeaders(headers),
+        body: binaryBody ?? new Uint8Array(),
+      });
+    };
+    const parser = withTextCodec(() => new Parser(onFrame, () => undefined));
     believeLastLength(parser);
     socket.binaryType = 'arraybuffer';
     socket.onopen = () => {
@@ -222,7 +219,7 @@ class StompConnection implements TransportConnection {
   #transmit(text: string): void {
     const { binaryFrames = isReactNative() } = this.#options;
     this.#sentAt = Date.now();
-    this.#socket.send(binaryFrames ? new TextEncoder().encode(text) : text);
+    this.#socket.send(binaryFrames ? toBytes(text) : text);
   }
 
   #toDelivery({ headers, body }: Frame): Delivery {
@@ -281,7 +278,7 @@ function openSocket(url: string, { createWebSocket }: StompOptions): WebSocket {
  */
 function fromErrorFrame({ headers, body }: Frame): TransportError {
   const summary = headers['message'] ?? '';
-  const text = `${summary} ${new TextDecoder().decode(body)}`.toLowerCase();
+  const text = `${summary} ${textDecoder().decode(body)}`.toLowerCase();
   // As many connections as the vhost may have, or a vhost that is starting: it passes.
   if (/virtual host .* access denied/.test(text)) {
     return new TransportError('lost', 'The broker takes no more connections now.');

@@ -28,7 +28,8 @@ const PROGRAM = `
   const properties = { messageId: 'm1', type: 'note', contentType: 'application/json', headers: {} };
   const outcome = await bed.enqueue({ body, properties, live: false });
   await client.stop();
-  console.log(JSON.stringify({ seen, outcome, state: client.getSnapshot().state }));
+  const added = process.argv[1].split(' ').filter((name) => name in globalThis);
+  console.log(JSON.stringify({ seen, outcome, state: client.getSnapshot().state, added }));
 `;
 
 describe('the SDK in a place that lacks', () => {
@@ -39,7 +40,12 @@ describe('the SDK in a place that lacks', () => {
     'window document navigator TextEncoder TextDecoder BroadcastChannel WebSocket localStorage crypto',
   ])('%s: imports and runs', async (names) => {
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', PROGRAM, names]);
-    expect(JSON.parse(stdout)).toEqual({ seen: ['✓'], outcome: 'acked', state: 'closed' });
+    expect(JSON.parse(stdout)).toEqual({
+      seen: ['✓'],
+      outcome: 'acked',
+      state: 'closed',
+      added: [],
+    });
   });
 });
 

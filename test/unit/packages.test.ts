@@ -13,7 +13,7 @@ import { ROOT } from '../support/program.js';
 import { bundle, bundleSdk } from '../support/sdk-page.js';
 
 /** socket.io-client has 14.6 KB, pusher-js 17.8, centrifuge 19. */
-const MOST_BYTES = 19_300;
+const MOST_BYTES = 19_500;
 
 const ESM = ts.ModuleKind.ESNext;
 
@@ -25,7 +25,7 @@ describe('the browser bundle', () => {
     all = await bundleSdk();
   });
 
-  it('has at most 19.3 KB with STOMP, lifecycle and tabs, gzipped', () => {
+  it('has at most 19.5 KB with STOMP, lifecycle and tabs, gzipped', () => {
     process.stdout.write(`  browser bundle: ${String(gzipped(all))} bytes gzipped\n`);
     expect(gzipped(all)).toBeLessThanOrEqual(MOST_BYTES);
   });

@@ -277,6 +277,25 @@ describe('a STOMP connection', () => {
     await connection.close(0);
   });
 
+  it('reads where there is no TextDecoder, puts none there, and a header that is no UTF-8 breaks nothing', async () => {
+    const { TextDecoder: decoder, TextEncoder: encoder } = globalThis;
+    Reflect.deleteProperty(globalThis, 'TextDecoder');
+    Reflect.deleteProperty(globalThis, 'TextEncoder');
+    try {
+      const connection = await connected();
+      expect(['TextDecoder' in globalThis, 'TextEncoder' in globalThis]).toEqual([false, false]);
+      const deliveries = await consuming(connection);
+      const start = `MESSAGE\nsubscription:${await subscription()}\nack:1\n`;
+      const bad = Buffer.from([0xe2, 0x9c, 0x93, 0xff, 0x25, 0xc0, 0x80, 0xe2, 0x9c]);
+      broker.send(Buffer.concat([Buffer.from(`${start}x-one:`), bad, Buffer.from('\n\nx\0')]));
+      await until(() => deliveries.length === 1);
+      expect(deliveries[0]!.properties.headers['x-one']).toBe('✓\ufffd%\ufffd\ufffd\ufffd\ufffd');
+      await connection.close(0);
+    } finally {
+      Object.assign(globalThis, { TextDecoder: decoder, TextEncoder: encoder });
+    }
+  });
+
   it('fails clearly where there is no WebSocket, and for an address that is none', async () => {
     const { WebSocket: own, ...none } = { WebSocket: globalThis.WebSocket };
     expect(none).toEqual({});

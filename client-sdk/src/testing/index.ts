@@ -9,6 +9,7 @@ import type { ClientStorage } from '../platform/platform.js';
 import { FakeApp } from './app.js';
 import { FakeBroker, TEST_QUEUES, type TestMessage, type TestOutcome } from './broker.js';
 import { FakeClock } from './clock.js';
+import { toBytes } from '../utf8.js';
 
 export { FakeApp } from './app.js';
 export { FakeBroker, FakeConnection, type TestMessage, type TestOutcome } from './broker.js';
@@ -145,7 +146,7 @@ export class TestBed {
   deliver(type: string, data: unknown, options: TestDelivery = {}): Promise<TestOutcome> {
     const { id, delivery, correlationId, headers } = options;
     return this.enqueue({
-      body: new TextEncoder().encode(JSON.stringify(data)),
+      body: toBytes(JSON.stringify(data)),
       live: delivery === 'live',
       properties: {
         messageId: id ?? `test-message-${String(++this.#messages)}`,

@@ -178,6 +178,8 @@ export class Consumers {
       });
     });
     ended.catch(() => undefined);
+    // Else the connection would remember each channel that was lost.
+    const gone = new AbortController();
     const onMessage = (message: Message | null): void => {
       if (message === null) channel.emit('error', new Error('The queue was deleted.'));
       // What is not taken any more goes back when the channel ends.
@@ -189,8 +191,9 @@ export class Consumers {
       await live.race(Promise.race([subscribed, ended]));
       live.noteUse();
       onConsuming();
-      await Promise.race([ended, aborted(AbortSignal.any([over, inHand.drained]))]);
+      await Promise.race([ended, aborted(AbortSignal.any([over, inHand.drained, gone.signal]))]);
     } finally {
+      gone.abort();
       // What is under way when the connection ends is acked before it does.
       if (!live.isOver()) await live.race(channel.close()).catch(() => undefined);
     }

@@ -49,11 +49,13 @@ export class Presence {
     watch.on('closed', (connection) => {
       this.#note(connection, options.graceMs);
     });
+    const compare = (): void => {
+      void this.#attempt(() => this.#compare());
+    };
     watch.on('began', () => {
-      // Later listings are told as connections that were found or closed.
-      watch.once('listed', () => {
-        void this.#attempt(() => this.#compare());
-      });
+      // Later listings are told as connections that were found or closed. Once, however often it began before.
+      watch.off('listed', compare);
+      watch.once('listed', compare);
     });
   }
 

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { AMQPChannelError, AMQPConnectionError, Connection, type Channel } from 'rabbitmq-client';
 import { endedWithin } from '../ended-within.js';
+import { WaitingRoom } from '../waiting-room.js';
 import { PublishError, type PublishErrorCode } from './errors.js';
 import type { OutgoingMessage } from './outgoing-message.js';
 import { Unconfirmed, type Sent } from './unconfirmed.js';
@@ -70,7 +71,7 @@ export class ConfirmChannel {
   readonly #confirmed: [Entry, Sent][] = [];
   #sweeper: NodeJS.Timeout | undefined;
   readonly #idle: (() => void)[] = [];
-  readonly #onReady: (() => void)[] = [];
+  readonly #onReady = new WaitingRoom();
 
   constructor(options: ConfirmChannelOptions) {
     this.#options = options;
@@ -115,7 +116,7 @@ export class ConfirmChannel {
   /** Resolves to whether the channel got ready within `timeoutMs`. */
   async ready(timeoutMs: number): Promise<boolean> {
     if (this.#state === 'ready') return true;
-    return endedWithin(new Promise<void>((resolve) => this.#onReady.push(resolve)), timeoutMs);
+    return this.#onReady.within(timeoutMs);
   }
 
   publish(message: OutgoingMessage, body: Buffer): Promise<Routing> {
@@ -204,7 +205,7 @@ export class ConfirmChannel {
     if (this.#closing && this.pending === 0) return;
     this.#state = this.#alarm ? 'blocked' : 'ready';
     if (this.#state !== 'ready') return;
-    for (const notify of this.#onReady.splice(0)) notify();
+    this.#onReady.open();
     this.#flush();
   }
 

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Connection, type AsyncMessage } from 'rabbitmq-client';
 import { endedWithin, MAX_TIMER_MS } from '../ended-within.js';
+import { WaitingRoom } from '../waiting-room.js';
 import { PublishError } from './errors.js';
 import { FAILED_TYPE, REPLIES, REPLY_USER_HEADER, type ReplyAddress } from './replies.js';
 
@@ -28,7 +29,8 @@ const CLOSE_MS = 2000;
 export class Requester {
   readonly #connection: Connection;
   readonly #key = random();
-  readonly #ready: Promise<unknown>;
+  readonly #onReady = new WaitingRoom();
+  #isReady = false;
   readonly #waiting = new Map<string, Waiting>();
   readonly #close: () => Promise<void>;
 
@@ -58,7 +60,10 @@ export class Requester {
       },
     );
     consumer.on('error', onError);
-    this.#ready = new Promise((resolve) => consumer.once('ready', resolve));
+    consumer.once('ready', () => {
+      this.#isReady = true;
+      this.#onReady.open();
+    });
     this.#close = () => consumer.close();
   }
 
@@ -73,7 +78,7 @@ export class Requester {
   ): Promise<unknown> {
     const deadline = performance.now() + timeoutMs;
     const correlationId = `${this.#key}.${random()}` satisfies ReplyAddress;
-    if (!(await endedWithin(this.#ready, Math.min(timeoutMs, READY_MS)))) {
+    if (!this.#isReady && !(await this.#onReady.within(Math.min(timeoutMs, READY_MS)))) {
       const why = 'The broker could not be reached in time.';
       throw new PublishError('broker_unavailable', why, correlationId);
     }
