@@ -38,21 +38,6 @@ describe.runIf(isAtLeast(inject('broker').version, NATIVE))('a client by AMQP 1.
     await until(() => !client.isOpen, 'its end');
   });
 
-  it('has handled nothing by taking it, though it asks for all there is, and to be trusted', async () => {
-    const user = uniqueUser();
-    const grant = await stack.session(user, { deviceId: 'phone' });
-    const options = { track: true, ttlMs: 1000 };
-    const { id } = (await stack.send({ user }, 'tracked', options)).body;
-    const client = new Consumer(grant, grant.queue, { snd_settle_mode: 1, credit_window: 0 });
-    await client.receives('tracked');
-    await until(async () => {
-      const { counts } = (await stack.api('GET', `/v1/messages/${id}`)).body;
-      expect(counts.delivered ?? 0).toBe(0);
-      return counts.expired === 1;
-    });
-    client.close();
-  });
-
   it('reads no queue of another device', async () => {
     const own = await stack.session(uniqueUser(), { deviceId: 'phone' });
     const other = await stack.session(uniqueUser(), { deviceId: 'phone' });

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import rhea, { type Connection, type EventContext, type ReceiverOptions } from 'rhea';
+import rhea, { type Connection, type EventContext } from 'rhea';
 import { inject } from 'vitest';
 import type { SessionGrant } from '@warren/protocol';
 import { binary, bool, described, list, map, NULL, symbol, text, uint } from './amqp-1-0-values.js';
@@ -8,8 +8,6 @@ import { until } from './until.js';
 
 /** From here on a node speaks it on the port of AMQP 0-9-1, which clients have. */
 export const NATIVE = [4, 0, 0] as const;
-
-const MOST_CREDIT = 2 ** 32 - 1;
 
 /** A back end by AMQP 1.0, with the account that others have by AMQP 0-9-1. */
 export class Publisher {
@@ -72,15 +70,7 @@ export class Consumer {
   isOpen = true;
   readonly #connection: Connection;
 
-  /**
-   * @param consumed another queue than its own.
-   * @param receiver of the link: by default messages are accepted as they come, and 1,000 may be under way.
-   */
-  constructor(
-    { queue, token, vhost }: SessionGrant,
-    consumed = queue,
-    receiver: Pick<ReceiverOptions, 'snd_settle_mode' | 'credit_window'> = {},
-  ) {
+  constructor({ queue, token, vhost }: SessionGrant, consumed = queue) {
     const { hostname, port } = new URL(inject('broker').endpoints.clientAmqpUrl);
     this.#connection = rhea.create_container().connect({
       host: hostname,
@@ -106,11 +96,7 @@ export class Consumer {
         this.isOpen = false;
       });
     }
-    const link = this.#connection.open_receiver({
-      ...receiver,
-      source: { address: `/queues/${consumed}` },
-    });
-    if (receiver.credit_window === 0) link.add_credit(MOST_CREDIT);
+    this.#connection.open_receiver({ source: { address: `/queues/${consumed}` } });
   }
 
   async receives(content: string): Promise<void> {
