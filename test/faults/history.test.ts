@@ -85,7 +85,8 @@ describe('a database that cannot be written', () => {
   });
 
   it('because somebody has locked it loses nothing, and goes on', async () => {
-    const stack = await open({});
+    const log: string[] = [];
+    const stack = await open({}, log);
     const user = uniqueUser();
     await stack.session(user, { deviceId: 'phone' });
     const file = join(stack.dataDir, 'warren.sqlite');
@@ -97,15 +98,24 @@ describe('a database that cannot be written', () => {
       process.stdin.once('data', () => { database.exec('rollback'); process.exit(); });`;
     const holder = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'inherit'] });
     await new Promise((resolve) => holder.stdout.once('data', resolve));
+    expect((await stack.send({ user }, 'too late', { ttlMs: 100 })).status).toBe(202);
     for (let index = 0; index < 20; index++) {
       expect((await store(stack, user, index)).status).toBe(202);
     }
     const refused = await stack.api('PUT', `/v1/users/${uniqueUser()}`, {});
     expect(refused.body.code).toBe('database_unavailable');
     expect(await read(stack, user)).toEqual([]);
+    await until(() => log.some((line) => line.includes('dead letters cannot be kept')));
     holder.stdin.write('go on');
     await until(async () => (await read(stack, user)).length === 20);
     expect(await read(stack, user)).toEqual(numbers(20));
+    await until(async () => {
+      const { body } = await stack.admin('GET', `dead-letters?user=${user}`);
+      return body.letters.some(({ reason }) => reason === 'expired');
+    });
+    // It waits with the connection that it has.
+    expect(log.filter((line) => line.includes('dead letters cannot be kept'))).toHaveLength(1);
+    expect(log.some((line) => line.includes('takes dead letters had an error'))).toBe(false);
   });
 
   it('because it is damaged is told of at the start; a backup makes all good', async () => {

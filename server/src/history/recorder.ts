@@ -1,4 +1,3 @@
-import { setTimeout as wait } from 'node:timers/promises';
 import type { Message } from 'amqplib';
 import { HISTORY_KEY } from '@warren/protocol';
 import { DEAD_LETTERS, HISTORY, HISTORY_ARGUMENTS, RETRY } from '@warren/rabbitmq';
@@ -7,6 +6,7 @@ import { BatchConsumer } from '../broker/batch-consumer.js';
 import { headersOfDead } from '../broker/job.js';
 import type { ConfirmChannel } from '../publisher/confirm-channel.js';
 import { isUnfitForDatabase } from '../storage/database-errors.js';
+import { DatabaseRetry } from '../storage/database-retry.js';
 import type { GroupStore } from '../storage/groups.js';
 import type { HistoryErasure } from '../storage/history-erasure.js';
 import type { HistoryRecord, HistoryStore } from '../storage/history.js';
@@ -26,8 +26,6 @@ export interface RecorderOptions {
   logger: Logger;
 }
 
-/** While the database cannot write, in milliseconds. */
-const RETRY_MS = { low: 100, high: 5000 };
 /** Of the lists in one transaction: each has a row. */
 const MAX_RECIPIENTS = 20_000;
 
@@ -38,11 +36,15 @@ const MAX_RECIPIENTS = 20_000;
 export class Recorder {
   readonly #options: RecorderOptions;
   readonly #queue: BatchConsumer;
-  #isFailing = false;
+  readonly #retry: DatabaseRetry;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
     const { amqpUrl, exchange, logger } = options;
+    const failing =
+      'stored messages cannot be written down; they wait on the broker until they can';
+    const recovered = 'stored messages are written down again';
+    this.#retry = new DatabaseRetry({ logger, texts: { failing, recovered } });
     this.#queue = new BatchConsumer({
       amqpUrl,
       connectionName: 'warren history',
@@ -84,7 +86,7 @@ export class Recorder {
       } else if (command !== undefined) {
         // What is to be erased is written by then.
         await flush();
-        await this.#keepTrying(() => this.#obey(command), signal);
+        await this.#retry.run(() => this.#obey(command), signal);
       } else {
         const read = await this.#read(message);
         if (read === undefined) continue;
@@ -115,7 +117,7 @@ export class Recorder {
   async #record(pending: Pending[], marks: string[], signal: AbortSignal): Promise<void> {
     const { store, retention } = this.#options;
     try {
-      const records = await this.#keepTrying(async () => {
+      const records = await this.#retry.run(async () => {
         const written = await this.#toRecords(pending);
         await store.write(written, marks, Date.now());
         return written;
@@ -147,34 +149,6 @@ export class Recorder {
     return pending
       .map(({ read }) => ({ ...read, timelines: timelinesOf(read, groups) }))
       .filter(({ timelines }) => timelines.length > 0);
-  }
-
-  /** As long as the database is away; what it will never take is thrown. */
-  async #keepTrying<Result>(work: () => Promise<Result>, signal: AbortSignal): Promise<Result> {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        const result = await work();
-        this.#isFailing = this.#tellRecovery();
-        return result;
-      } catch (error) {
-        if (isUnfitForDatabase(error)) throw error;
-        this.#tellFailure(error);
-        signal.throwIfAborted();
-      }
-      await wait(Math.min(RETRY_MS.high, RETRY_MS.low * 2 ** attempt), undefined, { signal });
-    }
-  }
-
-  #tellFailure(error: unknown): void {
-    if (this.#isFailing) return;
-    this.#isFailing = true;
-    const text = 'stored messages cannot be written down; they wait on the broker until they can';
-    this.#options.logger.error({ err: error }, text);
-  }
-
-  #tellRecovery(): false {
-    if (this.#isFailing) this.#options.logger.info('stored messages are written down again');
-    return false;
   }
 
   /** It can never be stored, and must not hold up the others: an operator finds it in the dead letters. */

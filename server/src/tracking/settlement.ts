@@ -9,6 +9,7 @@ import { causeOf, deathOf } from '../dead-letters/letter.js';
 import type { Events } from '../events/events.js';
 import type { Losses } from '../history/losses.js';
 import { isUnfitForDatabase } from '../storage/database-errors.js';
+import { DatabaseRetry } from '../storage/database-retry.js';
 import type { Failure, OutcomeStore } from '../storage/outcomes.js';
 import { whileThereIsMore } from '../storage/portions.js';
 import type { Tracker } from './tracker.js';
@@ -29,11 +30,12 @@ const SWEEP_MS = 1000;
 
 /**
  * Sees to it that no outcome stays open: by the dead letters, which are quick, and by the deadlines. It takes the dead
- * letters into the database; while that is away they go back into their queue, as they came.
+ * letters into the database; while that is away they wait, unacked.
  */
 export class Settlement {
   readonly #options: SettlementOptions;
   readonly #queue: BatchConsumer;
+  readonly #retry: DatabaseRetry;
   readonly #timer: NodeJS.Timeout;
   #sweeping: Promise<void> | undefined;
   #warned = false;
@@ -41,13 +43,20 @@ export class Settlement {
   constructor(options: SettlementOptions) {
     this.#options = options;
     const { amqpUrl, logger } = options;
+    const failing = 'dead letters cannot be kept; they wait on the broker until they can';
+    const recovered = 'dead letters are kept again';
+    this.#retry = new DatabaseRetry({ logger, texts: { failing, recovered } });
     this.#queue = new BatchConsumer({
       amqpUrl,
       connectionName: 'warren dead letters',
       queue: DEAD_LETTERS,
       declare,
       logger,
-      onBatch: (messages) => this.#take(messages.flatMap((message) => readLetter(message) ?? [])),
+      onBatch: (messages, signal) =>
+        this.#take(
+          messages.flatMap((message) => readLetter(message) ?? []),
+          signal,
+        ),
       onError: (error) => {
         logger.warn({ err: error }, 'the connection that takes dead letters had an error');
       },
@@ -65,27 +74,21 @@ export class Settlement {
     await Promise.all([this.#sweeping, this.#queue.close()]);
   }
 
-  async #take(letters: GivenUp[]): Promise<void> {
-    try {
-      await this.#settle(letters);
-      // Last: what is handed over again must not be counted twice.
-      await this.#options.deadLetters.keep(letters);
-    } catch (error) {
-      if (!isUnfitForDatabase(error)) throw error;
-      for (const letter of letters) {
-        await this.#ifFit(this.#settle([letter]));
-        await this.#ifFit(this.#options.deadLetters.keep([letter]));
+  async #take(letters: GivenUp[], signal: AbortSignal): Promise<void> {
+    const { deadLetters, logger } = this.#options;
+    // Kept last: what is handed over again must not be counted twice.
+    for (const work of [() => this.#settle(letters), () => deadLetters.keep(letters)]) {
+      try {
+        await this.#retry.run(work, signal);
+      } catch (error) {
+        if (!isUnfitForDatabase(error)) throw error;
+        if (letters.length > 1) {
+          // A publisher's odd texts, which the database will never take, hold up no other.
+          for (const letter of letters) await this.#take([letter], signal);
+          return;
+        }
+        logger.warn({ err: error }, 'a dead letter does not fit into the database');
       }
-    }
-  }
-
-  /** A publisher's odd texts, which the database will never take, hold up no other. */
-  async #ifFit(work: Promise<void>): Promise<void> {
-    try {
-      await work;
-    } catch (error) {
-      if (!isUnfitForDatabase(error)) throw error;
-      this.#options.logger.warn({ err: error }, 'a dead letter does not fit into the database');
     }
   }
 
