@@ -52,12 +52,11 @@ export class GroupExchanges {
   }
 
   /** @throws {HttpProblem} `broker_unavailable`, as all of these. */
-  async declare({ groupId, isSharded }: GroupPlace): Promise<void> {
-    const keys = groupKeys(groupId);
+  async declare(place: GroupPlace): Promise<void> {
+    const keys = groupKeys(place.groupId);
     for (const live of [false, true]) {
       const routingKey = live ? keys.live : keys.mail;
-      const own = exchangeOf(groupId, live);
-      await this.#each(isSharded ? [own, ...shardsOf(own)] : [own], async (channel, exchange) => {
+      await this.#each(exchangesOf(place, live), async (channel, exchange) => {
         await channel.exchangeDeclare({ exchange, type: 'fanout', durable: true });
         await channel.exchangeBind({ destination: exchange, source: this.#source, routingKey });
       });
@@ -89,11 +88,7 @@ export class GroupExchanges {
 
   /** Makes anew those that somebody else has deleted, without what was being bound to them then. */
   async restore(place: GroupPlace): Promise<void> {
-    const all = [false, true].flatMap((live) => {
-      const own = exchangeOf(place.groupId, live);
-      return place.isSharded ? [own, ...shardsOf(own)] : [own];
-    });
-    for (const exchange of all) {
+    for (const exchange of [false, true].flatMap((live) => exchangesOf(place, live))) {
       if (!(await this.#exist([exchange]))) await this.#each([exchange], deleteOne);
     }
     await this.declare(place);
@@ -208,6 +203,12 @@ function exchangesFor(method: Binder, { groupId, isSharded, queue, live }: Group
   const own = exchangeOf(groupId, live);
   if (!isSharded) return [own];
   return method === 'queueBind' ? [shardFor(own, queue)] : [own, shardFor(own, queue)];
+}
+
+/** All that a group has, of mail or live. */
+function exchangesOf({ groupId, isSharded }: GroupPlace, live: boolean): string[] {
+  const own = exchangeOf(groupId, live);
+  return isSharded ? [own, ...shardsOf(own)] : [own];
 }
 
 /** RabbitMQ 4.3.6 fails to delete one that is not there while something is bound to it, and closes the connection. */
